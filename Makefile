@@ -1,0 +1,70 @@
+# `make run` and `make test` work on a machine that has only python3, git and make.
+# Set-up is redone when a lock file or pyproject.toml is newer than its stamp in .venv/stamps/.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+STAMPS := .venv/stamps
+
+# What the tests need from the system, as command=package (see tools/system-packages.sh).
+TEST_PACKAGES :=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test check format bench demo fuzz chaos lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMPS)/dev ## set up .venv with everything the developers need
+
+run: $(STAMPS)/run ## serve a hub; ARGS="..." is passed on
+	$(BIN)/broker serve $(ARGS)
+
+test: $(STAMPS)/dev $(STAMPS)/system ## run the tests; ARGS="..." is passed to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMPS)/dev ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMPS)/dev ## format, and fix what ruff can fix safely
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput and latency
+	$(BIN)/python -m loadtests.bench $(ARGS)
+
+demo: $(STAMPS)/dev ## watch a few agents talk through a hub
+	$(BIN)/python tests/demo/demo.py $(ARGS)
+
+fuzz: $(STAMPS)/dev ## the property tests with many more examples
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --timeout=3600 $(ARGS)
+
+chaos: $(STAMPS)/dev $(STAMPS)/system ## the long campaigns of injected failures
+	$(BIN)/python -m pytest tests/campaigns -m campaign --timeout=3600 $(ARGS)
+
+lock: ## resolve the dependencies again and write requirements/*.txt
+	PYTHON="$(PYTHON)" sh tools/lock.sh
+
+clean: ## remove .venv, caches and builds
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	PYTHON="$(PYTHON)" sh tools/venv.sh .venv
+	@mkdir -p $(STAMPS) && touch $@
+
+# The development lock holds all of the run lock, so whoever has the one may run too.
+$(STAMPS)/run: $(STAMPS)/venv requirements/run.txt pyproject.toml
+	@if [ -e $(STAMPS)/dev ]; then $(MAKE) --no-print-directory $(STAMPS)/dev; \
+	else sh tools/install.sh .venv requirements/run.txt; fi
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/venv requirements/dev.txt pyproject.toml
+	sh tools/install.sh .venv requirements/dev.txt
+	@touch $@
+
+$(STAMPS)/system: $(STAMPS)/venv tools/system-packages.sh Makefile
+	sh tools/system-packages.sh $(TEST_PACKAGES)
+	@touch $@
