@@ -25,9 +25,10 @@ if command -v apt-get >/dev/null 2>&1; then
             exit 1
         }
     fi
-    $sudo apt-get update -qq </dev/null &&
-        $sudo env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends $apt </dev/null >/dev/null || {
+    # One broken source fails the update, yet the install may still find what it needs.
+    $sudo apt-get update -qq </dev/null || true
+    $sudo env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends $apt </dev/null >/dev/null || {
         echo "error: missing:$missing. Installing$apt failed; install them and run make again" >&2
         exit 1
     }
