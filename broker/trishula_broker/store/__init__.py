@@ -1,0 +1,1 @@
+"""Where the truth is kept: one protocol (:mod:`.base`) and its implementations."""

@@ -1,0 +1,232 @@
+"""Payloads that the protocol itself gives a meaning to, as types.
+
+What an agent asks of the hub (``payload.op``), what ACK and ERROR carry, and what the hub
+answers. Application payloads are opaque and have no type here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from . import limits
+from .address import AGENT_PATTERN, ID_PATTERN
+from .envelope import Sequence
+from .errors import ProtocolError
+
+Name = Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
+Tags = Annotated[list[Name], msgspec.Meta(max_length=limits.TAGS)]
+Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
+Page = Annotated[int, msgspec.Meta(ge=1, le=limits.BATCH)]
+
+
+class Register(msgspec.Struct, tag_field="op", tag="register", omit_defaults=True):
+    """The first envelope of a connection (§3.2). Times are milliseconds."""
+
+    agent: str
+    capabilities: Tags | None = None
+    groups: Tags | None = None
+    prefetch: Annotated[
+        int, msgspec.Meta(ge=limits.PREFETCH_MIN, le=limits.PREFETCH_MAX)
+    ] = limits.PREFETCH_DEFAULT
+    lease_ms: Annotated[
+        int, msgspec.Meta(ge=limits.LEASE_MIN_MS, le=limits.LEASE_MAX_MS)
+    ] = limits.LEASE_DEFAULT_MS
+    heartbeat_ms: Annotated[
+        int, msgspec.Meta(ge=limits.HEARTBEAT_MIN_MS, le=limits.HEARTBEAT_MAX_MS)
+    ] = limits.HEARTBEAT_DEFAULT_MS
+    receive: bool = True
+    ephemeral: bool = False
+
+
+class SessionLimits(msgspec.Struct):
+    """What the hub will take from this session."""
+
+    frame_bytes: int
+    batch: int
+    prefetch: int
+
+
+class Registered(msgspec.Struct):
+    """The answer to :class:`Register`. ``server_time`` is milliseconds since the epoch."""
+
+    agent: str
+    namespace: str
+    node: str
+    role: str
+    session: str
+    heartbeat_ms: int
+    server_time: int
+    limits: SessionLimits
+
+
+class Settle(msgspec.Struct, tag_field="stage", tag="done"):
+    """ACK to the hub: the application has finished with these (§5)."""
+
+    seqs: Annotated[list[Sequence], msgspec.Meta(max_length=limits.PREFETCH_MAX)]
+
+
+class Read(msgspec.Struct, tag_field="stage", tag="read"):
+    """ACK to the hub: the application has these; also renews their lease (§5)."""
+
+    seqs: Annotated[list[Sequence], msgspec.Meta(max_length=limits.PREFETCH_MAX)]
+
+
+class Reject(msgspec.Struct, tag_field="stage", tag="rejected", omit_defaults=True):
+    """ACK to the hub: the application refuses these, for now when ``requeue`` is set (§5)."""
+
+    seqs: Annotated[list[Sequence], msgspec.Meta(max_length=limits.PREFETCH_MAX)]
+    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH)] = ""
+    requeue: bool = False
+
+
+AgentAck = Settle | Read | Reject
+"""What a client may say in an ACK."""
+
+
+class HubAck(msgspec.Struct, omit_defaults=True):
+    """What the hub says in an ACK.
+
+    ``accepted`` carries ``ids``; ``settled`` and ``read`` about the caller's own mail carry
+    ``seqs``; the receipts ``delivered``, ``read`` and ``done`` carry ``ids`` and ``by``.
+    """
+
+    stage: Literal["accepted", "settled", "delivered", "read", "done"]
+    ids: list[str] = []
+    seqs: list[int] = []
+    by: str | None = None
+
+
+class ErrorBody(msgspec.Struct, omit_defaults=True):
+    """Payload of an ERROR from the hub (§6)."""
+
+    code: str
+    message: str
+    retryable: bool = msgspec.field(default=False)
+    retry_after_ms: int | None = None
+    details: dict[str, Any] | None = None
+
+
+def error_payload(error: ProtocolError) -> dict[str, Any]:
+    """``error`` as an ERROR's payload, ``retryable`` always said."""
+    payload: dict[str, Any] = {
+        "code": str(error.code),
+        "message": error.message,
+        "retryable": error.retryable,
+    }
+    if error.retry_after_ms is not None:
+        payload["retry_after_ms"] = error.retry_after_ms
+    if error.details is not None:
+        payload["details"] = error.details
+    return payload
+
+
+# --- what an agent may ask of the hub once registered (§7) ---
+
+
+class Op(msgspec.Struct, tag_field="op", omit_defaults=True):
+    """Base of the hub operations; ``op`` names the one asked for."""
+
+
+class Agents(Op, tag="agents"):
+    """Who there is; each filter narrows."""
+
+    capability: str | None = None
+    group: str | None = None
+    online: bool | None = None
+
+
+class Status(Op, tag="status"):
+    """The caller's status, shown to others until replaced. A STATUS without ``to`` is the same."""
+
+    text: Annotated[str, msgspec.Meta(max_length=limits.STATUS_LENGTH)] = ""
+    details: Any = None
+
+
+class Join(Op, tag="join"):
+    """Become a member of a group."""
+
+    group: Name
+
+
+class Leave(Op, tag="leave"):
+    """Stop being a member of a group."""
+
+    group: Name
+
+
+class Watch(Op, tag="watch"):
+    """Hear presence and status changes of the namespace from now on (or stop hearing them)."""
+
+    on: bool = True
+
+
+class Peek(Op, tag="peek"):
+    """Look at the caller's own mailbox; nothing is delivered, read or settled."""
+
+    limit: Page = 20
+
+
+class History(Op, tag="history"):
+    """A thread the caller took part in, or its own mail, oldest first; ``after`` is a seq."""
+
+    thread: Id | None = None
+    after: int = 0
+    limit: Page = 100
+
+
+class Trace(Op, tag="trace"):
+    """Where a message is that the caller sent or received, and what it waits for."""
+
+    id: Id
+
+
+class Recall(Op, tag="recall"):
+    """Take back what nobody has read yet."""
+
+    id: Id
+
+
+class Deregister(Op, tag="deregister"):
+    """Forget the caller; refused while its mailbox holds anything."""
+
+
+class DeadLetters(Op, tag="deadletters"):
+    """Operators: what was given up, newest last; of one agent when ``agent`` is given."""
+
+    agent: str | None = None
+    after: int = 0
+    limit: Page = 100
+
+
+class Retry(Op, tag="retry"):
+    """Operators: put a dead letter back into its mailbox, its attempts forgotten."""
+
+    agent: str
+    seq: Sequence
+
+
+class Drop(Op, tag="drop"):
+    """Operators: remove a dead letter for good. The log keeps it for its retention time."""
+
+    agent: str
+    seq: Sequence
+
+
+Operation = (
+    Register
+    | Agents
+    | Status
+    | Join
+    | Leave
+    | Watch
+    | Peek
+    | History
+    | Trace
+    | Recall
+    | Deregister
+    | DeadLetters
+    | Retry
+    | Drop
+)

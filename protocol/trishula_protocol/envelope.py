@@ -1,0 +1,69 @@
+"""The envelope: the one thing that travels (docs/protocol.md §2).
+
+Both ends and the store use this type. Constraints stated here are checked by msgspec while
+decoding, so a violation names the field; what depends on two fields is in :func:`check`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from . import limits
+from .address import ID_PATTERN
+
+MessageType = Literal["COMMAND", "STATUS", "RESULT", "ERROR", "HEARTBEAT", "ACK"]
+
+EnvelopeId = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
+Priority = Annotated[int, msgspec.Meta(ge=limits.PRIORITY_FIRST, le=limits.PRIORITY_LAST)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+Sequence = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+HeaderName = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.ID_LENGTH)]
+HeaderValue = Annotated[str, msgspec.Meta(max_length=limits.HEADER_LENGTH)]
+
+
+class Envelope(msgspec.Struct, omit_defaults=True):
+    """One message, in the order its fields are written.
+
+    ``seq``, ``attempt`` and ``expires_in`` are the hub's, towards a recipient only.
+    ``timestamp`` and ``ttl`` are milliseconds; ``timestamp`` counts from the Unix epoch.
+    """
+
+    type: MessageType
+    id: EnvelopeId | None = None
+    sender: str | None = msgspec.field(default=None, name="from")
+    to: Annotated[str, msgspec.Meta(max_length=limits.AGENT_LENGTH + 1)] | None = None
+    timestamp: Milliseconds | None = None
+    priority: Priority = limits.PRIORITY_DEFAULT
+    reply_to: EnvelopeId | None = None
+    ttl: Annotated[int, msgspec.Meta(ge=1, le=limits.TTL_MAX)] | None = None
+    receipt: bool = False
+    thread: EnvelopeId | None = None
+    headers: Annotated[dict[HeaderName, HeaderValue], msgspec.Meta(max_length=limits.HEADERS)] = {}
+    settles: Sequence | None = None
+    seq: Sequence | None = None
+    attempt: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    expires_in: int | None = None
+    payload: Any = None
+
+
+STORED_TYPES = frozenset({"COMMAND", "STATUS", "RESULT", "ERROR"})
+"""Types that need an id and, unless they are for the hub, are stored."""
+ANSWER_TYPES = frozenset({"RESULT", "ERROR"})
+"""Types that answer another envelope, and may settle it."""
+
+
+def fault(envelope: Envelope) -> str | None:
+    """What two fields of ``envelope`` together break, or None when they agree."""
+    kind = envelope.type
+    if kind in ANSWER_TYPES:
+        if envelope.reply_to is None:
+            return f"reply_to: required with type {kind}"
+    elif envelope.settles is not None:
+        return f"settles: only with type RESULT or ERROR, not {kind}"
+    if envelope.id is None and kind in STORED_TYPES:
+        return f"id: required with type {kind}"
+    if envelope.to is None and kind not in ("STATUS", "HEARTBEAT", "ACK"):
+        return f"to: required with type {kind}"
+    return None

@@ -1,0 +1,129 @@
+"""What a payload may be, and when two are the same (docs/protocol.md §2, §5).
+
+Checked once, at acceptance. A payload that passed decodes everywhere: string keys, depth at
+most 64, integers -2**63 .. 2**64-1, finite doubles, valid Unicode. The quick way is C only;
+Python walks a payload only to find the path of what is wrong, or when bytes hint at danger.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from . import limits
+
+BASE64_KEY = "$base64"
+"""MessagePack ``bin`` is ``{"$base64": "..."}`` in JSON."""
+
+_measure = msgspec.msgpack.Encoder()
+
+
+def payload_fault(payload: Any, encoded: bytes) -> str | None:
+    """Why ``payload``, decoded from JSON, is refused, with its path; None when it is good.
+
+    Args:
+        payload: the decoded value.
+        encoded: bytes that hold its JSON, a whole envelope for instance.
+    """
+    if encoded.count(b"{") + encoded.count(b"[") > limits.PAYLOAD_DEPTH:
+        return find_fault(payload)
+    try:
+        # MessagePack has exactly the protocol's range of integers, so its encoder is the check.
+        _measure.encode(payload)
+    except (OverflowError, RecursionError):
+        return find_fault(payload)
+    return None
+
+
+def find_fault(payload: Any) -> str | None:
+    """Walk ``payload`` without recursion; the first fault with its path, or None."""
+    stack: list[tuple[Any, str, int]] = [(payload, "payload", 0)]
+    while stack:
+        value, path, depth = stack.pop()
+        if value is None or value is True or value is False:
+            continue
+        if isinstance(value, str):
+            if not _is_unicode(value):
+                return f"{path}: not valid Unicode (a lone surrogate)"
+        elif isinstance(value, int):
+            if not limits.INTEGER_MIN <= value <= limits.INTEGER_MAX:
+                return f"{path}: integers go from -2^63 to 2^64-1"
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                return f"{path}: numbers must be finite"
+        elif isinstance(value, Mapping):
+            if depth == limits.PAYLOAD_DEPTH:
+                return f"{path}: nested deeper than {limits.PAYLOAD_DEPTH}"
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    return f"{path}: keys must be strings, not {type(key).__name__}"
+                if not _is_unicode(key):
+                    return f"{path}: a key is not valid Unicode (a lone surrogate)"
+                stack.append((item, f"{path}.{key[:40]}", depth + 1))
+        elif isinstance(value, (list, tuple)):
+            if depth == limits.PAYLOAD_DEPTH:
+                return f"{path}: nested deeper than {limits.PAYLOAD_DEPTH}"
+            stack.extend((item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value))
+        elif not isinstance(value, (bytes, bytearray, memoryview)):
+            return f"{path}: {type(value).__name__} is not a JSON value"
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def to_json_value(value: Any) -> Any:
+    """The stored form of a checked MessagePack payload: ``bin`` becomes ``{"$base64": ...}``."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {BASE64_KEY: base64.b64encode(value).decode("ascii")}
+    if isinstance(value, dict):
+        return {key: to_json_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [to_json_value(item) for item in value]
+    return value
+
+
+def to_msgpack_value(value: Any) -> Any:
+    """The MessagePack form of a stored payload: ``{"$base64": ...}`` becomes ``bin``."""
+    if isinstance(value, dict):
+        if len(value) == 1 and isinstance(text := value.get(BASE64_KEY), str):
+            try:
+                return base64.b64decode(text, validate=True)
+            except (binascii.Error, ValueError):
+                return value
+        return {key: to_msgpack_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [to_msgpack_value(item) for item in value]
+    return value
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two JSON values are equal: numbers by value, objects whatever their order.
+
+    True is not 1, as it would be in Python.
+    """
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, dict):
+        return (
+            isinstance(b, dict)
+            and a.keys() == b.keys()
+            and all(same_value(value, b[key]) for key, value in a.items())
+        )
+    if isinstance(a, list):
+        return (
+            isinstance(b, list)
+            and len(a) == len(b)
+            and all(same_value(x, y) for x, y in zip(a, b, strict=True))
+        )
+    return bool(a == b)
