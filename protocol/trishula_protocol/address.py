@@ -10,7 +10,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from .errors import ErrorCode, ProtocolError
+from trishula_protocol.errors import ErrorCode, ProtocolError
 
 HUB: Final = "hub"
 BROADCAST: Final = "broadcast"

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from . import limits
-from .address import AGENT_PATTERN, ID_PATTERN
-from .envelope import Sequence
-from .errors import ProtocolError
+from trishula_protocol import limits
+from trishula_protocol.address import AGENT_PATTERN, ID_PATTERN
+from trishula_protocol.envelope import Sequence
+from trishula_protocol.errors import ProtocolError
 
 Name = Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
 Tags = Annotated[list[Name], msgspec.Meta(max_length=limits.TAGS)]
@@ -27,12 +27,12 @@ class Register(msgspec.Struct, tag_field="op", tag="register", omit_defaults=Tru
     agent: str
     capabilities: Tags | None = None
     groups: Tags | None = None
-    prefetch: Annotated[
-        int, msgspec.Meta(ge=limits.PREFETCH_MIN, le=limits.PREFETCH_MAX)
-    ] = limits.PREFETCH_DEFAULT
-    lease_ms: Annotated[
-        int, msgspec.Meta(ge=limits.LEASE_MIN_MS, le=limits.LEASE_MAX_MS)
-    ] = limits.LEASE_DEFAULT_MS
+    prefetch: Annotated[int, msgspec.Meta(ge=limits.PREFETCH_MIN, le=limits.PREFETCH_MAX)] = (
+        limits.PREFETCH_DEFAULT
+    )
+    lease_ms: Annotated[int, msgspec.Meta(ge=limits.LEASE_MIN_MS, le=limits.LEASE_MAX_MS)] = (
+        limits.LEASE_DEFAULT_MS
+    )
     heartbeat_ms: Annotated[
         int, msgspec.Meta(ge=limits.HEARTBEAT_MIN_MS, le=limits.HEARTBEAT_MAX_MS)
     ] = limits.HEARTBEAT_DEFAULT_MS

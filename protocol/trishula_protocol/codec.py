@@ -13,11 +13,11 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from . import limits
-from .address import is_id
-from .envelope import Envelope, fault
-from .errors import ErrorCode, ProtocolError
-from .payload import find_fault, to_json_value, to_msgpack_value
+from trishula_protocol import limits
+from trishula_protocol.address import is_id
+from trishula_protocol.envelope import Envelope, fault
+from trishula_protocol.errors import ErrorCode, ProtocolError
+from trishula_protocol.payload import find_fault, to_json_value, to_msgpack_value
 
 Item = Envelope | ProtocolError
 """What a frame holds, once decoded."""

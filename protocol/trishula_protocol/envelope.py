@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from . import limits
-from .address import ID_PATTERN
+from trishula_protocol import limits
+from trishula_protocol.address import ID_PATTERN
 
 MessageType = Literal["COMMAND", "STATUS", "RESULT", "ERROR", "HEARTBEAT", "ACK"]
 

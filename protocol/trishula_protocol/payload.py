@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from . import limits
+from trishula_protocol import limits
 
 BASE64_KEY = "$base64"
 """MessagePack ``bin`` is ``{"$base64": "..."}`` in JSON."""

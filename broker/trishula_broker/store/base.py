@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
+
 from trishula_protocol.address import Address
 
 Settled = Literal["done", "rejected", "expired", "dead", "recalled", "dropped"]
