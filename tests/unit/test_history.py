@@ -151,9 +151,9 @@ class World:
         elif fate < 0.25 and sent.to.startswith("@"):
             log(Ended, **key, how="done")
             log(Stale, **key)
-            other = next(a for a in sent.expects if a != agent) if len(sent.expects) > 1 else None
-            if other:
-                self.boxes[other].append(mail)
+            fresh = [a for a in sent.expects if a != agent and mail.attempts == 1]
+            if fresh:
+                self.boxes[fresh[0]].append(mail)
         elif fate < 0.3:
             log(Ended, **key, how="done")
             log(Started, fresh=True)  # it forgot, and the hub had not heard of it
@@ -312,28 +312,24 @@ def forge(events: list[Event], rng: random.Random) -> Mutant:
 
 
 def misdirect(events: list[Event], rng: random.Random) -> Mutant | None:
-    stray: list[Event] = []
-    for e in events:
-        if isinstance(e, Handed):
-            sent = sends(events)[MessageKey(e.sender, e.id)]
-            stray += [
-                msgspec.structs.replace(e, instance=agent, agent=agent)
-                for agent in AGENTS
-                if agent not in sent.expects
-            ]
-    if not stray:
+    hands = [e for e in events if isinstance(e, Handed)]
+    if not hands:
         return None
-    wrong = rng.choice(stray)
+    hand = rng.choice(hands)
+    meant = sends(events)[MessageKey(hand.sender, hand.id)].expects
+    agent = rng.choice([agent for agent in (*AGENTS, "usha") if agent not in meant])
+    wrong = msgspec.structs.replace(hand, instance=agent, agent=agent)
     return renumbered([*events, wrong]), Misdirected, str(key_of(wrong))
 
 
 def finish_elsewhere(events: list[Event], rng: random.Random) -> Mutant | None:
     """A second agent finishes mail for a capability."""
+    sent_as = sends(events)
     for e in events:
         key = key_of(e)
         if not isinstance(e, Settled) or not key:
             continue
-        sent = sends(events)[key]
+        sent = sent_as[key]
         handed = {x.instance for x in events if isinstance(x, Handed) and key_of(x) == key}
         free = [agent for agent in sent.expects if agent not in handed]
         if sent.to.startswith("@") and free:
@@ -392,9 +388,8 @@ def log_twice(events: list[Event], rng: random.Random) -> Mutant | None:
 
 
 def forget_event(events: list[Event], rng: random.Random) -> Mutant:
-    instance = rng.choice([e.instance for e in events if e.count > 1] or [events[0].instance])
-    last = max(e.count for e in events if e.instance == instance)
-    gap = rng.randrange(1, last) if last > 1 else 0
+    instance = rng.choice([e.instance for e in events if e.count > 1])
+    gap = rng.randrange(1, max(e.count for e in events if e.instance == instance))
     kept = [e for e in events if e.instance != instance or e.count != gap]
     return kept, Unclear, instance
 
