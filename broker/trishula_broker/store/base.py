@@ -265,13 +265,15 @@ class Read(Op, frozen=True, gc=False):
     """The application has these; ``lease_ms`` from now each must be renewed or settled.
 
     A copy that waits in the delay before its next attempt is taken up again and that attempt
-    has not ended: a handler that outlived its connection goes on.
+    has not ended: a handler that outlived its connection goes on. ``want`` asks for the copies,
+    for a hub that does not hold them.
     """
 
     agent: str
     epoch: int
     seqs: tuple[int, ...]
     lease_ms: int
+    want: bool = False
 
 
 class Settle(Op, frozen=True, gc=False):
@@ -291,6 +293,8 @@ class Marked(Outcome, frozen=True, gc=False):
 
     seqs: tuple[int, ...]
     stale: tuple[int, ...]
+    copies: tuple[Copy, ...] = ()
+    """Of a :class:`Read` with ``want``: those of ``seqs`` that are not settled."""
 
 
 class Requeue(Op, frozen=True, gc=False):
@@ -323,7 +327,8 @@ class Discard(Op, frozen=True, gc=False):
     """End a copy otherwise than by ``done`` and tell its sender, in one step.
 
     ``agent`` is the mailbox: an agent, or ``@capability`` for a pool. ``unread_only`` spares a
-    copy that was ever read. ``expired`` spares one whose time has not come.
+    copy that was ever read. ``expired`` spares one whose time has not come. ``dropped`` is the
+    one outcome that ends a dead letter, and nothing else.
     """
 
     agent: str

@@ -1,0 +1,271 @@
+"""An envelope becomes a logged message, or a refusal."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from trishula_broker.hub.commits import Commits, Unavailable
+from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.notices import full_notice
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.questions import Questions
+from trishula_broker.hub.roster import Roster
+from trishula_broker.store import base
+from trishula_protocol.address import Address, Kind, parse_address
+from trishula_protocol.codec import decode_json, encode_json
+from trishula_protocol.envelope import Envelope
+from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
+from trishula_protocol.hub_session import HubSession
+from trishula_protocol.payload import payload_fault, same_value
+
+NAMES_COMPARED = 2_000
+"""Names looked at for a suggestion; comparing costs tens of microseconds each."""
+NAMES_SHOWN = 3
+
+
+class Acceptance:
+    """Takes what agents send.
+
+    Args:
+        sweep_at: asks for a sweep at a wall-clock time.
+    """
+
+    def __init__(
+        self,
+        commits: Commits,
+        roster: Roster,
+        delivery: Delivery,
+        questions: Questions,
+        sweep_at: Callable[[int, Now], None],
+    ) -> None:
+        self._commits = commits
+        self._roster = roster
+        self._delivery = delivery
+        self._questions = questions
+        self._sweep_at = sweep_at
+
+    def accept(self, session: HubSession, envelope: Envelope, now: Now) -> None:
+        """Check ``envelope`` and submit it.
+
+        Raises:
+            ProtocolError: it is refused; nothing was submitted.
+        """
+        agent = session.agent
+        if envelope.sender is not None and envelope.sender != agent:
+            raise ProtocolError(
+                ErrorCode.FORBIDDEN,
+                f"from: you are {agent}, not {envelope.sender[:80]}; leave it out",
+                reply_to=envelope.id,
+            )
+        assert envelope.id is not None
+        assert envelope.to is not None
+        address = parse_address(envelope.to)
+        settles = envelope.settles
+        if settles is not None and not session.receive:
+            raise ProtocolError(
+                ErrorCode.STALE_ACK,
+                f"settles: a side session holds no mail, so it cannot settle {settles}",
+                reply_to=envelope.id,
+            )
+        if envelope.thread is None and envelope.reply_to is not None:
+            envelope.thread = self._thread_of(session, envelope.reply_to, settles)
+        envelope.sender = agent
+        if envelope.timestamp is None:
+            envelope.timestamp = now.wall
+        # The hub's own fields, whatever the client put there.
+        envelope.settles = envelope.seq = envelope.attempt = envelope.expires_in = None
+        body = _encode(envelope)
+        op = base.Accept(
+            agent,
+            session.epoch,
+            address,
+            envelope.id,
+            envelope.type,
+            envelope.priority,
+            envelope.thread if envelope.thread != envelope.id else None,
+            envelope.reply_to,
+            envelope.receipt,
+            envelope.ttl,
+            body,
+            settles,
+            full_notice(agent, envelope.id, envelope.thread, envelope.to, now.wall)
+            if address.fans_out
+            else None,
+        )
+        session.unaccepted += 1
+        session.unaccepted_bytes += len(body)
+        self._commits.submit(op, self._decided, session)
+
+    def _thread_of(self, session: HubSession, reply_to: str, settles: int | None) -> str:
+        # A reply carries the thread on. What it settles is at hand; else what it answers is
+        # taken for the thread's first message.
+        seat = self._roster.seats.get(session.agent)
+        if seat is not None and settles is not None:
+            held = seat.mailbox.held.get(settles)
+            if held is not None and held.copy.message.id == reply_to:
+                return held.copy.message.thread or reply_to
+        return reply_to
+
+    def _decided(
+        self, outcome: base.Outcome, op: base.Accept, session: HubSession, now: Now
+    ) -> None:
+        session.unaccepted -= 1
+        session.unaccepted_bytes -= len(op.body)
+        if isinstance(outcome, base.Accepted):
+            self._accepted(outcome, op, session, now)
+        elif isinstance(outcome, base.Duplicate):
+            if not outcome.body or same_content(outcome.body, op.body):
+                session.accepted(op.id)
+                self._settled(op, session)
+            else:
+                session.error(
+                    ProtocolError(
+                        ErrorCode.DUPLICATE_ID,
+                        f"id: {op.id!r} was used before with other content; use a new id",
+                        reply_to=op.id,
+                    )
+                )
+        elif isinstance(outcome, base.Refused):
+            self._refuse(outcome, op, session)
+        elif isinstance(outcome, Unavailable):
+            session.error(
+                ProtocolError(
+                    ErrorCode.UNAVAILABLE,
+                    f"the store cannot promise anything now ({outcome.why}); "
+                    "send it again under the same id",
+                    reply_to=op.id,
+                )
+            )
+        else:
+            session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
+
+    def _accepted(
+        self, outcome: base.Accepted, op: base.Accept, session: HubSession, now: Now
+    ) -> None:
+        session.accepted(op.id)
+        if op.settles is not None:
+            self._settled(op, session)
+        expires_at = None if op.ttl is None else outcome.accepted_at + op.ttl
+        if expires_at is not None:
+            self._sweep_at(expires_at, now)
+        seats = self._roster.seats
+        copy: base.Copy | None = None
+        for agent in outcome.recipients:
+            if agent in seats:
+                if copy is None:
+                    copy = _copy(op, outcome, expires_at)
+                self._delivery.offer(agent, copy)
+        self._delivery.offer_notice(outcome.notice)
+
+    def _settled(self, op: base.Accept, session: HubSession) -> None:
+        if op.settles is None:
+            return
+        seat = self._roster.seat_of(session)
+        if seat is None:
+            return
+        held = seat.mailbox.release(op.settles)
+        if held is not None and held.copy.message.receipt:
+            message = held.copy.message
+            self._roster.receipt(message.sender, "done", session.agent, message.id)
+        session.settled([op.settles])
+        self._delivery.stir(seat)
+
+    def _refuse(self, outcome: base.Refused, op: base.Accept, session: HubSession) -> None:
+        if outcome.code == "unknown_recipient":
+            self._questions.ask(base.Agents(), self._suggest, (op, session))
+        elif outcome.code == "mailbox_full":
+            session.error(
+                ProtocolError(
+                    ErrorCode.MAILBOX_FULL,
+                    f"to: the mailbox of {', '.join(outcome.agents)} is full; try again later",
+                    reply_to=op.id,
+                    details={"agents": list(outcome.agents)},
+                )
+            )
+        else:
+            session.error(
+                ProtocolError(
+                    ErrorCode.STALE_ACK,
+                    f"settles: {op.settles} is not yours, or not any more; nothing was sent",
+                    reply_to=op.id,
+                    details={"seqs": [op.settles]},
+                )
+            )
+
+    def _suggest(
+        self,
+        answer: Sequence[base.AgentRecord] | Unavailable,
+        context: tuple[base.Accept, HubSession],
+        now: Now,
+    ) -> None:
+        op, session = context
+        records = () if isinstance(answer, Unavailable) else answer
+        nearest = nearest_addresses(op.address, records)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        what = {
+            Kind.GROUP: "has no other member",
+            Kind.CAPABILITY: "was never offered by any agent",
+        }.get(op.address.kind, "never registered here")
+        session.error(
+            ProtocolError(
+                ErrorCode.UNKNOWN_RECIPIENT,
+                f"to: {op.address} {what}{hint}",
+                reply_to=op.id,
+                details={"nearest": nearest},
+            )
+        )
+
+
+def _encode(envelope: Envelope) -> bytes:
+    try:
+        body = encode_json(envelope)
+    except RecursionError:
+        body = b""
+    problem = payload_fault(envelope.payload, body) if body else "payload: nested too deep"
+    if problem is not None:
+        raise ProtocolError(ErrorCode.BAD_MESSAGE, problem, reply_to=envelope.id)
+    return body
+
+
+def _copy(op: base.Accept, outcome: base.Accepted, expires_at: int | None) -> base.Copy:
+    message = base.Message(
+        outcome.seq,
+        op.id,
+        op.sender,
+        op.type,
+        str(op.address),
+        op.priority,
+        op.thread,
+        op.receipt,
+        outcome.accepted_at,
+        expires_at,
+        op.body,
+    )
+    via = op.address.name if op.address.kind is Kind.CAPABILITY else None
+    return base.Copy(message, 0, 0, via)
+
+
+def same_content(stored: bytes, sent: bytes) -> bool:
+    """Whether an id was used again for the same: type, to, reply_to and the payload's value."""
+    if stored == sent:
+        return True
+    a, b = decode_json(stored), decode_json(sent)
+    return (a.type, a.to, a.reply_to) == (b.type, b.to, b.reply_to) and same_value(
+        a.payload, b.payload
+    )
+
+
+def nearest_addresses(address: Address, records: Sequence[base.AgentRecord]) -> list[str]:
+    """Known addresses of the same kind that look like ``address``, best first."""
+    names: set[str] = set()
+    for record in records:
+        if address.kind is Kind.GROUP:
+            names.update(record.groups)
+        elif address.kind is Kind.CAPABILITY:
+            names.update(record.capabilities)
+        elif not record.ephemeral:
+            names.add(record.id)
+    likely = [name for name in names if abs(len(name) - len(address.name)) <= 4]
+    found = difflib.get_close_matches(address.name, likely[:NAMES_COMPARED], NAMES_SHOWN)
+    return [str(Address(address.kind, name)) for name in found]

@@ -1,0 +1,79 @@
+"""Operations on their way to the store, each with what happens next.
+
+One commit is in flight at a time; what is submitted meanwhile is the next batch. A commit that
+failed leaves it unknown what was applied: each operation's continuation is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from trishula_broker.hub.agenda import Agenda
+from trishula_broker.hub.now import Now
+from trishula_broker.store import base
+
+RETRY_MS: Final = 200
+"""Wait before an operation of the hub's own is tried again after the store failed."""
+
+
+class Unavailable(base.Outcome, frozen=True):
+    """The store failed; whether the operation was applied is unknown."""
+
+    why: str
+
+
+Then = Callable[[Any, Any, Any, Now], None]
+"""``then(outcome, op, context, now)``; the outcome may be :class:`Unavailable`."""
+
+_Entry = tuple[base.Operation, Then, Any]
+
+
+class Commits:
+    """The queue between the core and the store."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._waiting: list[_Entry] = []
+        self._in_flight: list[_Entry] = []
+        self._retries = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._in_flight) + self._retries
+
+    def submit(self, op: base.Operation, then: Then, context: Any = None) -> None:
+        """Queue ``op``."""
+        self._waiting.append((op, then, context))
+
+    def take(self) -> list[base.Operation]:
+        """The next batch; empty while one is in flight or there is nothing to do."""
+        if self._in_flight or not self._waiting:
+            return []
+        self._in_flight = self._waiting
+        self._waiting = []
+        return [op for op, _, _ in self._in_flight]
+
+    def committed(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
+        """The batch in flight is durable."""
+        entries = self._in_flight
+        self._in_flight = []
+        for (op, then, context), outcome in zip(entries, outcomes, strict=True):
+            then(outcome, op, context, now)
+
+    def failed(self, why: str, now: Now) -> None:
+        """The batch in flight failed."""
+        entries = self._in_flight
+        self._in_flight = []
+        outcome = Unavailable(why)
+        for op, then, context in entries:
+            then(outcome, op, context, now)
+
+    def retry(self, op: base.Operation, then: Then, context: Any, now: Now) -> None:
+        """Submit an idempotent operation again in a moment."""
+        self._retries += 1
+
+        def again(_: Now) -> None:
+            self._retries -= 1
+            self.submit(op, then, context)
+
+        self._agenda.at(now.mono + RETRY_MS, object(), again)

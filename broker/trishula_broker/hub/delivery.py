@@ -1,0 +1,264 @@
+"""Getting committed copies to sessions, and ending copies that cannot be delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trishula_broker.hub.agenda import Agenda
+from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
+from trishula_broker.hub.notices import notice
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.roster import Roster, Seat
+from trishula_broker.hub.settings import HubSettings
+from trishula_broker.store import base
+from trishula_protocol import limits
+from trishula_protocol.errors import CloseCode, ErrorCode
+
+NOTE_MS = 1_000
+"""Deliveries not settled within this are told to the store, for traces."""
+
+
+class Delivery:
+    """The way from a mailbox to its session."""
+
+    def __init__(
+        self, commits: Commits, roster: Roster, agenda: Agenda, settings: HubSettings
+    ) -> None:
+        self._commits = commits
+        self._roster = roster
+        self._agenda = agenda
+        self._settings = settings
+        self._stirred: dict[int, Seat] = {}
+
+    # --- in ---
+
+    def offer(self, agent: str, copy: base.Copy) -> None:
+        """``copy`` was committed to the mailbox of ``agent``, who may or may not be here."""
+        seat = self._roster.seats.get(agent)
+        if seat is not None:
+            seat.mailbox.offer(copy)
+            self._stirred[seat.session.link] = seat
+
+    def offer_notice(self, message: base.Message | None) -> None:
+        """The hub's own mail was committed."""
+        if message is not None:
+            self.offer(message.to, base.Copy(message, 0, 0, None))
+
+    def withdraw(self, agent: str, seq: int) -> None:
+        """A copy ended by somebody else's doing: it must not go out any more."""
+        seat = self._roster.seats.get(agent)
+        if seat is not None:
+            seat.mailbox.remove(seq)
+            seat.mailbox.release(seq)
+            self.stir(seat)
+
+    def stir(self, seat: Seat) -> None:
+        """Something changed that may let ``seat`` have more."""
+        self._stirred[seat.session.link] = seat
+
+    def doubt_all(self) -> None:
+        """The store may hold what no window knows of."""
+        for seat in self._roster.seats.values():
+            seat.mailbox.doubt()
+            self.stir(seat)
+
+    # --- out ---
+
+    def run(self, now: Now) -> None:
+        """Deliver what the stirred seats have room for."""
+        if self._stirred:
+            stirred, self._stirred = self._stirred, {}
+            for seat in stirred.values():
+                if seat.session.live:
+                    self._deliver(seat, now)
+
+    def _deliver(self, seat: Seat, now: Now) -> None:
+        session, mailbox = seat
+        bound = self._settings.outgoing_bytes
+        delivered = False
+        if session.stalled_at is None:
+            while mailbox.room > 0 and session.buffered < bound:
+                copy = mailbox.next()
+                if copy is None:
+                    break
+                message = copy.message
+                left = None
+                if message.expires_at is not None:
+                    left = message.expires_at - now.wall
+                    if left <= 0:
+                        self.expire(seat.agent, copy, now)
+                        continue
+                if copy.attempts >= limits.ATTEMPTS:
+                    self.bury(seat, message, f"given up after {copy.attempts} attempts", now)
+                    continue
+                if copy.deliveries >= limits.DELIVERIES:
+                    self.bury(seat, message, f"delivered {copy.deliveries} times, never read", now)
+                    continue
+                mailbox.hold(copy, now.wall)
+                session.deliver(message.body, message.seq, copy.attempts + 1, left)
+                delivered = True
+                if message.receipt:
+                    self._roster.receipt(message.sender, "delivered", seat.agent, message.id)
+        if delivered:
+            self._agenda.at(
+                now.mono + NOTE_MS, ("note", session.link), lambda _: self._note_late(seat)
+            )
+            if session.buffered >= bound:
+                self.stir(seat)  # go on once this much was written
+        if mailbox.wants_fetch():
+            after, limit, limit_bytes = mailbox.fetch()
+            self._commits.submit(
+                base.Fetch(seat.agent, seat.epoch, after, limit, limit_bytes), self._fetched, seat
+            )
+
+    def _fetched(
+        self,
+        outcome: base.Fetched | base.Fenced | Unavailable,
+        op: base.Fetch,
+        seat: Seat,
+        now: Now,
+    ) -> None:
+        if isinstance(outcome, base.Fetched):
+            seat.mailbox.fetched(outcome)
+            self.stir(seat)
+            if outcome.due_at is not None:
+                self._wake_at(outcome.due_at, seat, now)
+        elif isinstance(outcome, Unavailable):
+            seat.mailbox.fetch_failed()
+            self._agenda.at(
+                now.mono + RETRY_MS, ("fetch", seat.session.link), lambda now: self.stir(seat)
+            )
+        else:
+            self.fenced(seat)
+
+    def _wake_at(self, wall: int, seat: Seat, now: Now) -> None:
+        def due(_: Now) -> None:
+            seat.mailbox.doubt()
+            self.stir(seat)
+
+        self._agenda.at(now.mono + max(1, wall - now.wall), ("due", seat.session.link), due)
+
+    def fenced(self, seat: Seat) -> None:
+        """The store knows a newer registration of this agent."""
+        seat.session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
+
+    def note(self, seat: Seat, then: Callable[[Now], None] | None = None) -> bool:
+        """Tell the store of deliveries that are still unsettled; False when there are none.
+
+        ``then`` is called once the store has been told, or could not be.
+        """
+        unnoted = seat.mailbox.unnoted
+        if not unnoted or not seat.session.live:
+            return False
+        op = base.Delivered(seat.agent, seat.epoch, tuple(unnoted.items()))
+        self._commits.submit(op, self._noted, then)
+        unnoted.clear()
+        return True
+
+    def _note_late(self, seat: Seat) -> None:
+        self.note(seat)
+
+    def _noted(
+        self, outcome: object, op: object, then: Callable[[Now], None] | None, now: Now
+    ) -> None:
+        # Notes for traces carry no promise: nothing is tried again.
+        if then is not None:
+            then(now)
+
+    # --- attempts that end ---
+
+    def lease(self, seat: Seat, now: Now, until: int) -> None:
+        """Watch the leases of ``seat``; the next one ends at ``until`` (mono)."""
+        self._agenda.at(until, ("lease", seat.session.link), lambda now: self._lapse(seat, now))
+
+    def _lapse(self, seat: Seat, now: Now) -> None:
+        ended, until = seat.mailbox.lapsed(now.mono)
+        if ended and seat.session.live:
+            self.requeue(seat, ended, "lease lapsed")
+        if until is not None:
+            self.lease(seat, now, until)
+
+    def requeue(self, seat: Seat, seqs: list[int], reason: str, *, answer: bool = False) -> None:
+        """End an attempt at each of ``seqs``; ``answer`` tells the session once it is durable."""
+        messages: dict[int, base.Message] = {}
+        for seq in seqs:
+            held = seat.mailbox.release(seq)
+            if held is not None:
+                messages[seq] = held.copy.message
+        self.stir(seat)
+        self._commits.submit(
+            base.Requeue(seat.agent, seat.epoch, tuple(seqs)),
+            self._requeued,
+            (seat, messages, reason, answer),
+        )
+
+    def _requeued(
+        self,
+        outcome: base.Requeued | base.Fenced | Unavailable,
+        op: base.Requeue,
+        context: tuple[Seat, dict[int, base.Message], str, bool],
+        now: Now,
+    ) -> None:
+        seat, messages, reason, answer = context
+        if isinstance(outcome, Unavailable):
+            if seat.session.live:
+                self._commits.retry(op, self._requeued, context, now)
+            return
+        if isinstance(outcome, base.Fenced):
+            self.fenced(seat)
+            return
+        for seq, attempts, due_at in outcome.copies:
+            message = messages.get(seq)
+            if attempts >= limits.ATTEMPTS and message is not None:
+                self.bury(seat, message, f"given up after {attempts} attempts: {reason}", now)
+            else:
+                self._wake_at(due_at, seat, now)
+        if answer:
+            seat.session.settled(list(op.seqs))
+
+    # --- copies that end without being done ---
+
+    def bury(self, seat: Seat, message: base.Message, reason: str, now: Now) -> None:
+        """Move a copy to the dead letters and tell its sender."""
+        text = f"{seat.agent} could not take it: {reason}; it is in the dead letters"
+        self.discard(
+            base.Discard(
+                seat.agent,
+                seat.epoch,
+                message.seq,
+                "dead",
+                reason,
+                notice(message, seat.agent, ErrorCode.UNDELIVERABLE, text, reason, now.wall),
+            )
+        )
+
+    def expire(self, mailbox: str, copy: base.Copy, now: Now) -> None:
+        """End a copy whose ttl has passed and tell its sender."""
+        message = copy.message
+        text = f"its ttl ended before {mailbox} had it"
+        self.discard(
+            base.Discard(
+                mailbox,
+                0,
+                message.seq,
+                "expired",
+                "ttl",
+                notice(message, mailbox, ErrorCode.EXPIRED, text, "ttl", now.wall),
+            )
+        )
+
+    def discard(self, op: base.Discard) -> None:
+        """Submit ``op`` until the store has answered; its notice is delivered like other mail."""
+        self._commits.submit(op, self._discarded)
+
+    def _discarded(
+        self,
+        outcome: base.Discarded | base.Fenced | Unavailable,
+        op: base.Discard,
+        context: None,
+        now: Now,
+    ) -> None:
+        if isinstance(outcome, Unavailable):
+            self._commits.retry(op, self._discarded, context, now)
+        elif isinstance(outcome, base.Discarded):
+            self.offer_notice(outcome.notice)

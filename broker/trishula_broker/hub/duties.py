@@ -1,0 +1,121 @@
+"""What must be done once a namespace, whoever does it: expiry, `@` mail on the move, ghosts."""
+
+from __future__ import annotations
+
+from trishula_broker.hub.agenda import Agenda
+from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
+from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.notices import notice
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.questions import Questions
+from trishula_broker.hub.roster import Roster
+from trishula_broker.store import base
+from trishula_protocol.errors import ErrorCode
+
+SWEEP = 500
+"""Of each kind looked at in one sweep."""
+SWEEP_PAUSE_MS = 1_000
+"""Between sweeps that find something they must leave alone."""
+SWEEP_LATEST_MS = 60_000
+"""A sweep at least this often: the wall clock may have jumped over a due time."""
+ASSIGN = 200
+PEEK = 500
+
+
+class Duties:
+    """Acts on what time has made due."""
+
+    def __init__(
+        self,
+        commits: Commits,
+        roster: Roster,
+        delivery: Delivery,
+        questions: Questions,
+        agenda: Agenda,
+    ) -> None:
+        self._commits = commits
+        self._roster = roster
+        self._delivery = delivery
+        self._questions = questions
+        self._agenda = agenda
+        self._sweeping = False
+
+    def sweep_at(self, wall: int, now: Now) -> None:
+        """Something is due at ``wall``."""
+        wait = min(max(1, wall - now.wall), SWEEP_LATEST_MS)
+        self._agenda.at(now.mono + wait, "sweep", self.sweep)
+
+    def sweep(self, now: Now) -> None:
+        """Look now."""
+        if not self._sweeping:
+            self._sweeping = True
+            self._commits.submit(base.Sweep(SWEEP), self._swept)
+
+    def _swept(
+        self, outcome: base.Swept | Unavailable, op: base.Sweep, context: None, now: Now
+    ) -> None:
+        self._sweeping = False
+        if isinstance(outcome, Unavailable):
+            self._agenda.at(now.mono + RETRY_MS, "sweep", self.sweep)
+            return
+        for mailbox, copy in outcome.expired:
+            seat = self._roster.seats.get(mailbox)
+            if seat is not None:
+                if copy.message.seq in seat.mailbox.held:
+                    continue  # a message expires only while nobody holds it
+                seat.mailbox.remove(copy.message.seq)
+            self._delivery.expire(mailbox, copy, now)
+        for agent in outcome.orphans:
+            self._commits.submit(base.Unassign(agent), self._unassigned)
+        for agent in outcome.ghosts:
+            self._lay(agent)
+        due = now.wall + SWEEP_LATEST_MS if outcome.next_at is None else outcome.next_at
+        self.sweep_at(max(due, now.wall + SWEEP_PAUSE_MS), now)
+
+    # --- mail for a capability ---
+
+    def assign(self, capability: str) -> None:
+        """Hand out what waits in a capability's pool."""
+        self._commits.submit(base.Assign(capability, ASSIGN), self._assigned)
+
+    def _assigned(
+        self, outcome: base.Assigned | Unavailable, op: base.Assign, context: None, now: Now
+    ) -> None:
+        if isinstance(outcome, Unavailable):
+            self._commits.retry(op, self._assigned, context, now)
+            return
+        for agent, copy in outcome.copies:
+            self._delivery.offer(agent, copy)
+        if outcome.more:
+            self.assign(op.capability)
+
+    def _unassigned(
+        self, outcome: base.Unassigned | Unavailable, op: base.Unassign, context: None, now: Now
+    ) -> None:
+        if isinstance(outcome, Unavailable):
+            self._commits.retry(op, self._unassigned, context, now)
+            return
+        for capability in outcome.pools:
+            self.assign(capability)
+
+    # --- ephemeral agents that left ---
+
+    def _lay(self, agent: str) -> None:
+        self._questions.ask(base.Peek(agent, PEEK), self._peeked, agent)
+
+    def _peeked(self, answer: base.Peeked | Unavailable, agent: str, now: Now) -> None:
+        if isinstance(answer, Unavailable):
+            return  # the next sweep names it again
+        for copy in answer.heads:
+            message = copy.message
+            reason = "the recipient was ephemeral and left"
+            text = f"{agent} left and was forgotten; it is in the dead letters"
+            told = notice(message, agent, ErrorCode.UNDELIVERABLE, text, reason, now.wall)
+            self._delivery.discard(base.Discard(agent, 0, message.seq, "dead", reason, told))
+        self._commits.submit(base.Forget(agent, 0), self._forgotten)
+
+    def _forgotten(
+        self, outcome: base.Forgotten | Unavailable, op: base.Forget, context: None, now: Now
+    ) -> None:
+        if isinstance(outcome, base.Forgotten) and outcome.waiting:
+            self._lay(op.agent)

@@ -1,0 +1,376 @@
+"""The hub of one namespace: events and the time in, operations and effects out.
+
+Start reading here; docs/architecture.md shows the whole way of a message. This class only
+takes things apart and hands them on: who gets in is :mod:`.registration`, what is sent
+:mod:`.acceptance`, what goes out :mod:`.delivery`, what recipients say :mod:`.settlement`,
+what time makes due :mod:`.duties`, what agents ask :mod:`.operations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from trishula_broker.hub.acceptance import Acceptance
+from trishula_broker.hub.agenda import Agenda
+from trishula_broker.hub.commits import Commits
+from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.duties import Duties
+from trishula_broker.hub.effects import Close, Effect, Note, Pause, Resume, Send
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.operations.call import Call, Desk
+from trishula_broker.hub.operations.status import status_of
+from trishula_broker.hub.operations.table import perform
+from trishula_broker.hub.questions import Question, Questions
+from trishula_broker.hub.registration import Registration
+from trishula_broker.hub.roster import Roster
+from trishula_broker.hub.settings import HubSettings
+from trishula_broker.hub.settlement import Settlement
+from trishula_broker.store import base
+from trishula_protocol import limits
+from trishula_protocol.address import HUB
+from trishula_protocol.codec import Codec, Item
+from trishula_protocol.envelope import Envelope
+from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
+from trishula_protocol.hub_session import HubSession, State
+
+FROZEN_MS: Final = 1_000
+"""A timer this late means that the process itself stood still: silence then proves nothing."""
+
+
+class Hub:
+    """Every session of one namespace on this node.
+
+    Args:
+        namespace: whose agents these are; addresses never leave it.
+        node: this process's name.
+        role: ``primary`` or ``failover``, told to clients.
+        settings: limits.
+    """
+
+    def __init__(
+        self, *, namespace: str, node: str, role: str, settings: HubSettings | None = None
+    ) -> None:
+        self._settings = settings or HubSettings()
+        self._sessions: dict[int, HubSession] = {}
+        self._outlet: list[HubSession] = []
+        self._effects: list[Effect] = []
+        self._paused: set[int] = set()
+        self._draining = False
+        self._agenda = Agenda()
+        self._commits = Commits(self._agenda)
+        self._questions = Questions()
+        self._roster = Roster()
+        self._delivery = Delivery(self._commits, self._roster, self._agenda, self._settings)
+        self._duties = Duties(
+            self._commits, self._roster, self._delivery, self._questions, self._agenda
+        )
+        self._acceptance = Acceptance(
+            self._commits, self._roster, self._delivery, self._questions, self._duties.sweep_at
+        )
+        self._settlement = Settlement(self._commits, self._roster, self._delivery)
+        self._registration = Registration(
+            namespace,
+            node,
+            role,
+            self._settings,
+            self._commits,
+            self._roster,
+            self._delivery,
+            self._duties,
+            self._activated,
+            self._note,
+        )
+        self._desk = Desk(node, self._commits, self._questions, self._roster, self._delivery)
+        self._agenda.at(0, "sweep", self._duties.sweep)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Hub sessions={len(self._sessions)} {self._roster!r} commits={len(self._commits)} "
+            f"paused={len(self._paused)}{' draining' if self._draining else ''}>"
+        )
+
+    # --- connections ---
+
+    def connect(self, link: int, codec: Codec, peer: str, now: Now) -> None:
+        """A connection is open; ``link`` names it from now on."""
+        session = HubSession(link, codec, peer, self._outlet, now.mono)
+        self._sessions[link] = session
+        if self._draining:
+            session.close(CloseCode.RESTART, "this hub is draining; try the next one")
+        else:
+            self._watch(session, now)
+        self._advance(now)
+
+    def disconnect(self, link: int, reason: str, now: Now) -> None:
+        """The connection is gone."""
+        session = self._sessions.pop(link, None)
+        if session is not None:
+            self._paused.discard(link)
+            session.lost()
+            self._end(session, reason, now)
+            self._advance(now)
+
+    def writable(self, link: int, yes: bool, now: Now) -> None:
+        """The transport takes no more for now, or takes more again."""
+        session = self._sessions.get(link)
+        if session is None:
+            return
+        if yes:
+            session.stalled_at = None
+            session.touch()
+            seat = self._roster.seat_of(session)
+            if seat is not None:
+                self._delivery.stir(seat)
+        elif session.stalled_at is None:
+            session.stalled_at = now.mono
+        self._regulate(session, now)
+        self._watch(session, now)
+        self._advance(now)
+
+    # --- what arrives ---
+
+    def receive(self, link: int, items: Sequence[Item], size: int, now: Now) -> None:
+        """A frame of ``size`` bytes arrived with these envelopes."""
+        session = self._sessions.get(link)
+        if session is None or session.closed:
+            return
+        session.heard_at = now.mono
+        session.bad_frames = 0
+        self._take(session, items, now)
+        if session.unaccepted >= self._settings.unaccepted_messages or (
+            session.unaccepted_bytes >= self._settings.unaccepted_bytes
+        ):
+            self._regulate(session, now)
+        self._advance(now)
+
+    def unreadable(self, link: int, error: ProtocolError, now: Now) -> None:
+        """A frame arrived that does not parse."""
+        session = self._sessions.get(link)
+        if session is None or session.closed:
+            return
+        session.heard_at = now.mono
+        session.bad_frames += 1
+        session.error(error)
+        if session.bad_frames >= limits.BAD_FRAMES:
+            session.close(CloseCode.PROTOCOL, f"{limits.BAD_FRAMES} unreadable frames in a row")
+        self._advance(now)
+
+    def alive(self, link: int, now: Now) -> None:
+        """A ping or pong arrived."""
+        session = self._sessions.get(link)
+        if session is not None:
+            session.heard_at = now.mono
+
+    def _activated(self, session: HubSession, items: list[Item], now: Now) -> None:
+        self._watch(session, now)
+        self._take(session, items, now)
+
+    def _take(self, session: HubSession, items: Sequence[Item], now: Now) -> None:
+        accept = self._acceptance.accept
+        for item in items:
+            try:
+                if isinstance(item, ProtocolError):
+                    session.error(item)
+                elif session.state is State.ACTIVE:
+                    kind = item.type
+                    if kind == "ACK":
+                        self._settlement.acknowledge(session, item, now)
+                    elif kind == "HEARTBEAT":
+                        session.say(Envelope("HEARTBEAT", sender=HUB, payload={"time": now.wall}))
+                    elif item.to is None or item.to == HUB:
+                        self._ask(session, item, now)
+                    else:
+                        accept(session, item, now)
+                elif session.state is State.NEW:
+                    self._registration.register(session, item, now)
+                elif session.state is State.REGISTERING:
+                    session.waiting.append(item)
+            except ProtocolError as error:
+                session.error(error)
+
+    def _ask(self, session: HubSession, envelope: Envelope, now: Now) -> None:
+        call = Call(self._desk, session, envelope.id, now)
+        if envelope.type == "STATUS":
+            perform(call, status_of(envelope.payload))
+        elif envelope.type == "COMMAND":
+            perform(call, envelope.payload)
+        else:
+            call.error(
+                ErrorCode.BAD_MESSAGE,
+                f"to: the hub takes COMMAND, STATUS, ACK and HEARTBEAT, not {envelope.type}",
+            )
+
+    # --- the store ---
+
+    def ops_to_commit(self) -> list[base.Operation]:
+        """The next batch; empty while one is in flight."""
+        return self._commits.take()
+
+    def committed(
+        self, ops: Sequence[base.Operation], outcomes: Sequence[base.Outcome], now: Now
+    ) -> None:
+        """The batch in flight is durable."""
+        self._commits.committed(outcomes, now)
+        self._after_commit(now)
+
+    def commit_failed(self, ops: Sequence[base.Operation], why: str, now: Now) -> None:
+        """The batch in flight failed; what was applied of it is unknown."""
+        self._delivery.doubt_all()
+        self._commits.failed(why, now)
+        self._after_commit(now)
+
+    def _after_commit(self, now: Now) -> None:
+        if self._paused:
+            for link in list(self._paused):
+                self._regulate(self._sessions[link], now)
+        self._advance(now)
+
+    def questions(self) -> list[Question]:
+        """What to ask the store now."""
+        return self._questions.take()
+
+    def answered(self, question: Question, answer: Any, now: Now) -> None:
+        """The store answered."""
+        self._questions.answered(question, answer, now)
+        self._advance(now)
+
+    def question_failed(self, question: Question, why: str, now: Now) -> None:
+        """The store could not answer."""
+        self._questions.failed(question, why, now)
+        self._advance(now)
+
+    # --- time ---
+
+    def next_timeout(self) -> int | None:
+        """When :meth:`timeout` wants to be called (mono)."""
+        return self._agenda.next()
+
+    def timeout(self, now: Now) -> None:
+        """Do what is due."""
+        due = self._agenda.next()
+        if due is not None and due > 0 and now.mono - due > FROZEN_MS:
+            for session in self._sessions.values():
+                session.heard_at = now.mono
+        for task in self._agenda.due(now.mono):
+            task(now)
+        self._advance(now)
+
+    def _watch(self, session: HubSession, now: Now) -> None:
+        deadline = session.deadline(session.link not in self._paused)
+        if deadline is not None:
+            self._agenda.at(deadline, ("link", session.link), lambda now: self._check(session, now))
+
+    def _check(self, session: HubSession, now: Now) -> None:
+        deadline = session.deadline(session.link not in self._paused)
+        if deadline is not None and deadline <= now.mono:
+            if session.state is not State.ACTIVE:
+                session.close(CloseCode.PROTOCOL, "not registered in time")
+            elif session.stalled_at is not None:
+                session.close(CloseCode.TRY_LATER, "reading too slowly")
+            else:
+                session.close(CloseCode.HEARTBEAT, "nothing heard for two heartbeats")
+        else:
+            self._watch(session, now)
+
+    # --- backpressure ---
+
+    def _regulate(self, session: HubSession, now: Now) -> None:
+        """Stop or go on reading a socket."""
+        link = session.link
+        if session.closed:
+            self._paused.discard(link)
+            return
+        settings = self._settings
+        paused = link in self._paused
+        # Hysteresis: go on at half of what made it stop.
+        share = 2 if paused else 1
+        full = (
+            session.unaccepted * share >= settings.unaccepted_messages
+            or session.unaccepted_bytes * share >= settings.unaccepted_bytes
+            or session.stalled_at is not None
+            or self._draining
+        )
+        if full and not paused:
+            self._paused.add(link)
+            self._effects.append(Pause(link))
+            self._agenda.at(
+                now.mono + session.heartbeat_ms, ("beat", link), lambda now: self._beat(link, now)
+            )
+        elif paused and not full:
+            self._paused.discard(link)
+            self._effects.append(Resume(link))
+            session.heard_at = now.mono
+            self._watch(session, now)
+
+    def _beat(self, link: int, now: Now) -> None:
+        # The client hears that the hub lives although nothing it says is read.
+        session = self._sessions.get(link)
+        if session is not None and link in self._paused:
+            session.say(Envelope("HEARTBEAT", sender=HUB, payload={"time": now.wall}))
+            self._agenda.at(
+                now.mono + session.heartbeat_ms, ("beat", link), lambda now: self._beat(link, now)
+            )
+
+    # --- the end ---
+
+    def drain(self, now: Now) -> None:
+        """Accept nothing more; close every session once what was taken is decided."""
+        self._draining = True
+        for session in self._sessions.values():
+            self._regulate(session, now)
+        self._advance(now)
+
+    @property
+    def drained(self) -> bool:
+        """Nothing is left to do."""
+        return self._draining and not self._commits and not self._roster.live()
+
+    def _end(self, session: HubSession, reason: str, now: Now) -> None:
+        for key in ("link", "beat", "note", "fetch", "due", "lease"):
+            self._agenda.cancel((key, session.link))
+        self._registration.end(session, reason, now)
+
+    # --- what comes out ---
+
+    def _advance(self, now: Now) -> None:
+        """Deliver what can be, and let go of sessions that were closed."""
+        self._delivery.run(now)
+        if self._draining and not self._commits and not self._questions:
+            for session in self._sessions.values():
+                session.close(CloseCode.RESTART, "this hub restarts; come back or use the next")
+        for session in self._outlet:
+            if session.closed and self._sessions.pop(session.link, None) is not None:
+                self._paused.discard(session.link)
+                self._end(session, session.close_reason, now)
+
+    def effects(self) -> list[Effect]:
+        """What is to be done now, in order."""
+        effects, self._effects = self._effects, []
+        outlet = self._outlet
+        if outlet:
+            sessions = outlet[:]
+            outlet.clear()
+            for session in sessions:
+                if session.stalled_at is not None and not session.closed:
+                    session.withhold()
+                    continue
+                link = session.link
+                binary = session.codec.binary
+                effects.extend(Send(link, frame, binary) for frame in session.frames())
+                if session.close_code is not None:
+                    effects.append(Close(link, session.close_code, session.close_reason))
+                    session.close_code = None
+        return effects
+
+    def _note(self, event: str, fields: dict[str, Any]) -> None:
+        self._effects.append(Note(event, fields))
+
+    def describe(self) -> dict[str, int]:
+        """Numbers for ``/health``."""
+        return {
+            "sessions": len(self._sessions),
+            "agents_online": len(self._roster.seats),
+            "commits_waiting": len(self._commits),
+            "paused": len(self._paused),
+        }

@@ -1,0 +1,1 @@
+"""What agents can ask of the hub: one file an operation, listed in :mod:`.table`."""

@@ -1,0 +1,98 @@
+"""One hub operation being answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trishula_broker.hub.commits import Commits, Then, Unavailable
+from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.questions import Questions
+from trishula_broker.hub.roster import Roster
+from trishula_broker.store import base
+from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
+from trishula_protocol.hub_session import HubSession
+
+
+class Desk:
+    """What operations may use; made once a hub."""
+
+    def __init__(
+        self,
+        node: str,
+        commits: Commits,
+        questions: Questions,
+        roster: Roster,
+        delivery: Delivery,
+    ) -> None:
+        self.node = node
+        self.commits = commits
+        self.questions = questions
+        self.roster = roster
+        self.delivery = delivery
+
+
+class Call:
+    """Who asked, and how to answer: the first :meth:`result` or :meth:`error` is the answer."""
+
+    def __init__(self, desk: Desk, session: HubSession, reply_to: str | None, now: Now) -> None:
+        self.desk = desk
+        self.session = session
+        self.now = now
+        self._reply_to = reply_to
+        self._answered = False
+
+    @property
+    def agent(self) -> str:
+        """Who asked."""
+        return self.session.agent
+
+    def result(self, payload: Any) -> None:
+        """Answer."""
+        if not self._answered:
+            self._answered = True
+            self.session.answer(self._reply_to, payload)
+
+    def error(self, code: ErrorCode, message: str, details: dict[str, Any] | None = None) -> None:
+        """Refuse."""
+        if not self._answered:
+            self._answered = True
+            self.session.error(
+                ProtocolError(code, message, reply_to=self._reply_to, details=details)
+            )
+
+    def ask(self, query: base.Query, render: Callable[[Any], Any]) -> None:
+        """Answer with ``render(the store's answer)``."""
+        self.look_up(query, lambda answer, now: self.result(render(answer)))
+
+    def look_up(self, query: base.Query, then: Callable[[Any, Now], None]) -> None:
+        """Go on with the store's answer; a failing store is handled."""
+
+        def answered(answer: Any, context: None, now: Now) -> None:
+            if isinstance(answer, Unavailable):
+                self._unavailable(answer)
+            else:
+                then(answer, now)
+
+        self.desk.questions.ask(query, answered)
+
+    def commit(self, op: base.Operation, then: Callable[[Any, Now], None]) -> None:
+        """Commit ``op``, then go on with its outcome; fencing and a failing store are handled."""
+
+        def decided(outcome: Any, op: base.Operation, context: None, now: Now) -> None:
+            if isinstance(outcome, Unavailable):
+                self._unavailable(outcome)
+            elif isinstance(outcome, base.Fenced):
+                self.session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
+            else:
+                then(outcome, now)
+
+        handler: Then = decided
+        self.desk.commits.submit(op, handler)
+
+    def _unavailable(self, outcome: Unavailable) -> None:
+        self.error(
+            ErrorCode.UNAVAILABLE,
+            f"the store cannot answer now ({outcome.why}); ask again",
+        )

@@ -1,0 +1,27 @@
+"""``peek``: the caller's own mailbox, without touching it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trishula_broker.hub.operations.call import Call
+from trishula_broker.hub.operations.render import summary_of
+from trishula_broker.store import base
+from trishula_protocol import bodies
+
+
+def peek(call: Call, op: bodies.Peek) -> None:
+    """Count, oldest, by priority, and the first ones; nothing is delivered or settled."""
+    call.ask(base.Peek(call.agent, op.limit), _render)
+
+
+def _render(peeked: base.Peeked) -> dict[str, Any]:
+    return {
+        "count": peeked.count,
+        "bytes": peeked.size,
+        "oldest": peeked.oldest,
+        "by_priority": {str(n): count for n, count in enumerate(peeked.by_priority, start=1)},
+        "heads": [
+            {**summary_of(copy.message), "attempt": copy.attempts + 1} for copy in peeked.heads
+        ],
+    }

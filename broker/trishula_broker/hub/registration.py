@@ -1,0 +1,227 @@
+"""How a session begins, is taken over, and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from trishula_broker.hub.commits import Commits, Unavailable
+from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.duties import Duties
+from trishula_broker.hub.mailbox import Mailbox
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.roster import Roster, Seat
+from trishula_broker.hub.settings import HubSettings
+from trishula_broker.store import base
+from trishula_protocol import bodies, limits
+from trishula_protocol.address import agent_fault
+from trishula_protocol.codec import Item
+from trishula_protocol.envelope import Envelope
+from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
+from trishula_protocol.hub_session import HubSession
+
+FIRST = "the first envelope must be a COMMAND to hub with payload.op register"
+
+
+class Registration:
+    """Lets sessions in and out.
+
+    Args:
+        activated: called with a session that became active and the items it sent meanwhile.
+        note: writes a log line.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        node: str,
+        role: str,
+        settings: HubSettings,
+        commits: Commits,
+        roster: Roster,
+        delivery: Delivery,
+        duties: Duties,
+        activated: Callable[[HubSession, list[Item], Now], None],
+        note: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._namespace = namespace
+        self._node = node
+        self._role = role
+        self._settings = settings
+        self._commits = commits
+        self._roster = roster
+        self._delivery = delivery
+        self._duties = duties
+        self._activated = activated
+        self._note = note
+        self._registrations = 0
+
+    def register(self, session: HubSession, envelope: Envelope, now: Now) -> None:
+        """Check a registration and submit it.
+
+        Raises:
+            ProtocolError: it is refused; the session is as it was.
+        """
+        request = self._parse(envelope)
+        session.registering(request)
+        self._registrations += 1
+        name = f"{self._node}-{now.wall:x}-{self._registrations:x}"
+        self._commits.submit(
+            base.Register(
+                request.agent,
+                self._node,
+                name,
+                request.receive,
+                request.ephemeral,
+                request.lease_ms,
+                None
+                if request.capabilities is None
+                else tuple(dict.fromkeys(request.capabilities)),
+                None if request.groups is None else tuple(dict.fromkeys(request.groups)),
+            ),
+            self._registered,
+            (session, envelope.id, request),
+        )
+
+    def _parse(self, envelope: Envelope) -> bodies.Register:
+        payload = envelope.payload
+        if (
+            envelope.type != "COMMAND"
+            or envelope.to != "hub"
+            or not isinstance(payload, dict)
+            or payload.get("op") != "register"
+        ):
+            raise ProtocolError(ErrorCode.NOT_REGISTERED, FIRST, reply_to=envelope.id)
+        try:
+            request = msgspec.convert(payload, bodies.Register)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise ProtocolError(
+                ErrorCode.BAD_MESSAGE, f"payload: {error}", reply_to=envelope.id
+            ) from error
+        problem = agent_fault(request.agent)
+        if problem is not None:
+            raise ProtocolError(
+                ErrorCode.BAD_MESSAGE,
+                f"payload.agent: {request.agent[:80]!r} {problem}",
+                reply_to=envelope.id,
+            )
+        return request
+
+    def _registered(
+        self,
+        outcome: base.Registered | Unavailable,
+        op: base.Register,
+        context: tuple[HubSession, str | None, bodies.Register],
+        now: Now,
+    ) -> None:
+        session, reply_to, request = context
+        if isinstance(outcome, Unavailable):
+            if not session.closed:
+                session.refused()
+                session.waiting.clear()
+                session.error(
+                    ProtocolError(
+                        ErrorCode.UNAVAILABLE,
+                        f"the store cannot promise anything now ({outcome.why}); register again",
+                        reply_to=reply_to,
+                    )
+                )
+            return
+        if session.closed:
+            # It left, or was told to, before the store had answered.
+            if outcome.epoch:
+                self._leave(op.agent, outcome.epoch, ())
+            return
+        if outcome.epoch:
+            older = self._roster.seats.get(op.agent)
+            if older is not None:
+                older.session.close(CloseCode.TAKEN_OVER, "a newer registration took over")
+                self._roster.exit(older.session)
+        session.activate(op.session, outcome.epoch, request.heartbeat_ms)
+        session.prefetch = min(session.prefetch, self._settings.prefetch)
+        self._roster.enter(session)
+        session.answer(
+            reply_to,
+            bodies.Registered(
+                op.agent,
+                self._namespace,
+                self._node,
+                self._role,
+                op.session,
+                request.heartbeat_ms,
+                now.wall,
+                bodies.SessionLimits(self._settings.frame_bytes, limits.BATCH, session.prefetch),
+            ),
+        )
+        self._note(
+            "registered",
+            {"agent": op.agent, "link": session.link, "peer": session.peer, "epoch": outcome.epoch},
+        )
+        if outcome.epoch:
+            seat = Seat(session, Mailbox(session.prefetch, self._settings))
+            self._roster.seats[op.agent] = seat
+            self._delivery.stir(seat)
+            self._announce(op.agent, True, now, outcome.capabilities, outcome.groups)
+            for capability in outcome.pools:
+                self._duties.assign(capability)
+        waiting, session.waiting = session.waiting, []
+        if waiting:
+            self._activated(session, waiting, now)
+
+    def end(self, session: HubSession, reason: str, now: Now) -> None:
+        """``session`` is over, whoever ended it; safe to call twice."""
+        seat = self._roster.exit(session)
+        if seat is not None:
+            unread = seat.mailbox.unread
+            self._leave(session.agent, session.epoch, unread)
+        if session.agent and session.session:
+            self._note(
+                "session_ended",
+                {
+                    "agent": session.agent,
+                    "link": session.link,
+                    "reason": reason,
+                    "lasted_ms": now.mono - session.since,
+                },
+            )
+            session.session = ""
+
+    def _leave(self, agent: str, epoch: int, unread: tuple[int, ...]) -> None:
+        self._commits.submit(base.Leave(agent, epoch, unread), self._left)
+
+    def _left(
+        self,
+        outcome: base.Left | base.Fenced | Unavailable,
+        op: base.Leave,
+        context: None,
+        now: Now,
+    ) -> None:
+        if isinstance(outcome, Unavailable):
+            self._commits.retry(op, self._left, context, now)
+        elif isinstance(outcome, base.Left):
+            self._announce(op.agent, False, now, None, None)
+            if outcome.sweep_at is not None:
+                self._duties.sweep_at(outcome.sweep_at, now)
+
+    def _announce(
+        self,
+        agent: str,
+        online: bool,
+        now: Now,
+        capabilities: tuple[str, ...] | None,
+        groups: tuple[str, ...] | None,
+    ) -> None:
+        change: dict[str, Any] = {
+            "event": "presence",
+            "agent": agent,
+            "online": online,
+            "node": self._node,
+            "since": now.wall,
+        }
+        if capabilities is not None:
+            change["capabilities"] = capabilities
+        if groups is not None:
+            change["groups"] = groups
+        self._roster.announce(change, now.wall)

@@ -1,0 +1,24 @@
+"""What an operator may set about the core's behaviour."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trishula_protocol import limits
+
+
+class HubSettings(msgspec.Struct, frozen=True):
+    """Limits a hub keeps; the defaults are the protocol's."""
+
+    frame_bytes: int = limits.HUB_FRAME_BYTES
+    """Told to clients when they register; the listener enforces it."""
+    prefetch: int = limits.PREFETCH_MAX
+    """The most a session may ask for; it gets this when it asks for more."""
+    unaccepted_messages: int = limits.UNACCEPTED_MESSAGES
+    unaccepted_bytes: int = limits.UNACCEPTED_BYTES
+    window_messages: int = 2_000
+    """Waiting copies of one mailbox kept in memory; the rest stays in the store."""
+    window_bytes: int = 4 << 20
+    """The same in bytes of bodies."""
+    outgoing_bytes: int = 1 << 20
+    """Bytes queued for one session beyond which it gets no more deliveries for now."""
