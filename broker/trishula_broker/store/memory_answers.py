@@ -1,0 +1,129 @@
+"""Answers of the store in memory. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trishula_broker.store import base
+from trishula_broker.store.memory_space import Entry, Held, Mailbox, Space
+
+
+def answer(space: Space, query: base.Query) -> Any:
+    """Answer ``query`` about one namespace; see its docstring for with what."""
+    match query:
+        case base.Agents():
+            return _agents(space, query)
+        case base.Peek():
+            return _peek(space, query)
+        case base.History():
+            return _history(space, query)
+        case base.Trace():
+            return _trace(space, query)
+        case base.DeadLetters():
+            return _dead_letters(space, query)
+
+
+def _agents(space: Space, query: base.Agents) -> tuple[base.AgentRecord, ...]:
+    records: list[base.AgentRecord] = []
+    for name, agent in sorted(space.agents.items()):
+        if (
+            (query.id is not None and query.id != name)
+            or (query.capability is not None and query.capability not in agent.capabilities)
+            or (query.group is not None and query.group not in agent.groups)
+            or (query.online is not None and query.online != agent.online)
+        ):
+            continue
+        box = space.mailboxes.get(name) or Mailbox()
+        records.append(
+            base.AgentRecord(
+                id=name,
+                capabilities=tuple(sorted(agent.capabilities)),
+                groups=tuple(sorted(agent.groups)),
+                online=agent.online,
+                ephemeral=agent.ephemeral,
+                status=agent.status,
+                node=agent.node,
+                since=agent.since,
+                epoch=agent.epoch,
+                unsettled=len(box.queue),
+                unsettled_bytes=box.size,
+            )
+        )
+    return tuple(records)
+
+
+def _peek(space: Space, query: base.Peek) -> base.Peeked:
+    box = space.mailboxes.get(query.agent) or Mailbox()
+    oldest = min((seq for _, seq in box.queue), default=None)
+    return base.Peeked(
+        count=len(box.queue),
+        size=box.size,
+        oldest=None if oldest is None else box.copies[oldest].entry.message.accepted_at,
+        by_priority=tuple(sum(1 for p, _ in box.queue if p == n) for n in range(1, 6)),
+        heads=tuple(box.copies[seq].copy() for _, seq in box.queue[: query.limit]),
+    )
+
+
+def _takes_part(entry: Entry, agent: str) -> bool:
+    return entry.message.sender == agent or agent in entry.copies
+
+
+def _history(space: Space, query: base.History) -> tuple[base.Message, ...]:
+    if query.thread is not None:
+        entries = space.threads.get(query.thread, [])
+        if not any(_takes_part(entry, query.agent) for entry in entries):
+            return ()
+        found = [entry for entry in entries if entry.message.seq > query.after]
+    else:
+        box = space.mailboxes.get(query.agent) or Mailbox()
+        seqs = {*space.sent.get(query.agent, ()), *box.copies}
+        found = [space.entries[seq] for seq in sorted(seqs) if seq > query.after]
+    return tuple(entry.message for entry in found[: query.limit])
+
+
+def _trace(space: Space, query: base.Trace) -> tuple[base.Traced, ...]:
+    return tuple(
+        base.Traced(
+            message=entry.message,
+            copies=tuple(_fate(held) for _, held in sorted(entry.copies.items())),
+        )
+        for entry in space.by_id.get(query.id, [])
+        if _takes_part(entry, query.agent)
+    )
+
+
+def _fate(held: Held) -> base.Fate:
+    return base.Fate(
+        agent=held.mailbox,
+        attempts=held.attempts,
+        deliveries=held.deliveries,
+        delivered_at=held.delivered_at,
+        read_at=held.read_at,
+        settled_at=held.settled_at,
+        outcome=held.outcome,
+        reason=held.reason,
+        due_at=held.due_at,
+        lease_until=held.lease_until,
+    )
+
+
+def _dead_letters(space: Space, query: base.DeadLetters) -> tuple[base.DeadLetter, ...]:
+    if query.agent is None:
+        names = list(space.mailboxes)
+    else:
+        names = [query.agent] if query.agent in space.mailboxes else []
+    dead = sorted(
+        (seq, name)
+        for name in names
+        for seq, held in space.mailboxes[name].copies.items()
+        if held.is_dead and seq > query.after
+    )
+    letters: list[base.DeadLetter] = []
+    for seq, name in dead[: query.limit]:
+        held = space.mailboxes[name].copies[seq]
+        assert held.outcome is not None
+        assert held.settled_at is not None
+        letters.append(
+            base.DeadLetter(name, held.copy(), held.outcome, held.reason or "", held.settled_at)
+        )
+    return tuple(letters)

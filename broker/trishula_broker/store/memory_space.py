@@ -1,0 +1,232 @@
+"""One namespace of the store in memory: agents, mailboxes, and the log they point into.
+
+Keeps its indexes in step with each change and decides nothing; the rules are in ``memory``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+
+import msgspec
+
+from trishula_broker.store.base import Copy, Message, Settled
+from trishula_protocol import limits
+from trishula_protocol.address import HUB
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """What the directory knows of an agent. ``cut_off``: its session ended unseen."""
+
+    name: str
+    node: str
+    ephemeral: bool
+    lease_ms: int
+    since: int
+    capabilities: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=set)
+    epoch: int = 0
+    online: bool = False
+    cut_off: bool = False
+    status: str | None = None
+
+    @property
+    def ghost_at(self) -> int | None:
+        """When it is to be forgotten, for an ephemeral agent that is away."""
+        return self.since + limits.EPHEMERAL_MS if self.ephemeral and not self.online else None
+
+    def key(self) -> str:
+        """What agents are sorted by."""
+        return self.name
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A message in the log, with its copies by mailbox."""
+
+    space: Space
+    message: Message
+    copies: dict[str, Held] = field(default_factory=dict)
+
+    def shorten(self) -> None:
+        """Forget the body."""
+        self.message = msgspec.structs.replace(self.message, body=b"")
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A copy: one mailbox's pointer to an entry, and its fate."""
+
+    entry: Entry
+    mailbox: str
+    via: str | None
+    size: int
+    attempts: int = 0
+    deliveries: int = 0
+    due_at: int | None = None
+    delivered_at: int | None = None
+    read_at: int | None = None
+    lease_until: int | None = None
+    settled_at: int | None = None
+    outcome: Settled | None = None
+    reason: str | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is a dead letter."""
+        return self.outcome in ("dead", "rejected")
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it is in its mailbox."""
+        return (self.entry.message.priority, self.entry.message.seq)
+
+    def end_attempt(self, now: int) -> int:
+        """An attempt ended without settling; when the next may begin."""
+        self.attempts += 1
+        self.lease_until = None
+        self.due_at = now + limits.retry_delay_ms(self.attempts)
+        return self.due_at
+
+    def copy(self) -> Copy:
+        """As a mailbox hands it out."""
+        return Copy(self.entry.message, self.attempts, self.deliveries, self.via)
+
+
+@dataclass(slots=True, eq=False)
+class Mailbox:
+    """All copies of an agent or pool by seq; ``queue`` has the unsettled ones in order.
+
+    ``messages`` and ``bytes`` are what counts against the limits, ``size`` is of everything.
+    """
+
+    copies: dict[int, Held] = field(default_factory=dict)
+    queue: list[tuple[int, int]] = field(default_factory=list)
+    messages: int = 0
+    bytes: int = 0
+    size: int = 0
+
+    def unsettled(self, seq: int) -> Held | None:
+        """The copy ``seq`` when it is there and not settled."""
+        held = self.copies.get(seq)
+        return held if held and held.settled_at is None else None
+
+    def enqueue(self, held: Held) -> None:
+        """``held`` waits here."""
+        self.copies[held.entry.message.seq] = held
+        insort(self.queue, held.place)
+        self._count(held, 1)
+
+    def dequeue(self, held: Held) -> None:
+        """``held`` does not wait any more."""
+        del self.queue[bisect_left(self.queue, held.place)]
+        self._count(held, -1)
+
+    def _count(self, held: Held, by: int) -> None:
+        self.size += by * held.size
+        if held.entry.message.sender != HUB:
+            self.messages += by
+            self.bytes += by * held.size
+
+
+@dataclass(slots=True, eq=False)
+class Space:
+    """A namespace. ``capabilities`` are all that were ever offered."""
+
+    agents: dict[str, Agent] = field(default_factory=dict)
+    mailboxes: dict[str, Mailbox] = field(default_factory=dict)
+    capabilities: set[str] = field(default_factory=set)
+    ids: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    by_id: dict[str, list[Entry]] = field(default_factory=dict)
+    threads: dict[str, list[Entry]] = field(default_factory=dict)
+    sent: dict[str, list[int]] = field(default_factory=dict)
+    entries: dict[int, Entry] = field(default_factory=dict)
+    expiring: list[tuple[int, int, str]] = field(default_factory=list)
+    """``(expires_at, seq, mailbox)`` of unsettled copies."""
+
+    def mailbox(self, name: str) -> Mailbox:
+        """The mailbox of an agent, or of a pool when it is ``@capability``."""
+        box = self.mailboxes.get(name)
+        if box is None:
+            box = self.mailboxes[name] = Mailbox()
+        return box
+
+    def log(self, entry: Entry) -> None:
+        """Put ``entry`` at the end of the log."""
+        message = entry.message
+        self.entries[message.seq] = entry
+        self.ids[message.sender, message.id] = entry
+        self.by_id.setdefault(message.id, []).append(entry)
+        self.threads.setdefault(message.thread or message.id, []).append(entry)
+        self.sent.setdefault(message.sender, []).append(message.seq)
+
+    def remove(self, entry: Entry) -> None:
+        """Take ``entry`` and its settled copies out of the log."""
+        message = entry.message
+        del self.entries[message.seq]
+        del self.ids[message.sender, message.id]
+        self.by_id[message.id].remove(entry)
+        self.threads[message.thread or message.id].remove(entry)
+        self.sent[message.sender].remove(message.seq)
+        for name in entry.copies:
+            del self.mailboxes[name].copies[message.seq]
+
+    def point(self, entry: Entry, name: str, via: str | None) -> None:
+        """Point the mailbox ``name`` to ``entry``."""
+        held = Held(entry, name, via, len(entry.message.body))
+        self._hold(held, name)
+
+    def move(self, held: Held, name: str) -> None:
+        """Hand an unsettled copy to another mailbox, with its history."""
+        self._release(held)
+        seq = held.entry.message.seq
+        del self.mailboxes[held.mailbox].copies[seq]
+        del held.entry.copies[held.mailbox]
+        self._hold(held, name)
+
+    def settle(self, held: Held, now: int, outcome: Settled, reason: str | None) -> None:
+        """End a copy; a dead letter may be ended once more."""
+        if held.settled_at is None:
+            self._release(held)
+        held.settled_at = now
+        held.outcome = outcome
+        held.reason = reason
+        held.due_at = held.lease_until = None
+
+    def reopen(self, held: Held) -> None:
+        """A settled copy waits again, as if it were new."""
+        held.settled_at = held.outcome = held.reason = None
+        held.attempts = held.deliveries = 0
+        self._hold(held, held.mailbox)
+
+    def _hold(self, held: Held, name: str) -> None:
+        held.mailbox = name
+        held.entry.copies[name] = held
+        self.mailbox(name).enqueue(held)
+        message = held.entry.message
+        if message.expires_at is not None:
+            insort(self.expiring, (message.expires_at, message.seq, name))
+
+    def _release(self, held: Held) -> None:
+        self.mailboxes[held.mailbox].dequeue(held)
+        message = held.entry.message
+        if message.expires_at is not None:
+            item = (message.expires_at, message.seq, held.mailbox)
+            del self.expiring[bisect_left(self.expiring, item)]
+
+    def least_loaded(self, capability: str, sender: str) -> str | None:
+        """The online agent offering ``capability`` that has the least to do, not ``sender``."""
+        offers = (
+            (len(self.mailbox(agent.name).queue), agent.name)
+            for agent in self.agents.values()
+            if agent.online and capability in agent.capabilities and agent.name != sender
+        )
+        return min(offers, default=(0, None))[1]
+
+    def orphan_at(self, agent: Agent) -> int | None:
+        """When the ``@`` mail of an agent that is away goes back to its pools."""
+        box = self.mailbox(agent.name)
+        if agent.online or all(box.copies[seq].via is None for _, seq in box.queue):
+            return None
+        return agent.since + agent.lease_ms
