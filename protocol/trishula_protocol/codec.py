@@ -36,8 +36,11 @@ class Codec(Protocol):
         """Whether frames are binary rather than text."""
         ...
 
-    def decode(self, frame: bytes) -> list[Item]:
+    def decode(self, frame: bytes, *, from_hub: bool = False) -> list[Item]:
         """The envelopes of a frame, in order; a bad one is its :class:`ProtocolError`.
+
+        ``from_hub``: the hub's direct answers have neither ``id`` nor ``to`` (§6), so the rules
+        about fields that need each other are not applied.
 
         JSON payloads are decoded but checked only where they are accepted (see
         :func:`trishula_protocol.payload.payload_fault`); MessagePack payloads are checked here,
@@ -67,15 +70,17 @@ class JsonCodec:
     subprotocol: Final = limits.SUBPROTOCOL_JSON
     binary: Final = False
 
-    def decode(self, frame: bytes) -> list[Item]:
+    def decode(self, frame: bytes, *, from_hub: bool = False) -> list[Item]:
         try:
             if _is_array(frame):
                 envelopes = _json_many.decode(frame)
             else:
                 envelopes = [_json_one.decode(frame)]
         except _DECODE_ERRORS:
-            return [_decode_alone(raw) for raw in _split(frame)]
+            return [_decode_alone(raw, from_hub) for raw in _split(frame)]
         _check_batch(len(envelopes))
+        if from_hub:
+            return list(envelopes)
         return [_checked(envelope) for envelope in envelopes]
 
     def encode(self, envelope: Envelope) -> bytes:
@@ -96,7 +101,7 @@ class MsgpackCodec:
     subprotocol: Final = limits.SUBPROTOCOL_MSGPACK
     binary: Final = True
 
-    def decode(self, frame: bytes) -> list[Item]:
+    def decode(self, frame: bytes, *, from_hub: bool = False) -> list[Item]:
         # An array begins with 0x90-0x9f, 0xdc or 0xdd.
         first = frame[0] if frame else 0
         try:
@@ -108,7 +113,7 @@ class MsgpackCodec:
         except _DECODE_ERRORS as error:
             raise _unreadable("MessagePack", error) from error
         _check_batch(len(raws))
-        return [_decode_msgpack(raw) for raw in raws]
+        return [_decode_msgpack(raw, from_hub) for raw in raws]
 
     def encode(self, envelope: Envelope) -> bytes:
         envelope = msgspec.structs.replace(envelope, payload=to_msgpack_value(envelope.payload))
@@ -203,12 +208,13 @@ def _parse(frame: bytes) -> Any:
         raise _unreadable("JSON", error) from error
 
 
-def _decode_alone(raw: bytes) -> Item:
+def _decode_alone(raw: bytes, from_hub: bool) -> Item:
     try:
-        return _checked(_json_one.decode(raw))
+        envelope = _json_one.decode(raw)
     except _DECODE_ERRORS as error:
         found = _ID_FIELD.search(raw)
         return _refusal(error, _lenient(raw), found[1].decode() if found else None)
+    return envelope if from_hub else _checked(envelope)
 
 
 def _lenient(raw: bytes) -> Any:
@@ -218,7 +224,7 @@ def _lenient(raw: bytes) -> Any:
         return None
 
 
-def _decode_msgpack(raw: msgspec.Raw) -> Item:
+def _decode_msgpack(raw: msgspec.Raw, from_hub: bool) -> Item:
     try:
         envelope = _msgpack_one.decode(raw)
     except _DECODE_ERRORS as error:
@@ -231,7 +237,7 @@ def _decode_msgpack(raw: msgspec.Raw) -> Item:
     if problem is not None:
         return ProtocolError(ErrorCode.BAD_MESSAGE, problem, reply_to=envelope.id)
     envelope.payload = to_json_value(envelope.payload)
-    return _checked(envelope)
+    return envelope if from_hub else _checked(envelope)
 
 
 def _refusal(error: Exception, value: Any, found: str | None) -> ProtocolError:

@@ -1,0 +1,379 @@
+"""The agent's core: what outlives connections. No asyncio, no sockets, no clock, no randomness.
+
+Whoever drives it (``trishula.agent`` over a socket, the simulation over simulated links) gives it
+frames, the time in monotonic milliseconds (``now``) and ids, and carries out what it reports.
+
+The link::
+
+    core.connect(register_id, now)      # a WebSocket is up; one link at a time
+    core.receive(frame, now)            # a data frame came; alive(now): a ping or pong did
+    core.disconnect(code, reason, now)  # the link is gone (1006 when without a close frame)
+    core.frames() -> list[bytes]        # write these; ask after every call, once a turn is enough
+    core.next_timeout(); core.timeout(now)
+    core.hang_up(code, reason)          # reports a Hangup; core.idle says nothing is on its way
+
+The application::
+
+    core.send(Outgoing(id, core.encode(envelope), waiter), ...)   # while not core.outbox.full
+    core.ask(Outgoing(id, core.encode(question), waiter, stored=False))
+    core.expect(command_id, waiter); core.abandon(command_id)     # RESULT/ERROR of a COMMAND
+    core.take(delivery)                 # it is handed to the application: `read`, and renewals
+    core.done(delivery); core.reject(delivery, reason, requeue)
+    core.answer(delivery, outgoing)     # outgoing's envelope has `settles`
+
+What happened, in order, from ``core.events()``, each once; the types are in
+``trishula.events``: Active, Accepted, Refused, Answered, Returned, Progress, NewMail, Receipts,
+Presence, StaleMail, Trouble, Hangup, Lost.
+
+What it promises while it lives: every message sent is accepted once or refused to its waiter;
+what the application finished is settled and never handed out again; what is in progress goes on
+over a lost connection; what was delivered and not begun is given back (the hub redelivers it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from trishula.events import (
+    Accepted,
+    Active,
+    Answered,
+    Event,
+    Hangup,
+    Lost,
+    NewMail,
+    Presence,
+    Progress,
+    Receipts,
+    Refused,
+    Returned,
+    StaleMail,
+    Trouble,
+)
+from trishula.inbox import FINISHED, Delivery, Inbox, Key
+from trishula.outbox import BYTES, MESSAGES, Outbox, Outgoing
+from trishula.recent import Recent
+from trishula_protocol import client_session as session
+from trishula_protocol import limits
+from trishula_protocol.address import HUB
+from trishula_protocol.bodies import AgentAck, ErrorBody, Register, Registered, Watch
+from trishula_protocol.client_session import ClientSession
+from trishula_protocol.codec import JSON
+from trishula_protocol.envelope import Envelope
+from trishula_protocol.errors import ErrorCode, ProtocolError
+
+ANSWERED: Final = 10_000
+"""Commands answered or given up whose further answers are recognised and dropped."""
+ACK_PART: Final = 2000
+"""Seqs in one ACK at most; about 20 KiB."""
+
+
+class AgentCore:
+    """One agent.
+
+    Args:
+        register: what to register as at every connection.
+        fraction: uniform in [0, 1), for the jitter of resending after ``unavailable``.
+        messages: unaccepted messages at which :attr:`outbox` is full.
+        bytes_: the same in bytes.
+        finished: how many finished ids are remembered at most.
+    """
+
+    def __init__(
+        self,
+        register: Register,
+        *,
+        fraction: Callable[[], float],
+        messages: int = MESSAGES,
+        bytes_: int = BYTES,
+        finished: int = FINISHED,
+    ) -> None:
+        self.register = register
+        self.outbox = Outbox(fraction, messages, bytes_)
+        self.inbox = Inbox(register.lease_ms, finished)
+        self.session: ClientSession | None = None
+        self.frame_bytes = limits.HUB_FRAME_BYTES
+        self.watching = False
+        self._expected: dict[str, Any] = {}
+        self._over: Recent[str, None] = Recent(ANSWERED)
+        self._events: list[Event] = []
+        self._refusal: ErrorBody | None = None
+        self._hanging_up = False
+
+    def __repr__(self) -> str:
+        state = self.session.state.value if self.session else "no link"
+        return f"<AgentCore {self.register.agent} {state} {self.outbox!r} {self.inbox!r}>"
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a registered session."""
+        return self.session is not None and self.session.state is session.State.ACTIVE
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything sent is accepted and everything settled is confirmed."""
+        return not len(self.outbox) and not self.inbox.unconfirmed and not self.inbox.waiting
+
+    def events(self) -> list[Event]:
+        """What happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    # --- the link ---
+
+    def connect(self, register_id: str, now: int) -> None:
+        """A link is up: register on it."""
+        self._refusal = None
+        self._hanging_up = False
+        self.session = ClientSession(self.register, register_id, JSON, now)
+
+    def receive(self, frame: bytes, now: int) -> None:
+        """A data frame arrived."""
+        if self.session is None:
+            return
+        try:
+            items = JSON.decode(frame, from_hub=True)
+        except ProtocolError as error:
+            self.session.alive(now)
+            self._events.append(Trouble(str(error)))
+            return
+        for event in self.session.receive(items, now):
+            self._on_session(event, now)
+
+    def alive(self, now: int) -> None:
+        """A ping or pong arrived."""
+        if self.session is not None:
+            self.session.alive(now)
+
+    def disconnect(self, code: int, reason: str, now: int) -> None:
+        """The link is gone."""
+        if self.session is None:
+            return
+        self.session.closed(code, reason)
+        self.session = None
+        self.inbox.disconnected()
+        self._events.append(Lost(code, reason, self._refusal))
+
+    def frames(self) -> list[bytes]:
+        """All that can be written now."""
+        current = self.session
+        if current is None or current.state is session.State.CLOSED:
+            return []
+        if current.state is session.State.ACTIVE:
+            if self.inbox.waiting:
+                for ack in self.inbox.acks():
+                    self._say_ack(current, ack)
+            if self.outbox.waiting:
+                for out in self.outbox.take():
+                    try:
+                        current.send(out.encoded)
+                    except ProtocolError as error:
+                        self._refused(out, ErrorBody(str(error.code), error.message))
+        return current.frames()
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Have the link ended."""
+        if self.session is not None and not self._hanging_up:
+            self._hanging_up = True
+            self._events.append(Hangup(code, reason))
+
+    def next_timeout(self) -> int | None:
+        """When to call :meth:`timeout`; None: not before something happens."""
+        if self.session is None:
+            return None
+        due = self.session.next_timeout()
+        for other in (self.inbox.next_timeout(), self.outbox.next_timeout()):
+            if other is not None and (due is None or other < due):
+                due = other
+        return due
+
+    def timeout(self, now: int) -> None:
+        """Do what is due: heartbeat, renewals, resending, giving up a silent hub."""
+        if self.session is None:
+            return
+        self.inbox.timeout(now)
+        self.outbox.timeout(now)
+        for event in self.session.timeout(now):
+            self._on_session(event, now)
+
+    # --- the application ---
+
+    def encode(self, envelope: Envelope) -> bytes:
+        """The bytes of an :class:`Outgoing`."""
+        return JSON.encode(envelope)
+
+    def send(self, out: Outgoing) -> None:
+        """Put a message at the end of the outbox; the caller heeds ``outbox.full``.
+
+        Raises:
+            ValueError: its id is on its way already.
+        """
+        self.outbox.add(out)
+
+    ask = send
+
+    def expect(self, command_id: str, waiter: Any) -> None:
+        """Answers to ``command_id`` are :class:`Returned`, not mail."""
+        self._expected[command_id] = waiter
+
+    def abandon(self, command_id: str) -> None:
+        """Nobody waits for its answer any more: when it comes it is settled and dropped."""
+        if self._expected.pop(command_id, None) is not None:
+            self._over.add(command_id, None)
+
+    def take(self, delivery: Delivery) -> None:
+        """It is handed to the application."""
+        self.inbox.take(delivery)
+
+    def done(self, delivery: Delivery) -> None:
+        """The application has finished with it."""
+        self.inbox.done(delivery)
+
+    def reject(self, delivery: Delivery, reason: str, requeue: bool) -> None:
+        """The application refuses it, for now when ``requeue``."""
+        self.inbox.reject(delivery, reason, requeue)
+
+    def answer(self, delivery: Delivery, out: Outgoing) -> None:
+        """Send the RESULT or ERROR that settles ``delivery``."""
+        out.answers = delivery
+        self.outbox.add(out)
+        self.inbox.answered(delivery)
+
+    def resume(self, outs: Iterable[Outgoing], finished: Iterable[tuple[Key, str | None]]) -> None:
+        """Before the first connection: what an earlier life of this agent left behind."""
+        for out in outs:
+            self.outbox.add(out)
+        for key, reason in finished:
+            self.inbox.finished.add(key, reason)
+
+    def joined(self, group: str, member: bool) -> None:
+        """Keep the registration in step with a ``join`` or ``leave`` the hub has granted.
+
+        A registration that names groups replaces what the hub knew, at every reconnection.
+        """
+        groups = self.register.groups
+        if groups is None:
+            return
+        rest = [name for name in groups if name != group]
+        self.register = msgspec.structs.replace(
+            self.register, groups=[*rest, group] if member else rest
+        )
+
+    # --- inside ---
+
+    def _say_ack(self, current: ClientSession, ack: AgentAck) -> None:
+        # 20 bytes for a seq and its comma, and room for the longest reason.
+        step = max(1, min(ACK_PART, (self.frame_bytes - 8192) // 20))
+        for start in range(0, len(ack.seqs), step):
+            part = msgspec.structs.replace(ack, seqs=ack.seqs[start : start + step])
+            current.send(JSON.encode(Envelope("ACK", to=HUB, payload=part)))
+
+    def _on_session(self, event: session.Event, now: int) -> None:
+        match event:
+            case session.Mail():
+                self._mail(event.envelopes)
+            case session.Accepted():
+                self._accepted(event.ids)
+            case session.Settled():
+                self.inbox.confirmed(event.seqs)
+            case session.Answer():
+                out = self.outbox.remove(event.reply_to)
+                if out is not None:
+                    self._events.append(Answered(out, event.payload))
+            case session.Refused():
+                self._refused_by_hub(event.reply_to, event.error, now)
+            case session.Receipt():
+                self._events.append(Receipts(event.stage, event.ids, event.by))
+            case session.Opened():
+                self._opened(event.info, now)
+            case session.Trouble():
+                self._events.append(Trouble(event.reason))
+            case session.Closed():
+                self._refusal = event.error
+                self.hang_up(event.code, event.reason)
+            case _:
+                pass
+
+    def _opened(self, info: Registered, now: int) -> None:
+        assert self.session is not None
+        self.frame_bytes = self.session.frame_bytes
+        self.outbox.reconnected()
+        self.inbox.connected(now)
+        if self.watching:
+            watch = msgspec.to_builtins(Watch())
+            again = f"{info.session[:100]}.watch"
+            self.session.send(JSON.encode(Envelope("COMMAND", id=again, to=HUB, payload=watch)))
+        self._events.append(Active(info))
+
+    def _accepted(self, ids: list[str]) -> None:
+        outs: list[Outgoing] = []
+        remove = self.outbox.remove
+        for id in ids:
+            out = remove(id)
+            if out is not None:
+                outs.append(out)
+                if out.answers is not None:
+                    self.inbox.answer_accepted(out.answers)
+        if outs:
+            self._events.append(Accepted(outs))
+
+    def _refused_by_hub(self, reply_to: str | None, error: ErrorBody, now: int) -> None:
+        if reply_to is not None and reply_to in self.outbox:
+            out = self.outbox.refuse(reply_to, error, now)
+            if out is not None:
+                self._refused(out, error)
+            return
+        if error.code == ErrorCode.STALE_ACK:
+            seqs = (error.details or {}).get("seqs", [])
+            lost = self.inbox.stale(seq for seq in seqs if isinstance(seq, int))
+            if lost:
+                self._events.append(StaleMail(lost))
+            return
+        self._events.append(Trouble(f"{error.code}: {error.message}"))
+
+    def _refused(self, out: Outgoing, error: ErrorBody) -> None:
+        self.outbox.remove(out.id)
+        if out.answers is not None:
+            self.inbox.answer_refused(out.answers)
+        self._events.append(Refused(out, error))
+
+    def _mail(self, envelopes: list[Envelope]) -> None:
+        fresh = self.inbox.offer(envelopes)
+        if self._expected or self._over:
+            fresh = [delivery for delivery in fresh if not self._answers_command(delivery)]
+        if fresh and fresh[0].seq is None:
+            self._unsettled(fresh)
+        elif fresh:
+            self._events.append(NewMail(fresh))
+
+    def _unsettled(self, fresh: list[Delivery]) -> None:
+        """Envelopes outside the log: the hub's news, or copies shown to an operator."""
+        for delivery in fresh:
+            envelope = delivery.envelope
+            if envelope.sender == HUB and envelope.type == "STATUS":
+                self._events.append(Presence(envelope.payload))
+            else:
+                self._events.append(NewMail([delivery]))
+
+    def _answers_command(self, delivery: Delivery) -> bool:
+        """Settle and pass on what belongs to a command of ours."""
+        envelope = delivery.envelope
+        reply_to = envelope.reply_to
+        if reply_to is None:
+            return False
+        if reply_to in self._expected:
+            if envelope.type in ("RESULT", "ERROR"):
+                waiter = self._expected.pop(reply_to)
+                self._over.add(reply_to, None)
+                self._events.append(Returned(reply_to, waiter, envelope))
+            elif envelope.type == "STATUS":
+                self._events.append(Progress(reply_to, self._expected[reply_to], envelope))
+            else:
+                return False
+        elif reply_to not in self._over or envelope.type == "COMMAND":
+            return False
+        self.inbox.done(delivery)
+        return True

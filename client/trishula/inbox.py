@@ -1,0 +1,257 @@
+"""Mail that was delivered and is not settled for good; it outlives connections.
+
+Pure: no clock, no randomness, no asyncio. Time is monotonic milliseconds.
+
+A delivery waits (the hub may give it to somebody else), is taken by the application (``read`` is
+said, and renewed), is then finished: settled, rejected, or answered by a message that settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Final
+
+from trishula.recent import Recent
+from trishula_protocol.bodies import AgentAck, Read, Reject, Settle
+from trishula_protocol.envelope import Envelope
+
+FINISHED: Final = 100_000
+"""Ids of finished messages kept, so that redeliveries of them are settled and not seen again."""
+RENEWALS: Final = 3
+"""``read`` is said again this many times in a lease: before half of it, with room for delay."""
+
+Key = tuple[str, str]
+"""``(sender, id)``: what makes two deliveries the same message."""
+
+
+class Stage(IntEnum):
+    """How far the application is with a delivery."""
+
+    WAITING = 0
+    TAKEN = 1
+    ANSWERED = 2
+    FINISHED = 3
+
+
+class Delivery:
+    """One message from the hub; a redelivery updates it."""
+
+    __slots__ = ("attempt", "envelope", "key", "seq", "stage")
+
+    def __init__(self, envelope: Envelope, key: Key) -> None:
+        self.envelope = envelope
+        self.key = key
+        self.seq = envelope.seq
+        """None: it needs no settling."""
+        self.attempt = envelope.attempt or 1
+        self.stage = Stage.WAITING
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self.key[0]}/{self.key[1]} seq={self.seq} {self.stage.name.lower()}>"
+
+
+class Inbox:
+    """What the hub has given us, and what we have to tell it about that.
+
+    Args:
+        lease_ms: how long the hub lets a read message be without a sign; renewed in time.
+        finished: how many finished ids are remembered at most.
+    """
+
+    def __init__(self, lease_ms: int, finished: int = FINISHED) -> None:
+        self.finished: Recent[Key, str | None] = Recent(finished)
+        """Each with the reason when it was rejected, None when it was done."""
+        self._renew_ms = max(1, lease_ms // RENEWALS)
+        self._renew_at: int | None = None
+        self._held: dict[Key, Delivery] = {}
+        self._taken: dict[int, Delivery] = {}
+        self._reads: dict[int, None] = {}
+        self._done: list[int] = []
+        self._rejects: dict[tuple[str, bool], list[int]] = {}
+        self._unconfirmed: dict[int, str | None] = {}
+        self._connected = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Inbox {len(self._held)} held, {len(self._taken)} taken, "
+            f"{len(self._unconfirmed)} settled and unconfirmed>"
+        )
+
+    @property
+    def taken(self) -> int:
+        """Deliveries that are with the application."""
+        return len(self._taken)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Settlements the hub has not confirmed yet."""
+        return len(self._unconfirmed)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`acks` would return something."""
+        return bool(self._reads or self._done or self._rejects)
+
+    # what arrives
+
+    def offer(self, envelopes: Iterable[Envelope]) -> list[Delivery]:
+        """Deliveries the application has not seen; of the others it remembers what is new."""
+        fresh: list[Delivery] = []
+        held = self._held
+        finished = self.finished
+        for envelope in envelopes:
+            key = (envelope.sender or "", envelope.id or "")
+            seq = envelope.seq
+            if seq is None:
+                fresh.append(Delivery(envelope, key))
+            elif (known := held.get(key)) is not None:
+                self._redelivered(known, envelope)
+            elif key in finished:
+                self._settle_again(seq, finished[key])
+            else:
+                delivery = held[key] = Delivery(envelope, key)
+                fresh.append(delivery)
+        return fresh
+
+    def _redelivered(self, delivery: Delivery, envelope: Envelope) -> None:
+        old, new = delivery.seq, envelope.seq
+        delivery.attempt = envelope.attempt or 1
+        delivery.envelope.attempt = envelope.attempt
+        delivery.envelope.seq = delivery.seq = new
+        if delivery.stage is not Stage.WAITING and new is not None:
+            if old is not None:
+                self._taken.pop(old, None)
+            self._taken[new] = delivery
+            self._reads[new] = None
+
+    def _settle_again(self, seq: int, rejected: str | None) -> None:
+        self._unconfirmed[seq] = rejected
+        if rejected is None:
+            self._done.append(seq)
+        else:
+            self._rejects.setdefault((rejected, False), []).append(seq)
+
+    def confirmed(self, seqs: Iterable[int]) -> None:
+        """The hub has settled these for good."""
+        unconfirmed = self._unconfirmed
+        for seq in seqs:
+            unconfirmed.pop(seq, None)
+
+    def stale(self, seqs: Iterable[int]) -> list[Delivery]:
+        """These are not ours any more. Those still with the application are returned."""
+        lost: list[Delivery] = []
+        for seq in seqs:
+            self._unconfirmed.pop(seq, None)
+            delivery = self._taken.pop(seq, None)
+            if delivery is not None:
+                self._reads.pop(seq, None)
+                lost.append(delivery)
+        return lost
+
+    # what the application says
+
+    def take(self, delivery: Delivery) -> None:
+        """It is handed to the application."""
+        delivery.stage = Stage.TAKEN
+        seq = delivery.seq
+        if seq is not None:
+            self._taken[seq] = delivery
+            self._reads[seq] = None
+
+    def done(self, delivery: Delivery) -> None:
+        """The application has finished with it; a repetition is ignored."""
+        if self._finish(delivery, None) and delivery.seq is not None:
+            self._unconfirmed[delivery.seq] = None
+            self._done.append(delivery.seq)
+
+    def reject(self, delivery: Delivery, reason: str, requeue: bool) -> None:
+        """The application refuses it: for good, or for now with ``requeue``."""
+        seq = delivery.seq
+        if requeue:
+            if delivery.stage is Stage.FINISHED or seq is None:
+                return
+            delivery.stage = Stage.FINISHED
+            self._held.pop(delivery.key, None)
+            # Not kept for the next connection: the end of this one ends the attempt as well.
+            if self._connected:
+                self._rejects.setdefault((reason, True), []).append(seq)
+            self._taken.pop(seq, None)
+            self._reads.pop(seq, None)
+        elif self._finish(delivery, reason) and seq is not None:
+            self._unconfirmed[seq] = reason
+            self._rejects.setdefault((reason, False), []).append(seq)
+
+    def _finish(self, delivery: Delivery, rejected: str | None) -> bool:
+        if delivery.stage is Stage.FINISHED:
+            return False
+        delivery.stage = Stage.FINISHED
+        seq = delivery.seq
+        if seq is not None:
+            self._held.pop(delivery.key, None)
+            self._taken.pop(seq, None)
+            self._reads.pop(seq, None)
+            self.finished.add(delivery.key, rejected)
+        return True
+
+    def answered(self, delivery: Delivery) -> None:
+        """A message that settles it is on its way; its lease is renewed until that is accepted."""
+        delivery.stage = Stage.ANSWERED
+
+    def answer_accepted(self, delivery: Delivery) -> None:
+        """That message was accepted, which settled the delivery."""
+        self._finish(delivery, None)
+
+    def answer_refused(self, delivery: Delivery) -> None:
+        """That message was refused: the application still has the delivery."""
+        if delivery.stage is Stage.ANSWERED:
+            delivery.stage = Stage.TAKEN
+
+    # connections and time
+
+    def connected(self, now: int) -> None:
+        """Registered anew: say what is still in progress, and settle what may not have been."""
+        self._connected = True
+        self._renew_at = now + self._renew_ms
+        self._reads = dict.fromkeys(self._taken)
+        self._done = [seq for seq, reason in self._unconfirmed.items() if reason is None]
+        self._rejects = {}
+        for seq, reason in self._unconfirmed.items():
+            if reason is not None:
+                self._rejects.setdefault((reason, False), []).append(seq)
+
+    def disconnected(self) -> None:
+        """The hub takes back what the application has not begun; it will deliver it again."""
+        self._connected = False
+        self._renew_at = None
+        self._held = {
+            key: delivery
+            for key, delivery in self._held.items()
+            if delivery.stage is not Stage.WAITING
+        }
+        self._rejects = {key: seqs for key, seqs in self._rejects.items() if not key[1]}
+
+    def acks(self) -> list[AgentAck]:
+        """What is to be said to the hub now, once; of any length."""
+        acks: list[AgentAck] = []
+        if self._reads:
+            acks.append(Read(list(self._reads)))
+            self._reads = {}
+        if self._done:
+            acks.append(Settle(self._done))
+            self._done = []
+        if self._rejects:
+            for (reason, requeue), seqs in self._rejects.items():
+                acks.append(Reject(seqs, reason, requeue))
+            self._rejects = {}
+        return acks
+
+    def next_timeout(self) -> int | None:
+        """When :meth:`timeout` has something to do."""
+        return self._renew_at
+
+    def timeout(self, now: int) -> None:
+        """Renew the lease of all that is in progress."""
+        if self._renew_at is not None and now >= self._renew_at:
+            self._renew_at = now + self._renew_ms
+            self._reads.update(dict.fromkeys(self._taken))

@@ -1,0 +1,203 @@
+"""What was sent and not yet accepted, in order; it outlives connections.
+
+Pure: no clock, no randomness, no asyncio. Time is monotonic milliseconds.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from trishula_protocol import limits
+from trishula_protocol.backoff import full_jitter_ms
+from trishula_protocol.bodies import ErrorBody
+from trishula_protocol.errors import ErrorCode
+
+MESSAGES: Final = limits.UNACCEPTED_MESSAGES
+"""Messages on their way at most. The hub would stop reading us at as many (§5)."""
+BYTES: Final = limits.UNACCEPTED_BYTES
+"""The same in bytes."""
+
+
+class Outgoing:
+    """A message, or a question to the hub, on its way.
+
+    Attributes:
+        id: the envelope's id; it stays the same however often it is sent.
+        encoded: the envelope's bytes.
+        waiter: whatever the owner wants back with the outcome.
+        stored: whether it is a message, which is accepted, and not a question, which is answered.
+        patient: also a full mailbox is waited for, instead of being refused.
+        answers: the delivery this settles, an ``inbox.Delivery``.
+        held: not to be sent before :meth:`Outbox.release`.
+    """
+
+    __slots__ = (
+        "answers",
+        "encoded",
+        "held",
+        "id",
+        "number",
+        "patient",
+        "stored",
+        "tries",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        encoded: bytes,
+        waiter: Any = None,
+        *,
+        stored: bool = True,
+        patient: bool = False,
+        answers: Any = None,
+        held: bool = False,
+    ) -> None:
+        self.id = id
+        self.encoded = encoded
+        self.waiter = waiter
+        self.stored = stored
+        self.patient = patient
+        self.answers = answers
+        self.held = held
+        self.number = 0
+        self.tries = 0
+
+    def __repr__(self) -> str:
+        return f"<Outgoing {self.id} {len(self.encoded)} bytes, refused {self.tries} times>"
+
+
+class Outbox:
+    """Bounded: its owner checks :attr:`full` before adding.
+
+    Args:
+        fraction: uniform in [0, 1), for the backoff's jitter.
+    """
+
+    def __init__(
+        self, fraction: Callable[[], float], messages: int = MESSAGES, bytes_: int = BYTES
+    ) -> None:
+        self._fraction = fraction
+        self._max_messages = messages
+        self._max_bytes = bytes_
+        self._entries: dict[str, Outgoing] = {}
+        self._bytes = 0
+        self._numbers = 0
+        self._ready: list[Outgoing] = []
+        self._again: list[Outgoing] = []
+        self._resume_at: int | None = None
+        self._pauses = 0
+        self._later: list[tuple[int, int, Outgoing]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._entries
+
+    def __repr__(self) -> str:
+        return f"<Outbox {len(self._entries)} unaccepted, {self._bytes} bytes>"
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be added now."""
+        return len(self._entries) >= self._max_messages or self._bytes >= self._max_bytes
+
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`take` would return something."""
+        return bool(self._ready) and self._resume_at is None
+
+    def add(self, out: Outgoing) -> None:
+        """Put ``out`` at the end.
+
+        Raises:
+            ValueError: its id is on its way already.
+        """
+        if out.id in self._entries:
+            raise ValueError(f"id: {out.id!r} is on its way already")
+        self._numbers += 1
+        out.number = self._numbers
+        self._entries[out.id] = out
+        self._bytes += len(out.encoded)
+        if not out.held:
+            self._ready.append(out)
+
+    def release(self, outs: Iterable[Outgoing]) -> None:
+        """Let messages that were ``held`` go out."""
+        for out in outs:
+            if out.held and out.id in self._entries:
+                out.held = False
+                self._ready.append(out)
+
+    def take(self) -> list[Outgoing]:
+        """What is to be written now, in order."""
+        if self._resume_at is not None:
+            return []
+        ready, self._ready = self._ready, []
+        return ready
+
+    def remove(self, id: str) -> Outgoing | None:
+        """Take out what has its outcome."""
+        out = self._entries.pop(id, None)
+        if out is not None:
+            self._bytes -= len(out.encoded)
+            if self._pauses:
+                self._pauses = 0
+        return out
+
+    def refuse(self, id: str, error: ErrorBody, now: int) -> Outgoing | None:
+        """The hub refused ``id``. What is refused for good is returned, taken out.
+
+        ``unavailable`` and ``rate_limited`` are about the hub: everything waits, then goes out
+        again in its old order. A full mailbox is about one recipient: a patient message waits
+        alone.
+        """
+        out = self._entries.get(id)
+        if out is None:
+            return None
+        if error.code in (ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED):
+            self._again.append(out)
+            if self._resume_at is None:
+                wait = error.retry_after_ms
+                if wait is None:
+                    wait = full_jitter_ms(self._pauses, self._fraction())
+                self._pauses += 1
+                self._resume_at = now + max(1, wait)
+            return None
+        if out.patient and error.code == ErrorCode.MAILBOX_FULL:
+            wait = error.retry_after_ms
+            if wait is None:
+                wait = full_jitter_ms(out.tries, self._fraction())
+            out.tries += 1
+            heapq.heappush(self._later, (now + max(1, wait), out.number, out))
+            return None
+        return self.remove(id)
+
+    def reconnected(self) -> None:
+        """A new connection: all of it goes out again, in its old order."""
+        self._ready = [out for out in self._entries.values() if not out.held]
+        self._again = []
+        self._later = []
+        self._resume_at = None
+
+    def next_timeout(self) -> int | None:
+        """When :meth:`timeout` has something to do."""
+        if self._later and (self._resume_at is None or self._later[0][0] < self._resume_at):
+            return self._later[0][0]
+        return self._resume_at
+
+    def timeout(self, now: int) -> None:
+        """Make ready what has waited long enough."""
+        if self._resume_at is not None and now >= self._resume_at:
+            self._resume_at = None
+            merged = {out.number: out for out in self._again + self._ready}
+            self._ready = [merged[n] for n in sorted(merged) if merged[n].id in self._entries]
+            self._again = []
+        while self._later and self._later[0][0] <= now:
+            out = heapq.heappop(self._later)[2]
+            if out.id in self._entries:
+                self._ready.append(out)
