@@ -1,0 +1,201 @@
+"""The composition root: configuration in, a running hub out, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.metadata
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from trishula_broker.config import Config
+from trishula_broker.hub.hub import Hub
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.settings import HubSettings
+from trishula_broker.logs import make_log
+from trishula_broker.net.driver import Core, Driver
+from trishula_broker.net.health import Health
+from trishula_broker.net.http import make_app
+from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener, PortInUse
+from trishula_broker.net.neighbour import who_listens
+from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreError
+
+EXIT_OK: Final = 0
+EXIT_CANNOT_START: Final = 3
+"""The port or the data directory is somebody else's, or cannot be used."""
+EXIT_CUT_SHORT: Final = 130
+"""A second signal came while the hub drained."""
+
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""Envelopes are many, short-lived and free of cycles: the default of 700 would look at the
+young ones a hundred times a second for nothing."""
+
+
+class CannotStart(Exception):
+    """One line for people: what is in the way, and whose it is."""
+
+
+def clock() -> Now:
+    """The two clocks of this machine."""
+    return Now(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
+
+
+def run(config: Config) -> int:
+    """Serve until a signal ends it; the process's exit code."""
+    try:
+        return uvloop.run(serve(config))
+    except CannotStart as error:
+        print(f"broker: {error}", file=sys.stderr)
+        return EXIT_CANNOT_START
+
+
+async def serve(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends it at once.
+
+    Raises:
+        CannotStart: the port or the data directory cannot be had.
+    """
+    log = make_log(config.log)
+    store = make_store(config)
+    try:
+        await store.open()
+    except StoreError as error:
+        raise CannotStart(str(error)) from error
+    settings = _hub_settings(config)
+
+    def make_core(namespace: str) -> Core:
+        return Hub(namespace=namespace, node=config.node, role=config.role, settings=settings)
+
+    driver = Driver(
+        store,
+        make_core,
+        clock,
+        log,
+        retention=_retention(config),
+        trim_every_s=config.retention.every_s,
+    )
+    driver.core(DEFAULT_NAMESPACE)  # its duties begin before anybody connects
+    about = {"node": config.node, "role": config.role, "version": version()}
+    health = Health(driver, store, about)
+    listener = Listener(driver, make_app(health.report), config.websocket, log, raise_descriptors())
+    try:
+        try:
+            port = await listener.bind(config.host, config.port)
+        except PortInUse as error:
+            who = await who_listens(error.host, error.port)
+            raise CannotStart(f"{error} by {who}") from error
+        except OSError as error:
+            why = error.strerror or error
+            raise CannotStart(f"cannot listen on {config.host}:{config.port}: {why}") from error
+        stopping = _signals()
+        _settle_memory()
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        # Standard output has this line alone; who starts a hub with port 0 reads the port here.
+        print(
+            f"serving ws://{host}:{port}/ws  node={config.node} role={config.role} "
+            f"data={config.data}",
+            flush=True,
+        )
+        log.info("serving", host=config.host, port=port, pid=os.getpid(), **about)
+        await stopping.wait()
+        log.info("draining", connections=driver.wires)
+        listener.stop()
+        code = await _drain(driver, stopping, config.drain_s)
+        log.info("stopped", left=driver.wires)
+        return code
+    finally:
+        await listener.close()
+        await driver.close()
+        await store.close()
+
+
+async def _drain(driver: Driver, stopping: Stopping, seconds: float) -> int:
+    draining = asyncio.ensure_future(driver.drain(seconds))
+    again = asyncio.ensure_future(stopping.wait_again())
+    await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
+    cut_short = not draining.done()
+    for task in (draining, again):
+        task.cancel()
+    await asyncio.gather(draining, again, return_exceptions=True)
+    return EXIT_CUT_SHORT if cut_short else EXIT_OK
+
+
+class Stopping:
+    """Counts the signals that ask the process to end."""
+
+    def __init__(self) -> None:
+        self._first = asyncio.Event()
+        self._second = asyncio.Event()
+
+    def signal(self) -> None:
+        """One more."""
+        (self._second if self._first.is_set() else self._first).set()
+
+    async def wait(self) -> None:
+        """Until the first."""
+        await self._first.wait()
+
+    async def wait_again(self) -> None:
+        """Until the second."""
+        await self._second.wait()
+
+
+def _signals() -> Stopping:
+    stopping = Stopping()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.signal)
+    return stopping
+
+
+def make_store(config: Config) -> Store:
+    """The store the configuration names, not opened yet."""
+    from trishula_broker.store.sqlite import SqliteStore
+
+    mailboxes = MailboxLimits(config.limits.mailbox_messages, config.limits.mailbox_bytes)
+    return SqliteStore(Path(config.data), mailboxes)
+
+
+def _hub_settings(config: Config) -> HubSettings:
+    return HubSettings(
+        frame_bytes=config.websocket.frame_bytes,
+        prefetch=config.limits.prefetch,
+        unaccepted_messages=config.limits.unaccepted_messages,
+        unaccepted_bytes=config.limits.unaccepted_bytes,
+    )
+
+
+def _retention(config: Config) -> Retention:
+    given = config.retention
+    return Retention(given.max_age_s * 1000, given.max_bytes, given.dedup_s * 1000, given.dedup_ids)
+
+
+def version() -> str:
+    """The installed version."""
+    return importlib.metadata.version("trishula")
+
+
+def raise_descriptors() -> int | None:
+    """Allow as many file descriptors as the system lets us; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError):  # macOS has another, hidden limit
+            pass
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _settle_memory() -> None:
+    """What was made for the start stays: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,0 +1,41 @@
+"""The ``broker`` command: one file a command, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+COMMANDS: Final = {
+    "serve": "Serve a hub.",
+    "config": "Show the configuration in force and where each value comes from.",
+}
+"""Commands with their short help, by module name in this package; each has a ``command``."""
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used, so that each one starts quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of :data:`COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The overview, without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trishula")
+def main() -> None:
+    """A durable message hub for agents."""

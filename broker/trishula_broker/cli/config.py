@@ -1,0 +1,41 @@
+"""``broker config``: what is in force, and where each value comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from trishula_broker.cli.options import hub_options, load_config
+from trishula_broker.config import Value
+
+
+@click.command("config")
+@hub_options
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of TOML.")
+def command(as_json: bool, **options: Any) -> None:
+    """Show the configuration in force and where each value comes from."""
+    values = load_config(**options).values
+    if as_json:
+        body = {path: {"value": v.value, "origin": v.origin} for path, v in values.items()}
+        click.echo(json.dumps(body, indent=2))
+    else:
+        click.echo(to_toml(values), nl=False)
+
+
+def to_toml(values: Mapping[str, Value]) -> str:
+    """The values as a TOML file, each with its origin as a comment."""
+    lines: list[str] = []
+    section = ""
+    # Keys without a section come first: in TOML nothing can follow a section but another.
+    for path, (value, origin) in sorted(values.items(), key=lambda item: "." in item[0]):
+        table, _, key = path.rpartition(".")
+        if table != section:
+            section = table
+            lines += ["", f"[{section}]"]
+        # JSON's strings, numbers, booleans and arrays of strings are TOML's too.
+        text = json.dumps(value, ensure_ascii=False)
+        lines.append(f"{f'{key} = {text}':<40} # {origin}")
+    return "\n".join(lines) + "\n"

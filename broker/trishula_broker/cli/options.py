@@ -1,0 +1,39 @@
+"""The options of every command that needs a hub's configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from trishula_broker.config import ConfigError, Loaded, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def hub_options(command: F) -> F:
+    """Add the options that say how a hub is to run."""
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path), help="A TOML file."),
+        click.option("--node", help="This hub's name; the host's by default."),
+        click.option("--data", help="The directory that holds everything it keeps."),
+        click.option("--port", type=int, help="The port; 8765 by default, 0 takes a free one."),
+        click.option("--host", help="The address to listen on; 127.0.0.1 by default."),
+        click.option("--role", help="primary (the default) or failover."),
+    ):
+        command = option(command)
+    return command
+
+
+def load_config(config: Path | None, **flags: Any) -> Loaded:
+    """The configuration of this command line and environment; unusable ones end the command."""
+    try:
+        loaded = load(flags, os.environ, config, Path.home())
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return loaded

@@ -1,0 +1,20 @@
+"""``broker serve``: run a hub."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from trishula_broker.cli.options import hub_options, load_config
+
+
+@click.command("serve")
+@hub_options
+def command(**options: Any) -> None:
+    """Serve a hub until SIGTERM or Ctrl-C, then let sessions finish."""
+    config = load_config(**options).config
+    from trishula_broker.app import run  # the server's libraries, only now
+
+    sys.exit(run(config))

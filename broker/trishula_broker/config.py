@@ -1,0 +1,228 @@
+"""Frozen configuration: flags over ``TRISHULA_*`` variables over a TOML file over defaults.
+
+Every key has a dotted path, such as ``websocket.frame_bytes``; its variable is
+``TRISHULA_WEBSOCKET_FRAME_BYTES``. Errors name the path, the rule and where the value came from.
+Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
+
+import msgspec
+
+from trishula_broker.net.settings import NetSettings
+from trishula_protocol import limits
+from trishula_protocol.address import AGENT_PATTERN
+
+PREFIX: Final = "TRISHULA_"
+SDK_VARIABLES: Final = frozenset({"TRISHULA_AGENT", "TRISHULA_URL", "TRISHULA_TOKEN"})
+"""Variables of the SDK, which a shell that starts a hub may well have set."""
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a mailbox and a session may hold."""
+
+    mailbox_messages: Positive = limits.MAILBOX_MESSAGES
+    mailbox_bytes: Positive = limits.MAILBOX_BYTES
+    prefetch: Annotated[int, msgspec.Meta(ge=1, le=limits.PREFETCH_MAX)] = limits.PREFETCH_MAX
+    unaccepted_messages: Positive = limits.UNACCEPTED_MESSAGES
+    unaccepted_bytes: Positive = limits.UNACCEPTED_BYTES
+
+
+class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long settled messages stay in the log; whichever limit is reached first."""
+
+    max_age_s: Positive = 30 * 24 * 3600
+    max_bytes: Positive = 10 << 30
+    dedup_s: Positive = 24 * 3600
+    dedup_ids: Positive = 1_000_000
+    every_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged, to standard error. ``auto``: text on a terminal, else JSON."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All a hub is told. An empty ``data`` or ``node`` is filled in by :func:`load`."""
+
+    role: Literal["primary", "failover"] = "primary"
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = limits.DEFAULT_PORT
+    data: Annotated[str, msgspec.Meta(min_length=1)]
+    """The directory that holds everything this hub keeps."""
+    node: Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
+    """This hub's name among the nodes; the host's name by default."""
+    drain_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0
+    """Seconds sessions get to finish when the hub is asked to stop."""
+    limits: Limits = Limits()
+    websocket: NetSettings = NetSettings()
+    retention: RetentionConfig = RetentionConfig()
+    log: LogConfig = LogConfig()
+
+
+class ConfigError(Exception):
+    """A value that cannot be used. ``path`` is its key, ``origin`` where it came from."""
+
+    def __init__(self, path: str, rule: str, origin: str) -> None:
+        super().__init__(path, rule, origin)
+        self.path = path
+        self.rule = rule
+        self.origin = origin
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.rule} ({self.origin})"
+
+
+class Value(NamedTuple):
+    """A key's value in force and where it came from: ``default``, a file, variable or flag."""
+
+    value: Any
+    origin: str
+
+
+class Loaded(NamedTuple):
+    """The configuration, and each value's origin by its key's path."""
+
+    config: Config
+    values: dict[str, Value]
+    warnings: tuple[str, ...]
+    """Variables that look like a hub's and are not."""
+
+
+def load(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    file: Path | None,
+    home: Path,
+) -> Loaded:
+    """Lay the four layers over one another.
+
+    Args:
+        flags: values given on the command line by path; None is not given.
+        environ: the environment.
+        file: the TOML file, when there is one.
+        home: the user's home directory, for the default data directory.
+
+    Raises:
+        ConfigError: names the key, the rule and the origin.
+    """
+    types = dict(_leaves(Config))
+    values = {path: Value(default, "default") for path, (_, default) in types.items()}
+    values["data"] = Value(str(_data_home(environ, home) / "trishula"), "default")
+    values["node"] = Value(_node_name(socket.gethostname()), "default")
+    variables, warnings = _from_environ(environ, types)
+    layers = [_from_file(file, types), variables, _from_flags(flags)]
+    for layer in layers:
+        for path, given in layer.items():
+            values[path] = _checked(path, given, types)
+    tree: dict[str, Any] = {}
+    for path, (value, _) in values.items():
+        section, _, key = path.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[key] = value
+    return Loaded(msgspec.convert(tree, Config), values, warnings)
+
+
+_Leaf = tuple[Any, Any]
+_Types = dict[str, _Leaf]
+
+
+def _leaves(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, _Leaf]]:
+    """Every key's path with its type and default."""
+    hints = get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        hint = hints[field.name]
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            yield from _leaves(hint, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", (hint, field.default)
+
+
+def _checked(path: str, given: Value, types: _Types) -> Value:
+    hint, _ = types[path]
+    try:
+        # Variables are text: "8765" is a port there and a mistake in a file.
+        value = msgspec.convert(given.value, hint, strict=not given.origin.startswith(PREFIX))
+    except msgspec.ValidationError as error:
+        raise ConfigError(path, str(error).partition(" - at `")[0], given.origin) from None
+    return Value(value, given.origin)
+
+
+def _from_file(file: Path | None, types: _Types) -> dict[str, Value]:
+    if file is None:
+        return {}
+    origin = str(file)
+    try:
+        tree = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError("--config", error.strerror or "cannot be read", origin) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("--config", f"not TOML: {error}", origin) from None
+    found: dict[str, Value] = {}
+    sections = {path.partition(".")[0] for path in types if "." in path}
+    for key, value in tree.items():
+        if key in sections:
+            if not isinstance(value, dict):
+                raise ConfigError(key, "Expected a table", origin)
+            found |= {f"{key}.{name}": Value(item, origin) for name, item in value.items()}
+        else:
+            found[key] = Value(value, origin)
+    for path in found:
+        if path not in types:
+            raise ConfigError(path, _unknown(path, types), origin)
+    return found
+
+
+def _from_environ(
+    environ: Mapping[str, str], types: _Types
+) -> tuple[dict[str, Value], tuple[str, ...]]:
+    known = {PREFIX + path.replace(".", "_").upper(): path for path in types}
+    found: dict[str, Value] = {}
+    warnings: list[str] = []
+    for name, text in environ.items():
+        if not name.startswith(PREFIX) or name in SDK_VARIABLES:
+            continue
+        path = known.get(name)
+        if path is None:  # other programs of the project may have theirs
+            warnings.append(f"{name}: {_unknown(name, known)} (environment)")
+        elif isinstance(types[path][1], tuple):
+            found[path] = Value([part.strip() for part in text.split(",") if part.strip()], name)
+        else:
+            found[path] = Value(text, name)
+    return found, tuple(warnings)
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, Value]:
+    return {
+        path: Value(value, "--" + path.replace(".", "-").replace("_", "-"))
+        for path, value in flags.items()
+        if value is not None
+    }
+
+
+def _unknown(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return "no such key" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _data_home(environ: Mapping[str, str], home: Path) -> Path:
+    """Where programs of a user keep their data (XDG Base Directory, on macOS too)."""
+    named = environ.get("XDG_DATA_HOME", "")
+    return Path(named) if Path(named).is_absolute() else home / ".local" / "share"
+
+
+def _node_name(hostname: str) -> str:
+    name = re.sub(r"[^a-z0-9_-]+", "-", hostname.partition(".")[0].lower()).strip("-_")
+    return name[: limits.AGENT_LENGTH] or "hub"

@@ -1,0 +1,42 @@
+"""Logging: structlog to standard error, JSON for machines, readable on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+from trishula_broker.config import LogConfig
+
+
+def make_log(
+    config: LogConfig, stream: TextIO | None = None
+) -> structlog.typing.FilteringBoundLogger:
+    """A logger for the whole process. No payload and no token is ever given to it."""
+    out = sys.stderr if stream is None else stream
+    as_json = config.format == "json" or (config.format == "auto" and not out.isatty())
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if as_json:
+        processors += [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    else:
+        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+    level = logging.getLevelNamesMapping()[config.level.upper()]
+    # Libraries (uvicorn, asyncio) speak through the standard library; warnings of theirs matter.
+    logging.basicConfig(
+        stream=out, level=max(level, logging.WARNING), format="%(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(out),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
+    return logger

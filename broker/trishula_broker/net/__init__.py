@@ -1,0 +1,1 @@
+"""The asyncio side of the hub: sockets, time and the store's awaits live here."""

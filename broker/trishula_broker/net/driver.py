@@ -1,0 +1,437 @@
+"""Between the hub's core, the store and the sockets.
+
+The core decides and does no I/O; the driver does what it asks: it commits its operations, one
+commit at a time while what arrives meanwhile becomes the next one, asks its questions, carries
+out its effects and wakes it when it wants to be woken. All of it happens in one *turn* an
+iteration of the event loop, so that whatever arrived at the same moment is committed and
+written together. It knows neither WebSocket nor HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from trishula_broker.hub.effects import Close, Effect, Note, Pause, Resume, Send
+from trishula_broker.hub.now import Now
+from trishula_broker.store.base import (
+    Batch,
+    Operation,
+    Outcome,
+    Query,
+    Retention,
+    Store,
+    StoreUnavailable,
+)
+from trishula_protocol.codec import Codec, Item
+from trishula_protocol.errors import ProtocolError
+
+QUESTIONS: Final = 8
+"""Questions asked of the store at the same time; more wait."""
+FAILURE_PAUSE_S: Final = 0.1
+"""Rest after a commit failed, so that a store that fails at once is not hammered."""
+REGISTERED: Final = "registered"
+"""The core's note that the connection ``link`` has registered."""
+INTERNAL_ERROR: Final = 1011
+"""WebSocket's close code for a bug on this side (RFC 6455 §7.4.1)."""
+
+
+class Question(Protocol):
+    """What the core asks of the store."""
+
+    @property
+    def query(self) -> Query: ...
+
+
+class Core(Protocol):
+    """What the driver needs of :class:`trishula_broker.hub.hub.Hub`; see there."""
+
+    def connect(self, link: int, codec: Codec, peer: str, now: Now) -> None: ...
+    def receive(self, link: int, items: list[Item], size: int, now: Now) -> None: ...
+    def unreadable(self, link: int, error: ProtocolError, now: Now) -> None: ...
+    def alive(self, link: int, now: Now) -> None: ...
+    def writable(self, link: int, yes: bool, now: Now) -> None: ...
+    def disconnect(self, link: int, reason: str, now: Now) -> None: ...
+    def committed(
+        self, ops: Sequence[Operation], outcomes: Sequence[Outcome], now: Now
+    ) -> None: ...
+    def commit_failed(self, ops: Sequence[Operation], why: str, now: Now) -> None: ...
+    def answered(self, question: Any, answer: Any, now: Now) -> None: ...
+    def question_failed(self, question: Any, why: str, now: Now) -> None: ...
+    def drain(self, now: Now) -> None: ...
+    def timeout(self, now: Now) -> None: ...
+    def next_timeout(self) -> int | None: ...
+    def ops_to_commit(self) -> list[Operation]: ...
+    def questions(self) -> Sequence[Question]: ...
+    def effects(self) -> list[Effect]: ...
+    def describe(self) -> dict[str, int]: ...
+
+
+class Wire(Protocol):
+    """A connection, as the driver sees it. None of these raises; a closed one ignores them."""
+
+    link: int
+    core: Core
+
+    def send(self, frame: bytes, binary: bool) -> None:
+        """Add a frame to what the next :meth:`flush` writes."""
+        ...
+
+    def flush(self) -> None:
+        """Write what was added, at once."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake, behind what was sent."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        ...
+
+    def pause(self) -> None:
+        """Stop reading."""
+        ...
+
+    def resume(self) -> None:
+        """Go on reading."""
+        ...
+
+
+class Log(Protocol):
+    """What is used of a structlog logger."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+class Driver:
+    """Runs one core a namespace against one store.
+
+    Args:
+        store: opened already; closed by whoever opened it.
+        make_core: a new core for a namespace.
+        clock: the time.
+        log: where notes and failures go.
+        retention: what :meth:`Store.trim` may remove; None leaves trimming to others.
+        trim_every_s: seconds between two looks at it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        make_core: Callable[[str], Core],
+        clock: Callable[[], Now],
+        log: Log,
+        *,
+        retention: Retention | None = None,
+        trim_every_s: float = 60.0,
+    ) -> None:
+        self.clock = clock
+        self.draining = False
+        self.trouble: str | None = None
+        """Why the last commit failed; None when it did not."""
+        self._store = store
+        self._make_core = make_core
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._cores: dict[str, Core] = {}
+        self._wires: dict[int, Wire] = {}
+        self._unregistered: set[int] = set()
+        self._links = 0
+        self._awake = False
+        self._closed = False
+        self._committing: asyncio.Task[None] | None = None
+        self._waiting: deque[tuple[str, Core, Question]] = deque()
+        self._asking: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0
+        self._quiet: asyncio.Event | None = None
+        self._trimming: asyncio.Task[None] | None = None
+        if retention is not None:
+            self._trimming = self._loop.create_task(self._trim(retention, trim_every_s))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Driver cores={len(self._cores)} wires={len(self._wires)} "
+            f"committing={self._committing is not None} asking={len(self._asking)}>"
+        )
+
+    @property
+    def cores(self) -> dict[str, Core]:
+        """The cores by namespace."""
+        return self._cores
+
+    @property
+    def wires(self) -> int:
+        """Connections the cores know."""
+        return len(self._wires)
+
+    @property
+    def unregistered(self) -> int:
+        """Those of them that have not registered."""
+        return len(self._unregistered)
+
+    def core(self, namespace: str) -> Core:
+        """The core of ``namespace``, made when it is asked for the first time."""
+        core = self._cores.get(namespace)
+        if core is None:
+            core = self._cores[namespace] = self._make_core(namespace)
+            if self.draining:
+                core.drain(self.clock())
+            self.wake()
+        return core
+
+    # --- what connections have to say ---
+
+    def connect(self, namespace: str, wire: Wire, codec: Codec, peer: str) -> None:
+        """Give a new connection its number and its core."""
+        self._links += 1
+        wire.link = self._links
+        wire.core = self.core(namespace)
+        self._wires[wire.link] = wire
+        self._unregistered.add(wire.link)
+        self._tell(wire, wire.core.connect, codec, peer)
+
+    def receive(self, wire: Wire, items: list[Item], size: int) -> None:
+        """A frame's envelopes; ``size`` is the frame's, in bytes."""
+        self._tell(wire, wire.core.receive, items, size)
+
+    def unreadable(self, wire: Wire, error: ProtocolError) -> None:
+        """A frame that was refused whole."""
+        self._tell(wire, wire.core.unreadable, error)
+
+    def alive(self, wire: Wire) -> None:
+        """A ping or pong."""
+        self._tell(wire, wire.core.alive)
+
+    def writable(self, wire: Wire, yes: bool) -> None:
+        """The transport's buffer has drained, or is full."""
+        self._tell(wire, wire.core.writable, yes)
+
+    def disconnect(self, wire: Wire, reason: str) -> None:
+        """The connection is over; it is not heard of again."""
+        if self._wires.pop(wire.link, None) is not None:
+            self._unregistered.discard(wire.link)
+            self._tell(wire, wire.core.disconnect, reason)
+
+    def bug(self, wire: Wire, error: Exception) -> None:
+        """A failure of this program while it served ``wire``: that connection ends, alone."""
+        self._log.error("bug", link=wire.link, exc_info=error)
+        wire.close(INTERNAL_ERROR, "internal error")
+        self.wake()
+
+    def _tell(self, wire: Wire, event: Callable[..., None], *args: Any) -> None:
+        try:
+            event(wire.link, *args, self.clock())
+        except Exception as error:
+            self.bug(wire, error)
+        if not self._awake:
+            self.wake()
+
+    # --- the turn ---
+
+    def wake(self) -> None:
+        """Have a :meth:`turn` in this iteration of the loop, after what else it has to do."""
+        if not self._awake and not self._closed:
+            self._awake = True
+            self._loop.call_soon(self.turn)
+
+    def turn(self) -> None:
+        """Commit, ask, carry out, and see when to look again."""
+        self._awake = False
+        if self._closed:
+            return
+        # The commit first: the store works while this thread writes to the sockets.
+        if self._committing is None and (work := self._collect()):
+            self._committing = self._loop.create_task(self._commit(work))
+        for namespace, core in self._cores.items():
+            for question in core.questions():
+                self._waiting.append((namespace, core, question))
+        while self._waiting and len(self._asking) < QUESTIONS:
+            task = self._loop.create_task(self._ask(*self._waiting.popleft()))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+        self._carry_out()
+        self._set_timer()
+        if self._quiet is not None and self._is_quiet():
+            self._quiet.set()
+
+    def _carry_out(self) -> None:
+        wires = self._wires
+        touched: dict[Wire, None] = {}
+        for core in self._cores.values():
+            for effect in core.effects():
+                if isinstance(effect, Note):
+                    self._on_note(effect)
+                    continue
+                wire = wires.get(effect.link)
+                if wire is None:
+                    continue
+                if isinstance(effect, Send):
+                    wire.send(effect.frame, effect.binary)
+                    touched[wire] = None
+                elif isinstance(effect, Close):
+                    wire.close(effect.code, effect.reason)
+                elif isinstance(effect, Pause):
+                    wire.pause()
+                elif isinstance(effect, Resume):
+                    wire.resume()
+        for wire in touched:
+            wire.flush()
+
+    def _on_note(self, note: Note) -> None:
+        if note.event == REGISTERED:
+            self._unregistered.discard(note.fields["link"])
+        self._log.info(note.event, **note.fields)
+
+    # --- the store ---
+
+    def _collect(self) -> list[tuple[Core, Batch]]:
+        work: list[tuple[Core, Batch]] = []
+        for namespace, core in self._cores.items():
+            if ops := core.ops_to_commit():
+                work.append((core, Batch(namespace, ops)))
+        return work
+
+    async def _commit(self, work: list[tuple[Core, Batch]]) -> None:
+        """Commit ``work``, then what has come meanwhile, until nothing is left."""
+        while work:
+            why = ""
+            outcomes: list[list[Outcome]] = []
+            try:
+                outcomes = await self._store.commit(self.clock().wall, [batch for _, batch in work])
+            except StoreUnavailable as error:
+                why = str(error) or "the store is unavailable"
+            except Exception as error:
+                self._log.error("bug", during="commit", exc_info=error)
+                why = "internal error of the store"
+            self._tell_outcomes(work, outcomes, why)
+            self.wake()
+            if why:
+                await asyncio.sleep(FAILURE_PAUSE_S)
+            work = [] if self._closed else self._collect()
+        self._committing = None
+        self.wake()
+
+    def _tell_outcomes(
+        self, work: list[tuple[Core, Batch]], outcomes: list[list[Outcome]], why: str
+    ) -> None:
+        if why and self.trouble is None:
+            self._log.error("store_unavailable", why=why)
+        elif self.trouble is not None and not why:
+            self._log.info("store_available")
+        self.trouble = why or None
+        now = self.clock()
+        for n, (core, batch) in enumerate(work):
+            try:
+                if why:
+                    core.commit_failed(batch.ops, why, now)
+                else:
+                    core.committed(batch.ops, outcomes[n], now)
+            except Exception as error:
+                # What the rest of this commit did is lost on the core. Its clients come back
+                # and send again under the same ids; nobody waits for ever.
+                self._log.error("bug", during="committed", ops=len(batch.ops), exc_info=error)
+                for wire in [wire for wire in self._wires.values() if wire.core is core]:
+                    wire.close(INTERNAL_ERROR, "internal error")
+
+    async def _ask(self, namespace: str, core: Core, question: Question) -> None:
+        try:
+            why = ""
+            answer: Any = None
+            try:
+                answer = await self._store.query(namespace, question.query)
+            except StoreUnavailable as error:
+                why = str(error) or "the store is unavailable"
+            except Exception as error:
+                self._log.error("bug", during=type(question.query).__name__, exc_info=error)
+                why = "internal error of the store"
+            if why:
+                core.question_failed(question, why, self.clock())
+            else:
+                core.answered(question, answer, self.clock())
+        except Exception as error:
+            self._log.error("bug", during="answered", exc_info=error)
+        finally:
+            self._loop.call_soon(self.wake)  # once this task no longer counts
+
+    async def _trim(self, retention: Retention, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            removed = 0
+            try:
+                while piece := await self._store.trim(self.clock().wall, retention):
+                    removed += piece
+            except StoreUnavailable as error:
+                self._log.warning("trim_failed", why=str(error))
+            except Exception as error:
+                self._log.error("bug", during="trim", exc_info=error)
+            if removed:
+                self._log.info("trimmed", messages=removed)
+
+    # --- time ---
+
+    def _set_timer(self) -> None:
+        due = min(
+            (at for core in self._cores.values() if (at := core.next_timeout()) is not None),
+            default=None,
+        )
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return  # a timer that comes too early looks and is set again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        # One more millisecond, for the loop's clock is coarser than the core's.
+        delay = max(0, due - self.clock().mono) + 1
+        self._timer = self._loop.call_later(delay / 1000, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self.clock()
+        for core in self._cores.values():
+            try:
+                core.timeout(now)
+            except Exception as error:
+                self._log.error("bug", during="timeout", exc_info=error)
+        self.wake()
+
+    # --- the end ---
+
+    def _is_quiet(self) -> bool:
+        return not (self._wires or self._committing or self._asking or self._waiting)
+
+    async def drain(self, timeout: float) -> bool:
+        """Have the cores finish and close every session; whether they did within ``timeout``.
+
+        What is connected after ``timeout`` seconds is cut off.
+        """
+        self.draining = True
+        self._quiet = asyncio.Event()
+        for core in self._cores.values():
+            core.drain(self.clock())
+        self.wake()
+        try:
+            await asyncio.wait_for(self._quiet.wait(), timeout)
+        except TimeoutError:
+            for wire in list(self._wires.values()):
+                wire.abort()
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop at once. A commit in flight is waited for, others are not begun."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = [*self._asking]
+        if self._trimming is not None:
+            tasks.append(self._trimming)
+        for task in tasks:
+            task.cancel()
+        if self._committing is not None:
+            tasks.append(self._committing)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,53 @@
+"""What ``/health`` says: how this hub is, and why when it is not well."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from trishula_broker.net.driver import Driver
+from trishula_broker.store.base import Store, StoreError
+
+
+class Health:
+    """Makes the report.
+
+    Args:
+        driver: who serves.
+        store: who keeps.
+        about: what never changes: node, role, version.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        store: Store,
+        about: dict[str, str],
+    ) -> None:
+        self._driver = driver
+        self._store = store
+        self._about = about
+        self._since = driver.clock().mono
+
+    async def report(self) -> dict[str, Any]:
+        """The report; ``status`` is ``ok``, ``degraded`` or ``draining``."""
+        driver = self._driver
+        trouble = driver.trouble
+        try:
+            store = await self._store.health()
+        except StoreError as error:
+            store = {}
+            trouble = trouble or str(error)
+        report: dict[str, Any] = {"status": "degraded" if trouble else "ok", **self._about}
+        if driver.draining:
+            report["status"] = "draining"
+        if trouble:
+            report["why"] = trouble
+        namespaces = {name: core.describe() for name, core in driver.cores.items()}
+        report["pid"] = os.getpid()
+        report["uptime_s"] = (driver.clock().mono - self._since) // 1000
+        report["connections"] = driver.wires
+        report["agents_online"] = sum(found["agents_online"] for found in namespaces.values())
+        report["namespaces"] = namespaces
+        report["store"] = store
+        return report

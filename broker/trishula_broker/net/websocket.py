@@ -1,0 +1,224 @@
+"""One WebSocket connection: bytes in, envelopes to the driver; frames from the driver, bytes out.
+
+Framing is the Sans-I/O layer of `websockets`. There is no task and no timer a connection, and
+nothing is kept of the handshake, so that an idle one costs little. It knows no message's
+meaning, and of the hub only the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
+from websockets.protocol import OPEN, Protocol
+
+from trishula_broker.net.deadlines import Deadlines
+from trishula_broker.net.driver import Core, Driver
+from trishula_broker.net.settings import NetSettings
+from trishula_protocol.codec import Codec
+from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
+
+REASON_BYTES: Final = 123
+"""A close frame's payload is 125 bytes at most, 2 of them the code (RFC 6455 §5.5)."""
+
+
+class Surroundings(NamedTuple):
+    """What all connections of a listener share."""
+
+    driver: Driver
+    settings: NetSettings
+    deadlines: Deadlines
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """One connection after its upgrade.
+
+    It is *open*, then *closing* once either side began to close: from then on the driver hears
+    nothing of what arrives; then *lost*. The driver hears of the end once.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_around",
+        "_binary",
+        "_codec",
+        "_deaf",
+        "_message",
+        "_transport",
+        "_ws",
+        "core",
+        "link",
+    )
+
+    core: Core
+    link: int
+
+    def __init__(
+        self, around: Surroundings, transport: asyncio.Transport, ws: Protocol, codec: Codec
+    ) -> None:
+        self._around = around
+        self._transport = transport
+        self._ws = ws
+        self._codec = codec
+        self._message: bytearray | None = None
+        """The beginning of a fragmented message; ``_binary`` is its kind."""
+        self._binary = False
+        self._deaf = False
+        """Set once the driver has been told of the end, or has asked for it."""
+
+    def __repr__(self) -> str:
+        size = self._transport.get_write_buffer_size() if self._ws.state is OPEN else 0
+        return f"<WebSocketConnection {self.link} {self._ws.state.name} unsent={size}>"
+
+    # --- the transport's side ---
+
+    def start(self, namespace: str, peer: str, data: bytes) -> None:
+        """Begin, with the bytes that came behind the upgrade request."""
+        self._transport.set_write_buffer_limits(high=self._around.settings.write_pause_bytes)
+        self._around.driver.connect(namespace, self, self._codec, peer)
+        if data:
+            self.data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        ws = self._ws
+        ws.receive_data(data)
+        if ws.events:
+            for event in ws.events_received():
+                if not self._deaf and isinstance(event, Frame):
+                    self._on_frame(event)
+        if ws.writes:
+            self.flush()
+        if ws.state is not OPEN:
+            self._ended(_why(ws))
+
+    def _on_frame(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode is TEXT or opcode is BINARY:
+            if frame.fin:
+                self._on_message(opcode is BINARY, frame.data)
+            else:
+                self._binary = opcode is BINARY
+                self._message = bytearray(frame.data)
+        elif opcode is CONT:
+            assert self._message is not None, "the Sans-I/O layer checks the order of fragments"
+            self._message += frame.data
+            if frame.fin:
+                message, self._message = self._message, None
+                self._on_message(self._binary, message)
+        elif opcode is not CLOSE:
+            self._around.driver.alive(self)
+
+    def _on_message(self, binary: bool, data: bytes | bytearray | memoryview) -> None:
+        driver, codec = self._around.driver, self._codec
+        if binary is not codec.binary:
+            kinds = ("text", "binary")
+            problem = (
+                f"frame: {codec.subprotocol} takes {kinds[codec.binary]} frames, "
+                f"not {kinds[binary]} ones"
+            )
+            driver.unreadable(self, ProtocolError(ErrorCode.BAD_MESSAGE, problem))
+            return
+        try:
+            items = codec.decode(data if isinstance(data, bytes) else bytes(data))
+        except ProtocolError as error:
+            driver.unreadable(self, error)
+        except Exception as error:
+            driver.bug(self, error)
+        else:
+            driver.receive(self, items, len(data))
+
+    def pause_writing(self) -> None:
+        """More is unsent than a session should have."""
+        if not self._deaf:
+            self._around.driver.writable(self, False)
+
+    def resume_writing(self) -> None:
+        """The peer has read most of it."""
+        if not self._deaf:
+            self._around.driver.writable(self, True)
+
+    def eof_received(self) -> None:
+        """The peer writes no more; the transport closes itself."""
+        self._ended("connection lost: end of stream")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._ended(f"connection lost: {exc}" if exc else "connection lost")
+        self._around.deadlines.clear(self)
+
+    def expired(self) -> None:
+        """The peer took too long to close its end."""
+        self._transport.abort()
+
+    def _ended(self, reason: str) -> None:
+        """The connection serves nobody any more; what is left is to see the socket off."""
+        if not self._deaf:
+            self._deaf = True
+            self._around.deadlines.set(self, self._around.settings.close_s)
+        self._message = None
+        self._around.driver.disconnect(self, reason)
+
+    # --- the driver's side ---
+
+    def send(self, frame: bytes, binary: bool) -> None:
+        """Add a frame to what :meth:`flush` writes."""
+        if self._ws.state is OPEN:
+            if binary:
+                self._ws.send_binary(frame)
+            else:
+                self._ws.send_text(frame)
+
+    def flush(self) -> None:
+        """Write what was added with one call."""
+        writes = self._ws.data_to_send()
+        transport = self._transport
+        if not writes or transport.is_closing():
+            return
+        end = not writes[-1]
+        if end:
+            writes.pop()
+        if writes:
+            transport.writelines(writes)
+        if end:
+            # Half-closed, not closed: closing a socket with unread bytes resets it, and the
+            # peer would lose the close frame.
+            transport.write_eof()
+        elif (
+            transport.get_write_buffer_size() > self._around.settings.write_limit_bytes
+            and not self._deaf
+        ):
+            self.close(CloseCode.TRY_LATER, "this connection does not read what it is sent")
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake. What arrives from now on is not heard."""
+        if self._ws.state is not OPEN:
+            return
+        self._deaf = True
+        self._ws.send_close(code, reason.encode()[:REASON_BYTES].decode(errors="ignore"))
+        self.flush()
+        self._around.deadlines.set(self, self._around.settings.close_s)
+        self.resume()  # or the peer's answer is never seen
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading: the peer's bytes stay in the kernel's buffers, then in its own."""
+        if not self._deaf:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        self._transport.resume_reading()
+
+
+def _why(ws: Protocol) -> str:
+    """Why ``ws`` is not open any more, for a log."""
+    if ws.close_rcvd is not None:
+        return f"closed by the peer: {ws.close_rcvd.code}"
+    if ws.close_sent is not None:
+        return f"closed: {ws.close_sent.code} {ws.close_sent.reason}"
+    return "connection lost"
