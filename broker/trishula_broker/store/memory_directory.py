@@ -1,0 +1,82 @@
+"""Sessions and the directory, in memory: one function an operation."""
+
+from __future__ import annotations
+
+from trishula_broker.store import base
+from trishula_broker.store.memory_books import Books, end_reads, fence
+from trishula_broker.store.memory_space import Agent, Space
+
+
+def register(books: Books, space: Space, now: int, op: base.Register) -> base.Outcome:
+    agent = space.agents.get(op.agent)
+    if agent is None:
+        agent = space.agents[op.agent] = Agent(
+            op.agent, node=op.node, ephemeral=op.ephemeral, lease_ms=op.lease_ms, since=now
+        )
+    if op.capabilities is not None:
+        agent.capabilities = set(op.capabilities)
+        space.capabilities |= agent.capabilities
+    if op.groups is not None:
+        agent.groups = set(op.groups)
+    epoch = 0
+    if op.receive:
+        books.epoch += 1
+        epoch = agent.epoch = books.epoch
+        agent.online = True
+        agent.since = now
+        agent.node = op.node
+        agent.ephemeral = op.ephemeral
+        agent.lease_ms = op.lease_ms
+        end_reads(space.mailbox(op.agent), now)
+    capabilities = tuple(sorted(agent.capabilities))
+    pools = tuple(name for name in capabilities if space.mailbox("@" + name).queue)
+    return base.Registered(epoch, capabilities, tuple(sorted(agent.groups)), pools)
+
+
+def leave(books: Books, space: Space, now: int, op: base.Leave) -> base.Outcome:
+    if fenced := fence(space, op.agent, op.epoch):
+        return fenced
+    agent = space.agents.get(op.agent)
+    if agent is None:
+        return base.Left(None)
+    box = space.mailbox(op.agent)
+    for seq in dict.fromkeys(op.unread):
+        held = box.unsettled(seq)
+        if held and held.lease_until is None:
+            held.deliveries += 1
+    end_reads(box, now)
+    if agent.online:
+        agent.online = False
+        agent.epoch = 0
+        agent.since = now
+    due = [at for at in (space.orphan_at(agent), agent.ghost_at) if at is not None]
+    return base.Left(min(due, default=None))
+
+
+def update(books: Books, space: Space, now: int, op: base.Update) -> base.Outcome:
+    if fenced := fence(space, op.agent, op.epoch):
+        return fenced
+    agent = space.agents.get(op.agent)
+    if agent is None:
+        return base.Updated(())
+    if op.status is not None:
+        agent.status = op.status
+    if op.join is not None:
+        agent.groups.add(op.join)
+    if op.leave is not None:
+        agent.groups.discard(op.leave)
+    return base.Updated(tuple(sorted(agent.groups)))
+
+
+def forget(books: Books, space: Space, now: int, op: base.Forget) -> base.Outcome:
+    agent = space.agents.get(op.agent)
+    if fenced := fence(space, op.agent, op.epoch):
+        return fenced
+    if agent is None:
+        return base.Forgotten(0)
+    if agent.online and op.epoch == 0:
+        return base.Fenced(agent.epoch)
+    waiting = len(space.mailbox(op.agent).queue)
+    if not waiting:
+        del space.agents[op.agent]
+    return base.Forgotten(waiting)

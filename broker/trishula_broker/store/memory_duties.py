@@ -1,0 +1,78 @@
+"""Pools, what time makes due, and dead letters, in memory: one function an operation."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from trishula_broker.store import base
+from trishula_broker.store.memory_books import Books
+from trishula_broker.store.memory_space import Space
+
+
+def assign(books: Books, space: Space, now: int, op: base.Assign) -> base.Outcome:
+    pool = space.mailbox("@" + op.capability)
+    assigned: list[tuple[str, base.Copy]] = []
+    more = False
+    for _, seq in list(pool.queue):
+        held = pool.copies[seq]
+        message = held.entry.message
+        taker = space.least_loaded(op.capability, message.sender)
+        if taker is None or books.is_full(space, taker, message.sender, held.size):
+            continue
+        if len(assigned) == op.limit:
+            more = True
+            break
+        space.move(held, taker)
+        assigned.append((taker, held.copy()))
+    return base.Assigned(tuple(assigned), more)
+
+
+def unassign(books: Books, space: Space, now: int, op: base.Unassign) -> base.Outcome:
+    agent = space.agents.get(op.agent)
+    if agent is None or agent.online:
+        return base.Unassigned(())
+    box = space.mailbox(op.agent)
+    pools: set[str] = set()
+    for _, seq in list(box.queue):
+        held = box.copies[seq]
+        if held.via is None:
+            continue
+        if held.lease_until is not None:
+            held.end_attempt(now)
+        pools.add(held.via)
+        space.move(held, "@" + held.via)
+    return base.Unassigned(tuple(sorted(pools)))
+
+
+def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
+    ripe = bisect_right(space.expiring, now, key=lambda item: item[0])
+    expired = space.expiring[:ripe]
+    next_at = [at for at, _, _ in space.expiring[ripe : ripe + 1]]
+    orphans: list[str] = []
+    ghosts: list[str] = []
+    for name, agent in sorted(space.agents.items()):
+        for at, names in ((space.orphan_at(agent), orphans), (agent.ghost_at, ghosts)):
+            if at is not None and at <= now:
+                names.append(name)
+            elif at is not None:
+                next_at.append(at)
+    if max(len(expired), len(orphans), len(ghosts)) > op.limit:
+        next_at.append(now)
+    return base.Swept(
+        expired=tuple(
+            (name, space.mailboxes[name].copies[seq].copy()) for _, seq, name in expired[: op.limit]
+        ),
+        orphans=tuple(orphans[: op.limit]),
+        ghosts=tuple(ghosts[: op.limit]),
+        next_at=min(next_at, default=None),
+    )
+
+
+def retry(books: Books, space: Space, now: int, op: base.Retry) -> base.Outcome:
+    pool = op.agent.startswith("@") and op.agent[1:] in space.capabilities
+    known = pool or op.agent in space.agents
+    held = space.mailbox(op.agent).copies.get(op.seq)
+    if not known or held is None or not held.is_dead:
+        return base.Retried(None)
+    space.reopen(held)
+    return base.Retried(held.copy())

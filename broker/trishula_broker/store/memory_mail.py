@@ -1,0 +1,185 @@
+"""Mail comes in, goes out and ends, in memory: one function an operation."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from trishula_broker.store import base
+from trishula_broker.store.memory_books import Books, fence
+from trishula_broker.store.memory_space import Agent, Held, Space
+from trishula_protocol.address import Kind
+
+
+def accept(books: Books, space: Space, now: int, op: base.Accept) -> base.Outcome:
+    if fenced := fence(space, op.sender, op.epoch):
+        return fenced
+    earlier = space.ids.get((op.sender, op.id))
+    if earlier is not None:
+        return base.Duplicate(earlier.message.seq, earlier.message.body)
+    names = _recipients(space, op)
+    if names is None:
+        return base.Refused("unknown_recipient")
+    full = [name for name in names if books.is_full(space, name, op.sender, len(op.body))]
+    if full and len(full) == len(names):
+        return base.Refused("mailbox_full", tuple(full))
+    if op.settles is not None:
+        box = space.mailbox(op.sender)
+        held = box.copies.get(op.settles)
+        if held is None or held.outcome not in (None, "done"):
+            return base.Refused("stale_ack")
+        if held.settled_at is None:
+            space.settle(held, now, "done", None)
+    via = op.address.name if op.address.kind is Kind.CAPABILITY else None
+    entry = books.append(space, now, op)
+    recipients = [name for name in names if name not in full]
+    for name in recipients:
+        space.point(entry, name, via)
+    notice = None
+    if full and op.full_notice:
+        told = op.full_notice
+        body = told.head + msgspec.json.encode(full) + told.tail
+        notice = books.post(space, now, op.sender, told.id, body)
+    pooled = via is not None and recipients[0].startswith("@")
+    return base.Accepted(
+        seq=entry.message.seq,
+        accepted_at=now,
+        recipients=() if pooled else tuple(recipients),
+        full=tuple(full),
+        pool=via if pooled else None,
+        notice=notice,
+    )
+
+
+def fetch(books: Books, space: Space, now: int, op: base.Fetch) -> base.Outcome:
+    if fenced := fence(space, op.agent, op.epoch):
+        return fenced
+    box = space.mailbox(op.agent)
+    start = 0 if op.after is None else bisect_right(box.queue, op.after)
+    copies: list[base.Copy] = []
+    size = 0
+    more = False
+    for _, seq in box.queue[start:]:
+        held = box.copies[seq]
+        if held.due_at is not None and held.due_at > now:
+            continue
+        size += held.size
+        if len(copies) == op.limit or (copies and size > op.limit_bytes):
+            more = True
+            break
+        copies.append(held.copy())
+    delays = (box.copies[seq].due_at for _, seq in box.queue)
+    due_at = min((at for at in delays if at is not None and at > now), default=None)
+    return base.Fetched(tuple(copies), more, due_at)
+
+
+def delivered(books: Books, space: Space, now: int, op: base.Delivered) -> base.Outcome:
+    def note(held: Held, at: int | None) -> None:
+        held.delivered_at = at
+
+    return _mark(space, op.agent, op.epoch, op.seqs, note)
+
+
+def read(books: Books, space: Space, now: int, op: base.Read) -> base.Outcome:
+    def take(held: Held, _: int | None) -> None:
+        if held.due_at is not None and held.due_at > now:
+            held.attempts -= 1  # the attempt that seemed to have ended goes on
+        held.due_at = None
+        held.lease_until = now + op.lease_ms
+        if held.read_at is None:
+            held.read_at = now
+
+    marked = _mark(space, op.agent, op.epoch, [(seq, None) for seq in op.seqs], take)
+    if not op.want or not isinstance(marked, base.Marked):
+        return marked
+    box = space.mailbox(op.agent)
+    found = [box.unsettled(seq) for seq in dict.fromkeys(marked.seqs)]
+    copies = tuple(held.copy() for held in found if held)
+    return base.Marked(marked.seqs, marked.stale, copies)
+
+
+def settle(books: Books, space: Space, now: int, op: base.Settle) -> base.Outcome:
+    def settle(held: Held, at: int | None) -> None:
+        if at is not None:
+            held.delivered_at = at
+        space.settle(held, now, "done", None)
+
+    pairs = zip(op.seqs, op.delivered_at, strict=True)
+    return _mark(space, op.agent, op.epoch, pairs, settle)
+
+
+def requeue(books: Books, space: Space, now: int, op: base.Requeue) -> base.Outcome:
+    if fenced := fence(space, op.agent, op.epoch):
+        return fenced
+    box = space.mailbox(op.agent)
+    copies: list[tuple[int, int, int]] = []
+    stale: list[int] = []
+    for seq in dict.fromkeys(op.seqs):
+        held = box.unsettled(seq)
+        if held is None:
+            stale.append(seq)
+        else:
+            copies.append((seq, held.attempts + 1, held.end_attempt(now)))
+    return base.Requeued(tuple(copies), tuple(stale))
+
+
+def discard(books: Books, space: Space, now: int, op: base.Discard) -> base.Outcome:
+    if fenced := fence(space, op.agent, op.epoch):
+        return fenced
+    held = space.mailbox(op.agent).copies.get(op.seq)
+    if held is None:
+        return base.Discarded(False)
+    droppable = op.outcome == "dropped" and held.is_dead
+    if held.settled_at is not None and not droppable:
+        return base.Discarded(held.outcome == op.outcome, held.outcome)
+    expires_at = held.entry.message.expires_at
+    early = op.outcome == "expired" and (expires_at is None or expires_at > now)
+    read = op.unread_only and held.read_at is not None
+    if early or read or (op.outcome == "dropped" and not droppable):
+        return base.Discarded(False, held.outcome)
+    space.settle(held, now, op.outcome, op.reason)
+    told = op.notice
+    posted = books.post(space, now, told.to, told.id, told.body) if told else None
+    return base.Discarded(True, op.outcome, posted)
+
+
+def _recipients(space: Space, op: base.Accept) -> list[str] | None:
+    """The mailboxes ``op`` is for, by name; None when nobody is known by that address."""
+    kind, name = op.address
+    if kind is Kind.AGENT:
+        return [name] if name in space.agents else None
+    if kind is Kind.CAPABILITY:
+        taker = space.least_loaded(name, op.sender)
+        if taker is None and name in space.capabilities:
+            taker = "@" + name
+        return None if taker is None else [taker]
+    others = sorted((a for a in space.agents.values() if a.name != op.sender), key=Agent.key)
+    if kind is Kind.BROADCAST:
+        return [agent.name for agent in others if not agent.ephemeral]
+    return [agent.name for agent in others if name in agent.groups] or None
+
+
+def _mark(
+    space: Space,
+    agent: str,
+    epoch: int,
+    seqs: Iterable[tuple[int, int | None]],
+    change: Callable[[Held, int | None], None],
+) -> base.Outcome:
+    """Do ``change`` to each copy of ``agent`` that is not settled."""
+    if fenced := fence(space, agent, epoch):
+        return fenced
+    box = space.mailbox(agent)
+    good: list[int] = []
+    stale: list[int] = []
+    for seq, value in seqs:
+        held = box.copies.get(seq)
+        if held is None:
+            stale.append(seq)
+            continue
+        good.append(seq)
+        if held.settled_at is None:
+            change(held, value)
+    return base.Marked(tuple(good), tuple(stale))
