@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from trishula_broker.hub.now import Now
@@ -39,10 +40,10 @@ class _Recall:
         for agent in self._mailboxes:
             self._call.commit(
                 base.Discard(agent, 0, self._seq, "recalled", "", None, unread_only=True),
-                lambda outcome, now, agent=agent: self._discarded(agent, outcome),
+                partial(self._discarded, agent),
             )
 
-    def _discarded(self, agent: str, outcome: base.Discarded) -> None:
+    def _discarded(self, agent: str, outcome: base.Discarded, now: Now) -> None:
         if outcome.done or outcome.current == "recalled":
             self._recalled.append(agent)
             self._call.desk.delivery.withdraw(agent, self._seq)
