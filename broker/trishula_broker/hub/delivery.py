@@ -56,11 +56,16 @@ class Delivery:
         """Something changed that may let ``seat`` have more."""
         self._stirred[seat.session.link] = seat
 
-    def doubt_all(self) -> None:
-        """The store may hold what no window knows of."""
+    def doubt_all(self, now: Now) -> None:
+        """A commit failed: the store may hold what no window knows of. Look in a moment."""
         for seat in self._roster.seats.values():
             seat.mailbox.doubt()
-            self.stir(seat)
+            self._fetch_later(seat, now)
+
+    def _fetch_later(self, seat: Seat, now: Now) -> None:
+        self._agenda.at(
+            now.mono + RETRY_MS, ("fetch", seat.session.link), lambda _: self.stir(seat)
+        )
 
     # --- out ---
 
@@ -125,9 +130,7 @@ class Delivery:
                 self._wake_at(outcome.due_at, seat, now)
         elif isinstance(outcome, Unavailable):
             seat.mailbox.fetch_failed()
-            self._agenda.at(
-                now.mono + RETRY_MS, ("fetch", seat.session.link), lambda now: self.stir(seat)
-            )
+            self._fetch_later(seat, now)
         else:
             self.fenced(seat)
 

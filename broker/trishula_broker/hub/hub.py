@@ -216,7 +216,7 @@ class Hub:
 
     def commit_failed(self, ops: Sequence[base.Operation], why: str, now: Now) -> None:
         """The batch in flight failed; what was applied of it is unknown."""
-        self._delivery.doubt_all()
+        self._delivery.doubt_all(now)
         self._commits.failed(why, now)
         self._after_commit(now)
 

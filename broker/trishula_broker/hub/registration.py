@@ -167,8 +167,7 @@ class Registration:
             for capability in outcome.pools:
                 self._duties.assign(capability)
         waiting, session.waiting = session.waiting, []
-        if waiting:
-            self._activated(session, waiting, now)
+        self._activated(session, waiting, now)
 
     def end(self, session: HubSession, reason: str, now: Now) -> None:
         """``session`` is over, whoever ended it; safe to call twice."""

@@ -1,0 +1,163 @@
+"""What agents can ask of the hub."""
+
+from __future__ import annotations
+
+from tests.support.hub_bench import Bench
+
+
+def test_an_unknown_operation_is_told_what_there_is() -> None:
+    bench = Bench()
+    peer = bench.agent("dc")
+    answer = peer.ask("fly")
+    assert answer["payload"]["code"] == "unknown_op"
+    assert "peek" in answer["payload"]["message"]
+    assert peer.ask("peek", limit=0)["payload"]["code"] == "bad_message"
+    assert peer.ask("register", agent="dc")["payload"]["code"] == "bad_message"
+
+
+def test_agents_by_capability_group_and_presence() -> None:
+    bench = Bench()
+    peer = bench.agent("dc", capabilities=["python"], groups=["ops"])
+    bench.agent("agni", capabilities=["python", "review"]).drop()
+    everyone = peer.ask("agents")["payload"]["agents"]
+    assert [each["id"] for each in everyone] == ["agni", "dc"]
+    assert [each["online"] for each in everyone] == [False, True]
+    named = peer.ask("agents", capability="review")["payload"]["agents"]
+    assert [each["id"] for each in named] == ["agni"]
+    assert [e["id"] for e in peer.ask("agents", group="ops")["payload"]["agents"]] == ["dc"]
+    assert [e["id"] for e in peer.ask("agents", online=False)["payload"]["agents"]] == ["agni"]
+
+
+def test_capabilities_and_groups_are_kept_when_left_out() -> None:
+    bench = Bench()
+    bench.agent("dc", capabilities=["python"], groups=["ops"]).drop()
+    bench.agent("dc").drop()
+    peer = bench.agent("dc", capabilities=[])
+    [dc] = peer.ask("agents")["payload"]["agents"]
+    assert (dc["capabilities"], dc["groups"]) == ([], ["ops"])
+
+
+def test_status_without_to_is_the_status_operation_and_watchers_hear_it() -> None:
+    bench = Bench()
+    watcher = bench.agent("watcher")
+    assert watcher.ask("watch")["type"] == "RESULT"
+    peer = bench.agent("dc")
+    peer.send({"type": "STATUS", "id": "s1", "payload": {"text": "busy", "details": {"n": 1}}})
+    heard = [each["payload"] for each in watcher.take()]
+    assert [(each["event"], each["agent"]) for each in heard] == [
+        ("presence", "dc"),
+        ("status", "dc"),
+    ]
+    assert heard[1]["status"] == {"text": "busy", "details": {"n": 1}}
+    peer.drop()
+    [gone] = watcher.take()
+    assert gone["payload"]["online"] is False
+    watcher.ask("watch", on=False)
+    bench.agent("dc")
+    assert watcher.take() == []
+
+
+def test_join_and_leave_a_group() -> None:
+    bench = Bench()
+    peer, other = bench.agent("dc"), bench.agent("agni")
+    assert other.ask("join", group="ops")["payload"] == {"groups": ["ops"]}
+    peer.tell("#ops", "m1")
+    assert [mail["id"] for mail in other.mail()] == ["m1"]
+    assert other.ask("leave", group="ops")["payload"] == {"groups": []}
+    peer.tell("#ops", "m2")
+    assert peer.errors() == ["unknown_recipient"]
+
+
+def test_peek_settles_nothing() -> None:
+    bench = Bench()
+    peer = bench.agent("dc", prefetch=1)
+    for n in range(3):
+        peer.tell("dc", f"m{n}", "x", priority=n + 1)
+    peer.take()
+    payload = peer.ask("peek")["payload"]
+    assert payload["count"] == 3
+    assert payload["by_priority"] == {"1": 1, "2": 1, "3": 1, "4": 0, "5": 0}
+    assert [head["id"] for head in payload["heads"]] == ["m0", "m1", "m2"]
+    assert "payload" not in payload["heads"][0]
+
+
+def test_history_of_a_thread_and_of_ones_own_mail() -> None:
+    bench = Bench()
+    dc, agni, stranger = bench.agent("dc"), bench.agent("agni"), bench.agent("stranger")
+    dc.send({"type": "COMMAND", "to": "agni", "id": "c1", "payload": 1})
+    seq = agni.mail()[0]["seq"]
+    agni.send({"type": "RESULT", "to": "dc", "id": "r1", "reply_to": "c1", "settles": seq})
+    dc.tell("stranger", "m2")
+    thread = dc.ask("history", thread="c1")["payload"]
+    assert [each["id"] for each in thread["messages"]] == ["c1", "r1"]
+    assert stranger.ask("history", thread="c1")["payload"]["messages"] == []
+    page = dc.ask("history", limit=2)["payload"]
+    assert [each["id"] for each in page["messages"]] == ["c1", "r1"]
+    rest = dc.ask("history", limit=2, after=page["next"])["payload"]
+    assert [each["id"] for each in rest["messages"]] == ["m2"]
+    assert rest["next"] is None
+
+
+def test_trace_tells_where_a_message_is_and_what_it_waits_for() -> None:
+    bench = Bench()
+    dc, agni = bench.agent("dc", heartbeat_ms=60_000), bench.agent("agni")
+    agni.drop()
+    dc.tell("agni", "m1")
+
+    def copy() -> dict[str, object]:
+        [message] = dc.ask("trace", id="m1")["payload"]["messages"]
+        assert message["seq"]
+        [found] = message["copies"]
+        return found  # type: ignore[no-any-return]
+
+    assert copy()["stage"] == "waiting"
+    assert "online" in str(copy()["waits_for"])
+    agni = bench.agent("agni", heartbeat_ms=60_000)
+    assert copy()["stage"] == "delivered"
+    assert copy()["delivered_at"] == bench.now.wall
+    seq = agni.mail()[0]["seq"]
+    agni.ack("read", seq)
+    assert copy()["stage"] == "read"
+    agni.ack("rejected", seq, requeue=True)
+    assert copy()["stage"] == "delayed"
+    bench.advance(1_500)
+    agni.ack("done", seq)
+    assert (copy()["stage"], copy()["settled_at"]) == ("done", bench.now.wall)
+    assert dc.ask("trace", id="nope")["payload"]["code"] == "bad_message"
+
+
+def test_recall_takes_back_what_nobody_has_read() -> None:
+    bench = Bench()
+    dc = bench.agent("dc")
+    one, two, three = bench.agent("one"), bench.agent("two"), bench.agent("three")
+    three.drop()
+    dc.tell("broadcast", "b1")
+    seq = one.mail()[0]["seq"]
+    one.ack("read", seq)
+    answer = dc.ask("recall", id="b1")["payload"]
+    assert answer == {"recalled": ["three", "two"], "kept": [{"agent": "one", "stage": "read"}]}
+    assert bench.agent("three").mail() == []
+    assert two.ask("peek")["payload"]["count"] == 0
+    assert one.ask("recall", id="b1")["payload"]["code"] == "bad_message"
+
+
+def test_deregister_needs_an_empty_mailbox() -> None:
+    bench = Bench()
+    dc = bench.agent("dc")
+    dc.tell("dc", "m1")
+    answer = dc.ask("deregister")["payload"]
+    assert answer["code"] == "forbidden"
+    assert answer["details"] == {"unsettled": 1}
+    dc.ack("done", dc.mail()[0]["seq"])
+    assert dc.ask("deregister")["type"] == "RESULT"
+    assert dc.closed is not None
+    other = bench.agent("other")
+    other.tell("dc", "m2")
+    assert other.errors() == ["unknown_recipient"]
+
+
+def test_the_hub_takes_no_results() -> None:
+    bench = Bench()
+    dc = bench.agent("dc")
+    dc.send({"type": "RESULT", "to": "hub", "id": "r", "reply_to": "x"})
+    assert dc.errors() == ["bad_message"]

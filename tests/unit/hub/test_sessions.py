@@ -1,0 +1,208 @@
+"""How sessions begin, are taken over and end."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tests.support.hub_bench import START, Bench
+from trishula_protocol.codec import MSGPACK
+
+
+def test_a_registration_is_answered_with_who_and_what() -> None:
+    bench = Bench()
+    answer = bench.peer().ask("register", agent="dc", capabilities=["python"], prefetch=10)
+    assert answer["type"] == "RESULT"
+    assert answer["from"] == "hub"
+    payload = answer["payload"]
+    assert (payload["agent"], payload["namespace"], payload["node"]) == ("dc", "default", "bench")
+    assert payload["limits"]["prefetch"] == 10
+    assert payload["server_time"] == START
+
+
+def test_anything_before_registration_is_refused_and_the_connection_lives() -> None:
+    bench = Bench()
+    peer = bench.peer()
+    peer.tell("agni", "m1")
+    assert peer.errors() == ["not_registered"]
+    peer.register("dc")
+
+
+def test_a_bad_registration_names_the_field() -> None:
+    bench = Bench()
+    peer = bench.peer()
+    for fields, expected in [
+        ({"agent": "Not Good"}, "payload.agent"),
+        ({"agent": "con"}, "reserve"),
+        ({"agent": "hub"}, "taken"),
+        ({"agent": "dc", "prefetch": 0}, "prefetch"),
+        ({"agent": "dc", "heartbeat_ms": 10}, "heartbeat_ms"),
+        ({"agent": "dc", "groups": ["#x"]}, "groups"),
+        ({}, "agent"),
+    ]:
+        answer = peer.ask("register", **fields)
+        assert answer["payload"]["code"] == "bad_message"
+        assert expected in answer["payload"]["message"]
+    peer.register("dc")
+
+
+def test_what_is_sent_along_with_the_registration_is_taken_after_it() -> None:
+    bench = Bench()
+    bench.agent("agni")
+    peer = bench.peer()
+    peer.send(
+        {"type": "COMMAND", "to": "hub", "id": "r", "payload": {"op": "register", "agent": "dc"}},
+        {"type": "STATUS", "to": "agni", "id": "m1"},
+    )
+    assert peer.acks("accepted") == ["m1"]
+
+
+def test_a_newer_registration_takes_over_with_4409_and_gets_what_was_unsettled() -> None:
+    bench = Bench()
+    sender = bench.agent("sender")
+    older = bench.agent("dc")
+    sender.tell("dc", "m1")
+    [first] = older.mail()
+    newer = bench.agent("dc")
+    assert older.closed is not None
+    assert older.closed[0] == 4409
+    [again] = newer.mail()
+    assert (again["id"], again["seq"]) == ("m1", first["seq"])
+    older.ack("done", first["seq"])  # too late: settles nothing
+    assert newer.ask("peek")["payload"]["count"] == 1
+
+
+def test_a_side_session_sends_and_takes_over_nothing() -> None:
+    bench = Bench()
+    main = bench.agent("dc")
+    side = bench.agent("dc", receive=False)
+    bench.agent("agni").tell("dc", "m1")
+    assert main.closed is None
+    assert [mail["id"] for mail in main.mail()] == ["m1"]
+    side.tell("agni", "m2", receipt=True)
+    assert side.acks("accepted") == ["m2"]
+    side.ack("done", 1)
+    assert side.errors() == ["stale_ack"]
+
+
+def test_silence_of_two_heartbeats_ends_a_session_with_4408() -> None:
+    bench = Bench()
+    peer = bench.agent("dc", heartbeat_ms=2_000)
+    watcher = bench.agent("watcher", heartbeat_ms=60_000)
+    bench.advance(3_999)
+    assert peer.closed is None
+    peer.send({"type": "HEARTBEAT"})
+    assert peer.take()[-1] == {
+        "type": "HEARTBEAT",
+        "from": "hub",
+        "payload": {"time": bench.now.wall},
+    }
+    bench.advance(3_999)
+    assert peer.closed is None
+    bench.advance(2)
+    assert peer.closed is not None
+    assert peer.closed[0] == 4408
+    [dc] = watcher.ask("agents", online=False)["payload"]["agents"]
+    assert dc["id"] == "dc"
+
+
+def test_a_ping_is_life() -> None:
+    bench = Bench()
+    peer = bench.agent("dc", heartbeat_ms=2_000)
+    bench.advance(3_000)
+    bench.hub.alive(peer.link, bench.now)
+    bench.advance(3_000)
+    assert peer.closed is None
+
+
+def test_a_hub_that_was_frozen_does_not_blame_the_silent() -> None:
+    bench = Bench()
+    peer = bench.agent("dc", heartbeat_ms=2_000)
+    bench._move(bench.now.mono + 60_000)
+    bench.hub.timeout(bench.now)
+    bench.run()
+    assert peer.closed is None
+
+
+def test_a_connection_that_never_registers_is_closed() -> None:
+    bench = Bench()
+    peer = bench.peer()
+    bench.advance(10_001)
+    assert peer.closed is not None
+    assert peer.closed[0] == 4400
+
+
+def test_ten_unreadable_frames_in_a_row_close_with_4400() -> None:
+    bench = Bench()
+    peer = bench.agent("dc")
+    for _ in range(9):
+        peer.raw(b"nope")
+    peer.send({"type": "HEARTBEAT"})
+    for _ in range(9):
+        peer.raw(b"{")
+    assert peer.closed is None
+    assert set(peer.errors()) == {"bad_message"}
+    peer.raw(b"[[[")
+    assert peer.closed is not None
+    assert peer.closed[0] == 4400
+
+
+def test_drain_finishes_commits_and_closes_with_1012() -> None:
+    bench = Bench()
+    bench.agent("agni")
+    peer = bench.agent("dc")
+    bench.hold_commits = True
+    peer.tell("agni", "m1")
+    bench.hub.drain(bench.now)
+    bench.run()
+    assert peer.paused
+    assert peer.closed is None
+    bench.hold_commits = False
+    bench.run()
+    assert peer.acks("accepted") == ["m1"]
+    assert peer.closed is not None
+    assert peer.closed[0] == 1012
+    assert bench.hub.drained
+    late = bench.peer()
+    assert late.closed is not None
+    assert late.closed[0] == 1012
+
+
+def test_ephemeral_agents_get_no_broadcasts_and_are_forgotten_a_minute_after_leaving() -> None:
+    bench = Bench()
+    sender = bench.agent("sender", heartbeat_ms=60_000)
+    visitor = bench.agent("visitor", ephemeral=True, heartbeat_ms=60_000)
+    sender.tell("broadcast", "b1")
+    assert visitor.mail() == []
+    sender.tell("visitor", "m1")
+    visitor.drop()
+    bench.advance(62_000)
+    notices = sender.mail()
+    assert [(n["reply_to"], n["payload"]["code"]) for n in notices] == [("m1", "undeliverable")]
+    assert [a["id"] for a in sender.ask("agents")["payload"]["agents"]] == ["sender"]
+    [dead] = sender.ask("deadletters")["payload"]["deadletters"]
+    assert (dead["agent"], dead["message"]["id"]) == ("visitor", "m1")
+
+
+def test_a_msgpack_session_hears_bin_for_base64() -> None:
+    bench = Bench()
+    bench.agent("dc")
+    peer = bench.peer(MSGPACK)
+    peer.raw(
+        msgspec.msgpack.encode(
+            [
+                {
+                    "type": "COMMAND",
+                    "to": "hub",
+                    "id": "r",
+                    "payload": {"op": "register", "agent": "mp"},
+                },
+                {"type": "STATUS", "to": "mp", "id": "m1", "payload": {"b": b"\x00\xff"}},
+            ]
+        )
+    )
+    [mail] = peer.mail()
+    assert mail["payload"] == {"b": b"\x00\xff"}
+    page = bench.agent("mp2")
+    page.tell("mp", "m2", {"b": {"$base64": "AP8="}})
+    [mail] = peer.mail()
+    assert mail["payload"] == {"b": b"\x00\xff"}
