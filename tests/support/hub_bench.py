@@ -112,6 +112,10 @@ class Peer:
         ]
         return [item for ack in found for item in ack.get("ids", []) + ack.get("seqs", [])]
 
+    def close_code(self) -> int | None:
+        """How the hub closed the connection, None when it did not."""
+        return None if self.closed is None else self.closed[0]
+
     def drop(self) -> None:
         """The connection breaks."""
         self._bench.hub.disconnect(self.link, "dropped", self._bench.now)

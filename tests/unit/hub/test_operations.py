@@ -150,7 +150,7 @@ def test_deregister_needs_an_empty_mailbox() -> None:
     assert answer["details"] == {"unsettled": 1}
     dc.ack("done", dc.mail()[0]["seq"])
     assert dc.ask("deregister")["type"] == "RESULT"
-    assert dc.closed is not None
+    assert dc.close_code() == 1001
     other = bench.agent("other")
     other.tell("dc", "m2")
     assert other.errors() == ["unknown_recipient"]
