@@ -55,18 +55,23 @@ class Commits:
 
     def committed(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
         """The batch in flight is durable."""
-        entries = self._in_flight
-        self._in_flight = []
-        for (op, then, context), outcome in zip(entries, outcomes, strict=True):
-            then(outcome, op, context, now)
+        self._go_on(outcomes, now)
 
     def failed(self, why: str, now: Now) -> None:
         """The batch in flight failed."""
+        self._go_on([Unavailable(why)] * len(self._in_flight), now)
+
+    def _go_on(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
         entries = self._in_flight
         self._in_flight = []
-        outcome = Unavailable(why)
-        for op, then, context in entries:
-            then(outcome, op, context, now)
+        bugs: list[Exception] = []
+        for (op, then, context), outcome in zip(entries, outcomes, strict=True):
+            try:
+                then(outcome, op, context, now)
+            except Exception as bug:  # the others must hear of their outcome all the same
+                bugs.append(bug)
+        if bugs:
+            raise ExceptionGroup("continuations of a commit failed", bugs)
 
     def retry(self, op: base.Operation, then: Then, context: Any, now: Now) -> None:
         """Submit an idempotent operation again in a moment."""

@@ -405,7 +405,7 @@ def test_backpressure_stops_reading_and_goes_on_at_half() -> None:
     bench.agent("agni", heartbeat_ms=60_000)
     bench.hold_commits = True
     sender.send(*[{"type": "STATUS", "to": "agni", "id": f"m{n}"} for n in range(12)])
-    assert sender.paused
+    assert bench.peers[sender.link].paused
     bench.advance(10_000)  # its deadline stands still, and it hears the hub
     assert sender.close_code() is None
     assert [each["type"] for each in sender.take()] == ["HEARTBEAT"] * 5
