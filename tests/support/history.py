@@ -38,8 +38,13 @@ class Started(Event, frozen=True, gc=False):
     fresh: bool = False
 
 
+class Registered(Event, frozen=True, gc=False):
+    """This instance has the agent's session now; only agents of several instances log it."""
+
+
 class TakenOver(Event, frozen=True, gc=False):
-    """A newer session of the agent replaced this one; what it had not settled is not its own."""
+    """Another instance has the agent's session, until this one is :class:`Registered` again.
+    What it had not settled by now goes to the other, whatever it still finishes of that."""
 
 
 class Sent(Event, frozen=True, gc=False):
@@ -75,6 +80,12 @@ class Refused(Event, frozen=True, gc=False):
     id: str
     code: str
     retryable: bool = False
+
+
+class Abandoned(Event, frozen=True, gc=False):
+    """The application waits no more for answers to the request ``id``; they need not reach it."""
+
+    id: str
 
 
 class Withdrawn(Event, frozen=True, gc=False):
@@ -133,10 +144,12 @@ class Noticed(Event, frozen=True, gc=False):
 
 AnyEvent = (
     Started
+    | Registered
     | TakenOver
     | Sent
     | Accepted
     | Refused
+    | Abandoned
     | Withdrawn
     | Handed
     | Ended
@@ -457,6 +470,7 @@ class _Checker:
         self._copies: dict[MessageKey, dict[str, _Holder]] = defaultdict(dict)
         self._firsts: dict[str, list[Handed]] = {}
         self._answers: dict[tuple[str, str], set[MessageKey]] = defaultdict(set)
+        self._abandoned: set[MessageKey] = set()
 
     def unclear(self, instance: str, what: str) -> None:
         self.violations.append(Unclear(instance, what))
@@ -474,6 +488,8 @@ class _Checker:
                     self.unclear(event.instance, f"{key} was sent with two contents")
                 else:
                     known.refused_last = None  # it was tried again
+            elif isinstance(event, Abandoned):
+                self._abandoned.add(MessageKey(event.agent, event.id))
             elif isinstance(event, (Accepted, Refused, Withdrawn, Noticed)):
                 self._heard(event)
 
@@ -500,6 +516,7 @@ class _Checker:
         mine: dict[MessageKey, _Holder] = {}
         firsts = self._firsts.setdefault(instance, [])
         notices: set[str] = set()
+        parted = False
         for event in events:
             if isinstance(event, Handed):
                 key = MessageKey(event.sender, event.id)
@@ -510,6 +527,7 @@ class _Checker:
                 elif holder.held or holder.finished:
                     self.violations.append(Duplicated(key, instance, holder.finished))
                 holder.hands.append(event)
+                holder.void |= parted
                 holder.held = not event.answer
                 holder.finished = event.answer
                 self._content(key, event)
@@ -533,8 +551,12 @@ class _Checker:
                     # What only the application knew it had finished is forgotten with it.
                     if event.fresh and not holder.settled:
                         holder.finished = False
-                notices.clear()
+                if event.fresh:
+                    notices.clear()
+            elif isinstance(event, Registered):
+                parted = False
             elif isinstance(event, TakenOver):
+                parted = True
                 for holder in mine.values():
                     holder.void |= not holder.settled
             elif isinstance(event, Noticed):
@@ -603,6 +625,8 @@ class _Checker:
                 self.violations.append(Lost(key, sent.to, f"one of {candidates}"))
             return
         for recipient in sent.expects:
+            if sent.reply_to and MessageKey(recipient, sent.reply_to) in self._abandoned:
+                continue
             if recipient not in reached and recipient not in told:
                 self.violations.append(Lost(key, sent.to, recipient))
 

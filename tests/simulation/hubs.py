@@ -1,0 +1,311 @@
+"""The hub's process in simulated time: the real core over the real store in memory.
+
+What ``trishula_broker.net.driver`` does with an event loop is done here with the scheduler: one
+turn after whatever happens, one commit in flight, questions beside it. The store outlives the
+process; everything else is thrown away when it is killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from random import Random
+from typing import Any, Literal
+
+from tests.simulation.clock import Alarm, Scheduler
+from tests.simulation.wire import Link
+from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
+from trishula_broker.hub.hub import Hub
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.questions import Question
+from trishula_broker.hub.settings import HubSettings
+from trishula_broker.store import base
+from trishula_broker.store.memory import MemoryStore
+from trishula_protocol.codec import JSON
+from trishula_protocol.errors import ProtocolError
+
+NAMESPACE = "sim"
+FAILURE_PAUSE_MS = 100
+"""As the driver's."""
+RESTART_MS = 50
+"""How long a drained hub takes to be back."""
+
+Applied = Literal["none", "some", "all"]
+"""How much of a commit happened although nobody heard of it."""
+
+
+def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("it waited")
+
+
+class HubHost:
+    """A host with one disk, on which the hub runs, dies and is started again.
+
+    Args:
+        mail: limits of the store's mailboxes.
+        commit_ms: a commit takes up to this long.
+        note: gets a line of the trace.
+    """
+
+    def __init__(
+        self,
+        clock: Scheduler,
+        rng: Random,
+        settings: HubSettings,
+        mail: base.MailboxLimits,
+        commit_ms: int,
+        note: Callable[[str], None] | None,
+    ) -> None:
+        self.clock = clock
+        self.store = MemoryStore(mail)
+        self.hub: Hub | None = None
+        self.wall_offset = 0
+        self.links: dict[int, Link] = {}
+        self.outage: tuple[Applied, ...] | None = None
+        """While the store is unavailable: how much of a commit may be applied unheard."""
+        self.slow_ms = 0
+        """Extra time of every commit."""
+        self.starts = 0
+        self.on_up: list[Callable[[], None]] = []
+        """Called once, when the hub is up again."""
+        self._rng = rng
+        self._settings = settings
+        self._commit_ms = commit_ms
+        self._note = note
+        self._committing: list[base.Operation] | None = None
+        self._outcomes: list[base.Outcome] | None = None
+        self._resting = False
+        self._turning = False
+        self._alarm = Alarm(clock, self._wake)
+        self._frozen: list[Callable[[], None]] | None = None
+        self._draining = False
+
+    def now(self) -> Now:
+        """What the hub takes the time for."""
+        return Now(self.clock.now, self.wall)
+
+    @property
+    def wall(self) -> int:
+        """The host's wall clock."""
+        return 1_700_000_000_000 + self.clock.now + self.wall_offset
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Start a hub on what the disk has."""
+        if self.hub is not None:
+            return
+        self.starts += 1
+        run_at_once(self.store.open())
+        node = f"n{self.starts}"
+        self.hub = Hub(namespace=NAMESPACE, node=node, role="primary", settings=self._settings)
+        self._draining = self._resting = False
+        self._frozen = None
+        self._committing = self._outcomes = None
+        self._alarm = Alarm(self.clock, self._wake)
+        self._trace("hub starts")
+        self._soon()
+        waiting, self.on_up = self.on_up, []
+        for call in waiting:
+            call()
+
+    def crash(self, politely: bool) -> None:
+        """Kill the process (and the whole host with its TCP state when not ``politely``)."""
+        if self.hub is None:
+            return
+        self._trace(f"hub dies with {self.hub!r}")
+        self.hub = None
+        self._abort_commit(self._rng.choice(("none", "some", "all")))
+        links, self.links = self.links, {}
+        for link in links.values():
+            link.hub_gone(politely)
+
+    def drain(self) -> None:
+        """Stop in an orderly way, and come back."""
+        if self.hub is not None and not self._draining:
+            self._draining = True
+            self._trace("hub drains")
+            self.hub.drain(self.now())
+            self._soon()
+
+    def freeze(self, ms: int) -> None:
+        """Stop the process for ``ms``; what happens meanwhile is seen afterwards."""
+        if self.hub is not None and self._frozen is None:
+            self._trace(f"hub frozen for {ms} ms")
+            self._frozen = []
+            self.clock.after(ms, self._thaw, self.hub)
+
+    def _thaw(self, hub: Hub) -> None:
+        if hub is self.hub and self._frozen is not None:
+            missed, self._frozen = self._frozen, None
+            self._trace("hub thawed")
+            # A late timer is noticed before what waits in the sockets, as in an event loop.
+            self._wake()
+            for call in missed:
+                call()
+
+    # --- connections ---
+
+    def connected(self, link: Link) -> None:
+        """A connection is up."""
+        self.links[link.number] = link
+        self._tell(lambda hub: hub.connect(link.number, JSON, "sim", self.now()))
+
+    def arrived(self, link: Link, frame: bytes) -> None:
+        def receive(hub: Hub) -> None:
+            try:
+                items = JSON.decode(frame)
+            except ProtocolError as error:
+                hub.unreadable(link.number, error, self.now())
+            else:
+                hub.receive(link.number, items, len(frame), self.now())
+
+        if link.number in self.links:
+            self._tell(receive)
+
+    def ended(self, link: Link, code: int, reason: str) -> None:
+        if self.links.pop(link.number, None) is not None:
+            self._tell(lambda hub: hub.disconnect(link.number, reason, self.now()))
+
+    def stall(self, link: Link, ms: int) -> None:
+        """The agent's host takes nothing from this connection for ``ms``."""
+        number = link.number
+        if number in self.links:
+            link.down.delay(self.clock.now + ms)
+            self._tell(lambda hub: hub.writable(number, False, self.now()))
+            self.clock.after(ms, self._tell, lambda hub: hub.writable(number, True, self.now()))
+
+    def _tell(self, event: Callable[[Hub], None]) -> None:
+        hub = self.hub
+        if hub is None:
+            return
+        if self._frozen is not None:
+            # For this process only: what a dead one had not read is lost with it.
+            self._frozen.append(lambda: self._tell(event) if self.hub is hub else None)
+            return
+        event(hub)
+        self._soon()
+
+    # --- the turn ---
+
+    def _soon(self) -> None:
+        if not self._turning:
+            self._turning = True
+            self.clock.after(0, self._turn)
+
+    def _turn(self) -> None:
+        self._turning = False
+        hub = self.hub
+        if hub is None or self._frozen is not None:
+            return
+        if self._committing is None and not self._resting:
+            self._commit(hub)
+        for question in hub.questions():
+            self.clock.after(self._rng.randrange(3), self._answer, hub, question)
+        self._carry_out(hub)
+        self._alarm.set(hub.next_timeout())
+        if self._draining and hub.drained and not self.links:
+            self._trace("hub drained")
+            self.hub = None
+            self.clock.after(RESTART_MS, self.start)
+
+    def _wake(self) -> None:
+        hub = self.hub
+        if hub is not None and self._frozen is None:
+            due = hub.next_timeout()
+            if due is not None and due <= self.clock.now:
+                hub.timeout(self.now())
+            self._soon()
+
+    def _carry_out(self, hub: Hub) -> None:
+        for effect in hub.effects():
+            if isinstance(effect, Note):
+                self._trace(f"hub notes {effect.event} {effect.fields}")
+                continue
+            link = self.links.get(effect.link)
+            if link is None:
+                continue
+            if isinstance(effect, Send):
+                link.down.send(effect.frame)
+            elif isinstance(effect, Close):
+                del self.links[effect.link]
+                self._trace(f"hub closes {link!r}: {effect.code} {effect.reason}")
+                link.hub_closes(effect.code, effect.reason)
+            elif isinstance(effect, Pause):
+                link.up.hold()
+            elif isinstance(effect, Resume):
+                link.up.release()
+
+    # --- the store ---
+
+    def _commit(self, hub: Hub) -> None:
+        ops = hub.ops_to_commit()
+        if not ops:
+            return
+        self._committing = ops
+        self._outcomes = None
+        rng = self._rng
+        took = rng.randrange(self._commit_ms + 1) + self.slow_ms
+        # The store may have done it long before it says so, or only just.
+        if self.outage is None and rng.random() < 0.5:
+            self._outcomes = self._apply(ops)
+        self.clock.after(took, self._commit_over, hub, ops)
+
+    def _apply(self, ops: Sequence[base.Operation]) -> list[base.Outcome]:
+        return self.store.apply(self.wall, [base.Batch(NAMESPACE, ops)])[0]
+
+    def _abort_commit(self, applied: Applied) -> None:
+        """Nobody will hear what became of the commit in flight; decide it."""
+        ops, self._committing = self._committing, None
+        if ops is None or self._outcomes is not None:
+            return
+        count = {"none": 0, "some": self._rng.randrange(len(ops) + 1), "all": len(ops)}[applied]
+        self._trace(f"of a commit of {len(ops)} nobody hears; applied: {count}")
+        if count:
+            self._apply(ops[:count])
+
+    def _commit_over(self, hub: Hub, ops: list[base.Operation]) -> None:
+        if hub is not self.hub:
+            return
+        if self._frozen is not None:
+            self._frozen.append(lambda: self._commit_over(hub, ops))
+            return
+        if self.outage is not None:
+            self._abort_commit(self._rng.choice(self.outage))
+            self._committing = self._outcomes = None
+            self._resting = True
+            hub.commit_failed(ops, "simulated outage", self.now())
+            self.clock.after(FAILURE_PAUSE_MS, self._rested, hub)
+        else:
+            outcomes = self._outcomes if self._outcomes is not None else self._apply(ops)
+            self._committing = self._outcomes = None
+            if self._note:
+                for op, outcome in zip(ops, outcomes, strict=True):
+                    self._note(f"store: {op} -> {outcome}")
+            hub.committed(ops, outcomes, self.now())
+        self._soon()
+
+    def _rested(self, hub: Hub) -> None:
+        if hub is self.hub:
+            self._resting = False
+            self._soon()
+
+    def _answer(self, hub: Hub, question: Question) -> None:
+        if hub is not self.hub:
+            return
+        if self._frozen is not None:
+            self._frozen.append(lambda: self._answer(hub, question))
+        elif self.outage is not None:
+            hub.question_failed(question, "simulated outage", self.now())
+            self._soon()
+        else:
+            hub.answered(question, self.store.answer(NAMESPACE, question.query), self.now())
+            self._soon()
+
+    def _trace(self, line: str) -> None:
+        if self._note:
+            self._note(line)

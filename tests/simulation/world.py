@@ -1,0 +1,391 @@
+"""One simulated run: agents, a hub, what goes wrong between them, and the verdict.
+
+Everything is driven by one scheduler and one seed, so a seed is a run. When the script and the
+faults are over the run goes on until quiet; then the checker judges what the agents saw, and
+the store and the core are looked into for what the agents cannot see.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.simulation.agents import AgentHost
+from tests.simulation.clock import Scheduler
+from tests.simulation.hubs import NAMESPACE, HubHost
+from tests.simulation.plan import FLEX, HOUR_MS, Fault, Plan, SendPlan, make_plan
+from tests.simulation.wire import Link
+from tests.support import history
+from tests.support.history import Abandoned, Ended, Event, Handed, Noticed, Sent, check
+from trishula_broker.hub import mailbox as hub_mailbox
+from trishula_broker.store import base
+
+START_MS = 1_000_000
+LOOK_MS = 500
+"""How often it is seen whether all is quiet."""
+PATIENCE_MS = 3 * HOUR_MS
+"""A run that is not quiet this long after the last fault is stuck. It is more than the longest
+wait there is: a retry made due by a wall clock that was then set back by two hours."""
+SETTLE_MS = 2_500
+"""How long a quiet run goes on, for what is said late: notes to the store, closing sessions."""
+
+
+@dataclass
+class Result:
+    """What became of a run."""
+
+    seed: int
+    faults: list[str]
+    """What is wrong; empty when all is well."""
+    events: list[Event]
+    lasted_ms: int
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class World:
+    """The run of a plan."""
+
+    def __init__(self, plan: Plan, note: Callable[[str], None] | None = None) -> None:
+        self.plan = plan
+        self.clock = Scheduler(START_MS)
+        self._note = note
+        self._rng = Random(plan.seed ^ 0x5EED)
+        trace = self.note if note else None
+        self.host = HubHost(self.clock, self._rng, plan.settings, plan.mail, plan.commit_ms, trace)
+        self._links = 0
+        self._all: list[AgentHost] = []
+        self._current: dict[str, AgentHost] = {}
+        """The instance that counts, by agent."""
+        self._sides: dict[str, AgentHost] = {}
+        self._known: set[str] = set()
+        self.faults: list[str] = []
+
+    # --- what agents ask of the world ---
+
+    def note(self, line: str) -> None:
+        """A line of the trace."""
+        if self._note:
+            self._note(f"{self.clock.now - START_MS:>9} {line}")
+
+    def new_link(self, agent: AgentHost) -> Link:
+        """A connection to the hub."""
+        self._links += 1
+        link = Link(self._links, agent, self.host, self.clock, self._rng, self.plan.latency_ms)
+        self.note(f"{agent.instance} dials {link!r}")
+        return link
+
+    def registered(self, agent: AgentHost) -> None:
+        """``agent`` has the session of its name now."""
+        self._known.add(agent.name)
+        if agent.instance in {side.instance for side in self._sides.values()}:
+            return
+        others = [a for a in self._all if a.name == agent.name and a is not agent]
+        if others:
+            agent.log(history.Registered)
+            self._current[agent.name] = agent
+            for other in others:
+                other.log(history.TakenOver)
+
+    def expected(self, sender: str, to: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Who must get a message, and who may as well."""
+        agents = [a for a in self.plan.agents if a.name != sender]
+        late = tuple(a.name for a in agents if a.late)
+        if to == "broadcast":
+            return tuple(a.name for a in agents if not a.late), late
+        if to.startswith("#"):
+            group = to[1:]
+            if group == FLEX:
+                moving = {name for _, name, _, _ in self.plan.joins}
+                return self._flex(sender), tuple(n for n in moving if n != sender)
+            members = [a for a in agents if group in a.groups]
+            sure = tuple(a.name for a in members if not a.late)
+            return sure, tuple(a.name for a in members if a.late)
+        if to.startswith("@"):
+            offering = self.plan.offers[to[1:]]
+            return tuple(name for name in offering if name != sender), ()
+        return (to,), ()
+
+    def _flex(self, sender: str) -> tuple[str, ...]:
+        first = self.plan.agents[0].name
+        return () if sender == first else (first,)
+
+    # --- the run ---
+
+    def run(self) -> Result:
+        """Play the plan to its end and judge it."""
+        fetch, hub_mailbox.FETCH = hub_mailbox.FETCH, self.plan.fetch  # type: ignore[misc]
+        try:
+            self._play()
+        finally:
+            hub_mailbox.FETCH = fetch  # type: ignore[misc]
+        events = [event for agent in self._all for event in agent.log.events]
+        self.faults += [str(violation) for violation in check(events)]
+        if not self.faults or not self.faults[0].startswith("stuck"):
+            self._look_into_the_core()
+            self._look_into_the_store(events)
+        if self.plan.calm:
+            self._nothing_odd(events)
+        return Result(
+            self.plan.seed,
+            self.faults,
+            events,
+            self.clock.now - START_MS,
+            Counter(type(event).__name__ for event in events),
+        )
+
+    def _play(self) -> None:
+        clock = self.clock
+        self.host.start()
+        # Everybody is known before anybody sends, so that it is known who must get what.
+        for plan in self.plan.agents:
+            agent = AgentHost(self, plan, plan.name, Random(self._rng.random()))
+            self._all.append(agent)
+            self._current[plan.name] = agent
+            if plan.late:
+                clock.at(START_MS + plan.late, agent.start, True)
+            else:
+                agent.start(True)
+        early = [a for a in self._all if not a.plan.late]
+        self._run_until(lambda: all(a.quiet for a in early), clock.now + 60_000)
+        self._current[self.plan.agents[0].name].join(FLEX, True)
+        self._run_until(lambda: all(a.quiet for a in early), clock.now + 60_000)
+        begin = clock.now
+        for send in self.plan.sends:
+            clock.at(begin + send.at, self._send, send)
+        for at, name, group, member in self.plan.joins:
+            clock.at(begin + at, self._join, name, group, member)
+        for fault in self.plan.faults:
+            clock.at(begin + fault.at, self._break, fault)
+        end = begin + self.plan.length_ms
+        self._run_until(lambda: clock.now >= end, end + 1)
+        self._mend()
+        if not self._run_until(self._is_quiet, clock.now + PATIENCE_MS):
+            self.faults.append(f"stuck: {self._state()}")
+            return
+        self._run_until(lambda: False, clock.now + SETTLE_MS)
+        self._run_until(self._is_quiet, clock.now + PATIENCE_MS)
+
+    def _run_until(self, reached: Callable[[], bool], limit: int) -> bool:
+        """Run until ``reached``, looked at now and then, or until ``limit``."""
+        clock = self.clock
+        look = clock.now
+        clock.at(limit, lambda: None)
+        while clock.step():
+            if clock.now >= look:
+                if reached():
+                    return True
+                look = clock.now + LOOK_MS
+            if clock.now >= limit:
+                return reached()
+        return reached()
+
+    def _send(self, plan: SendPlan) -> None:
+        agent = self._current[plan.sender]
+        if plan.side:
+            side = self._sides.get(plan.sender)
+            if side is None:
+                side = AgentHost(
+                    self,
+                    agent.plan,
+                    f"{plan.sender}.side",
+                    Random(self._rng.random()),
+                    receive=False,
+                )
+                self._sides[plan.sender] = side
+                self._all.append(side)
+                side.start(True)
+            agent = side
+        agent.send(plan)
+
+    def _join(self, name: str, group: str, member: bool) -> None:
+        self._current[name].join(group, member)
+
+    def _is_quiet(self) -> bool:
+        if self.host.hub is None or not all(agent.quiet for agent in self._all):
+            return False
+        return not any(self._count(box) for box in self._boxes())
+
+    def _boxes(self) -> list[str]:
+        return [*(a.name for a in self.plan.agents), *("@" + c for c in self.plan.offers)]
+
+    def _count(self, box: str) -> int:
+        peeked: base.Peeked = self.host.store.answer(NAMESPACE, base.Peek(box, 1))
+        return peeked.count
+
+    def _state(self) -> str:
+        boxes = {box: count for box in self._boxes() if (count := self._count(box))}
+        busy = [repr(agent) for agent in self._all if not agent.quiet]
+        return f"{boxes} wait, {busy} are busy, {self.host.hub!r}"
+
+    # --- what goes wrong ---
+
+    def _break(self, fault: Fault) -> None:
+        self.note(f"--- {fault}")
+        host, ms = self.host, fault.ms
+        agent = self._current.get(fault.agent)
+        link = agent.link if agent is not None else None
+        match fault.kind:
+            case "reset" if link is not None:
+                link.reset()
+            case "silence" if link is not None:
+                link.silent = True
+            case "lag" if link is not None:
+                link.up.delay(self.clock.now + ms)
+                link.down.delay(self.clock.now + ms)
+            case "stall" if link is not None:
+                host.stall(link, ms)
+            case "kill" if agent is not None:
+                agent.die(ms, fresh=not fault.flag)
+            case "hub_crash" if host.hub is not None:
+                host.crash(politely=fault.flag)
+                self.clock.after(ms, host.start)
+            case "hub_freeze":
+                host.freeze(ms)
+            case "drain":
+                host.drain()
+            case "outage":
+                host.outage = fault.applied
+                self.clock.after(ms, self._outage_over)
+            case "slow_store":
+                host.slow_ms = 400
+                self.clock.after(ms, self._quick_again)
+            case "hub_clock":
+                host.wall_offset += ms
+            case "takeover" if agent is not None:
+                self._take_over(agent)
+            case _:
+                pass  # nothing there to break at this moment
+
+    def _outage_over(self) -> None:
+        self.host.outage = None
+
+    def _quick_again(self) -> None:
+        self.host.slow_ms = 0
+
+    def _take_over(self, agent: AgentHost) -> None:
+        """A second process registers under the name."""
+        count = sum(a.name == agent.name for a in self._all)
+        if count > 2 or agent.plan.late:
+            return
+        other = AgentHost(self, agent.plan, f"{agent.name}{count + 1}", Random(self._rng.random()))
+        self._all.append(other)
+        self._current[agent.name] = other
+        other.start(True)
+
+    def _mend(self) -> None:
+        """All faults end: links hold from now on, clocks are right, everybody is up."""
+        self.note("--- faults end")
+        self.host.outage = None
+        self.host.slow_ms = 0
+        self.host.wall_offset = 0
+        self.host.start()
+        for agent in self._all:
+            if agent.core is None and not agent.stopped:
+                agent.start(False)
+        for agent in self._current.values():
+            if agent.stopped:
+                # Its last instance was taken over by one that is gone: it comes back.
+                agent.die(0, False)
+                agent.start(False)
+
+    # --- the verdict ---
+
+    def _look_into_the_core(self) -> None:
+        """What the core counts is back at zero when nothing is going on."""
+        hub = self.host.hub
+        assert hub is not None
+        wrong = self.faults.append
+        if hub._commits or len(hub._questions):
+            wrong(f"core: {len(hub._commits)} operations and {len(hub._questions)} questions left")
+        if hub._paused:
+            wrong(f"core: still does not read {sorted(hub._paused)}")
+        active = {a.name for a in self._all if a.core and a.core.active and not a.stopped}
+        if set(hub._roster.seats) != active:
+            wrong(f"core: sessions of {sorted(hub._roster.seats)}, active are {sorted(active)}")
+        for name, seat in hub._roster.seats.items():
+            box, session = seat.mailbox, seat.session
+            if box.held or box.unread or box.leases or box.unnoted:
+                wrong(f"core: the mailbox of {name} still counts {box!r}, held {list(box.held)}")
+            if box.next() is not None:
+                wrong(f"core: the window of {name} has mail that was not delivered")
+        for session in hub._sessions.values():
+            if session.unaccepted or session.unaccepted_bytes or session.waiting:
+                wrong(f"core: {session!r} has {session.unaccepted} messages not yet accepted")
+        due = hub.next_timeout()
+        if due is not None and due < self.clock.now:
+            wrong(f"core: wants to be called since {self.clock.now - due} ms")
+
+    def _look_into_the_store(self, events: list[Event]) -> None:
+        """Mailboxes are empty; each copy's end agrees with what its people saw."""
+        wrong = self.faults.append
+        ask = self.host.store.answer
+        for box in self._boxes():
+            peeked: base.Peeked = ask(NAMESPACE, base.Peek(box, 5))
+            if peeked.count:
+                wrong(f"store: {box} still holds {[c.message.id for c in peeked.heads]}")
+        noticed: Counter[tuple[str, str, str]] = Counter()
+        for event in events:
+            if isinstance(event, Noticed):
+                for agent in event.agents:
+                    noticed[event.about, agent, event.code] += 1
+        ended = {
+            (event.sender, event.id, event.agent, event.how)
+            for event in events
+            if isinstance(event, Ended)
+        }
+        handed = {
+            (event.sender, event.id, event.agent) for event in events if isinstance(event, Handed)
+        }
+        abandoned = {event.id for event in events if isinstance(event, Abandoned)}
+        tries = Counter(
+            (event.sender, event.id, event.agent) for event in events if isinstance(event, Handed)
+        )
+        forgetful = {
+            a.name for a in self._all if any(getattr(e, "fresh", False) for e in a.log.events[1:])
+        } | {a.name for a in self._all if a.instance != a.name}
+        for sent in {(e.agent, e.id): e for e in events if isinstance(e, Sent)}.values():
+            for traced in ask(NAMESPACE, base.Trace(sent.agent, sent.id)):
+                if traced.message.sender != sent.agent:
+                    continue
+                for fate in traced.copies:
+                    key = (sent.agent, sent.id, fate.agent)
+                    if fate.outcome == "done":
+                        good = key in handed or sent.reply_to in abandoned
+                    elif fate.outcome == "rejected":
+                        good = (*key, "rejected") in ended
+                    elif fate.outcome == "dead":
+                        good = tries[key] > 0 and (fate.attempts >= 5 or fate.deliveries >= 100)
+                    else:
+                        good = fate.outcome in ("expired", "recalled")
+                    if not good:
+                        wrong(f"store: {'/'.join(key)} ended as {fate.outcome}: {fate}")
+                    told = {"rejected": "undeliverable", "dead": "undeliverable"}.get(
+                        fate.outcome or "", fate.outcome or ""
+                    )
+                    if told in ("undeliverable", "expired"):
+                        times = noticed[sent.id, fate.agent, told]
+                        if times != 1 and sent.agent not in forgetful:
+                            wrong(
+                                f"store: {'/'.join(key)} ended as {fate.outcome} and its sender "
+                                f"was told {times} times"
+                            )
+
+    def _nothing_odd(self, events: list[Event]) -> None:
+        """Without failures nothing is sent twice, delivered twice or complained about."""
+        for agent in self._all:
+            for trouble in agent.troubles:
+                self.faults.append(f"calm: {agent.instance} heard: {trouble}")
+        odd = {"crash", "forget", "slow", "fail"}
+        if any(odd.intersection(send.deeds) for send in self.plan.sends):
+            return
+        hands = Counter((e.sender, e.id, e.agent) for e in events if isinstance(e, Handed))
+        for key, times in hands.items():
+            if times > 1:
+                self.faults.append(f"calm: {'/'.join(key)} was handed over {times} times")
+
+
+def simulate(seed: int, note: Callable[[str], None] | None = None) -> Result:
+    """Run one seed."""
+    return World(make_plan(seed), note).run()
