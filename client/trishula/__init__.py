@@ -1,0 +1,34 @@
+"""The SDK: what an agent imports. ``from trishula import Agent``."""
+
+from trishula.agent import Agent, State
+from trishula.errors import (
+    AgentClosed,
+    NotConnected,
+    Refused,
+    RegistrationRefused,
+    RemoteError,
+    StateDirError,
+    StateDirHeld,
+    TakenOver,
+    TrishulaError,
+    Unauthorized,
+)
+from trishula.message import Message
+from trishula.receipt import Receipt
+
+__all__ = [
+    "Agent",
+    "AgentClosed",
+    "Message",
+    "NotConnected",
+    "Receipt",
+    "Refused",
+    "RegistrationRefused",
+    "RemoteError",
+    "State",
+    "StateDirError",
+    "StateDirHeld",
+    "TakenOver",
+    "TrishulaError",
+    "Unauthorized",
+]

@@ -97,7 +97,7 @@ class AgentCore:
         self.session: ClientSession | None = None
         self.frame_bytes = limits.HUB_FRAME_BYTES
         self.watching = False
-        self._expected: dict[str, Any] = {}
+        self.expected: dict[str, Any] = {}
         self._over: Recent[str, None] = Recent(ANSWERED)
         self._events: list[Event] = []
         self._refusal: ErrorBody | None = None
@@ -217,11 +217,11 @@ class AgentCore:
 
     def expect(self, command_id: str, waiter: Any) -> None:
         """Answers to ``command_id`` are :class:`Returned`, not mail."""
-        self._expected[command_id] = waiter
+        self.expected[command_id] = waiter
 
     def abandon(self, command_id: str) -> None:
         """Nobody waits for its answer any more: when it comes it is settled and dropped."""
-        if self._expected.pop(command_id, None) is not None:
+        if self.expected.pop(command_id, None) is not None:
             self._over.add(command_id, None)
 
     def take(self, delivery: Delivery) -> None:
@@ -241,6 +241,12 @@ class AgentCore:
         out.answers = delivery
         self.outbox.add(out)
         self.inbox.answered(delivery)
+
+    def withdraw(self, out: Outgoing) -> None:
+        """Nobody wants ``out`` sent any more, or it must not be; it may be with the hub already."""
+        self.outbox.withdraw(out)
+        if out.answers is not None:
+            self.inbox.answer_refused(out.answers)
 
     def resume(self, outs: Iterable[Outgoing], finished: Iterable[tuple[Key, str | None]]) -> None:
         """Before the first connection: what an earlier life of this agent left behind."""
@@ -342,7 +348,7 @@ class AgentCore:
 
     def _mail(self, envelopes: list[Envelope]) -> None:
         fresh = self.inbox.offer(envelopes)
-        if self._expected or self._over:
+        if self.expected or self._over:
             fresh = [delivery for delivery in fresh if not self._answers_command(delivery)]
         if fresh and fresh[0].seq is None:
             self._unsettled(fresh)
@@ -364,13 +370,13 @@ class AgentCore:
         reply_to = envelope.reply_to
         if reply_to is None:
             return False
-        if reply_to in self._expected:
+        if reply_to in self.expected:
             if envelope.type in ("RESULT", "ERROR"):
-                waiter = self._expected.pop(reply_to)
+                waiter = self.expected.pop(reply_to)
                 self._over.add(reply_to, None)
                 self._events.append(Returned(reply_to, waiter, envelope))
             elif envelope.type == "STATUS":
-                self._events.append(Progress(reply_to, self._expected[reply_to], envelope))
+                self._events.append(Progress(reply_to, self.expected[reply_to], envelope))
             else:
                 return False
         elif reply_to not in self._over or envelope.type == "COMMAND":

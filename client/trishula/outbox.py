@@ -6,7 +6,7 @@ Pure: no clock, no randomness, no asyncio. Time is monotonic milliseconds.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from trishula_protocol import limits
@@ -98,6 +98,9 @@ class Outbox:
     def __contains__(self, id: str) -> bool:
         return id in self._entries
 
+    def __iter__(self) -> Iterator[Outgoing]:
+        return iter(self._entries.values())
+
     def __repr__(self) -> str:
         return f"<Outbox {len(self._entries)} unaccepted, {self._bytes} bytes>"
 
@@ -105,6 +108,13 @@ class Outbox:
     def full(self) -> bool:
         """Whether nothing more may be added now."""
         return len(self._entries) >= self._max_messages or self._bytes >= self._max_bytes
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be added now; none while there are too many bytes."""
+        if self._bytes >= self._max_bytes:
+            return 0
+        return self._max_messages - len(self._entries)
 
     @property
     def waiting(self) -> bool:
@@ -148,6 +158,12 @@ class Outbox:
             if self._pauses:
                 self._pauses = 0
         return out
+
+    def withdraw(self, out: Outgoing) -> None:
+        """Take out what is not to be sent any more."""
+        self.remove(out.id)
+        if out in self._ready:
+            self._ready.remove(out)
 
     def refuse(self, id: str, error: ErrorBody, now: int) -> Outgoing | None:
         """The hub refused ``id``. What is refused for good is returned, taken out.

@@ -1,0 +1,424 @@
+"""``Agent``: the one class an application needs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl as tls
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
+
+from trishula.connector import Token
+from trishula.engine import Engine
+from trishula.errors import AgentClosed, RemoteError, TakenOver
+from trishula.intake import Handler, Intake, Messages
+from trishula.message import Message
+from trishula.operations import Questions, Watcher, checked
+from trishula.receipt import Receipt
+from trishula.websocket import check_url
+from trishula_protocol import limits
+from trishula_protocol.address import agent_fault, tag_fault
+from trishula_protocol.bodies import Join, Leave, Op, Register, Watch
+
+DEFAULT_URL: Final = f"ws://127.0.0.1:{limits.DEFAULT_PORT}{limits.WEBSOCKET_PATH}"
+CLOSE_SECONDS: Final = 5.0
+"""How long leaving the context waits for handlers, acceptances and confirmations, each."""
+
+H = TypeVar("H", bound=Handler)
+
+
+class State(StrEnum):
+    """Where an agent is in its life."""
+
+    NEW = "new"
+    CONNECTING = "connecting"
+    ACTIVE = "active"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    TAKEN_OVER = "taken_over"
+    REFUSED = "refused"
+
+
+class Agent(Questions):
+    """An agent on a hub; use it as ``async with Agent(...) as agent``.
+
+    It reconnects by itself, resends what was not accepted under the same ids, settles what the
+    application finished, and does not hand that out again. Delivery is at least once; handling
+    is once as long as this process lives. With ``state_dir`` unaccepted messages and finished
+    ids survive its crash too: effectively once then holds for an effect that is stored together
+    with the finished id, in other words for all but a crash between an effect and ``done()``;
+    there use :attr:`Message.key` in the effect's own transaction.
+
+    Handlers (``on_command``, ``on_status``, ``on_message``) and :meth:`messages` share the mail:
+    a handler gets the types it is for, ``messages()`` all others. What neither takes waits.
+
+    Args:
+        name: the agent's id; default ``TRISHULA_AGENT``.
+        urls: hubs in the order in which to try them, one or several; default
+            ``TRISHULA_URL`` (comma-separated), then ``ws://127.0.0.1:8765/ws``.
+        token: sent as ``Authorization: Bearer``; or what makes a fresh one for every attempt.
+            Default ``TRISHULA_TOKEN``.
+        capabilities: what ``@name`` finds this agent by; None keeps what the hub knows.
+        groups: what ``#name`` finds this agent by; None keeps what the hub knows.
+        prefetch: messages the hub may have delivered that are neither read nor settled, 1-10000.
+        lease: seconds after which the hub gives up a message that is being handled and not
+            renewed, 1-86400. Renewals are automatic while this process runs.
+        heartbeat: seconds, 2-60; a silent hub is left after two.
+        concurrency: handlers that run at the same time. 1 handles in order.
+        state_dir: a directory for what must survive a crash; one process at a time.
+        receive: False opens a side session: it sends and asks, beside the agent's own session.
+        ephemeral: forgotten by the hub a minute after it has left.
+        connect_timeout: seconds entering the context waits for a hub; None for ever.
+        ssl: the context for ``wss://``.
+        ca_file: certificates to trust for ``wss://``, instead of the system's.
+
+    Raises:
+        ValueError: an argument breaks a rule; the text names both.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        urls: str | Sequence[str] | None = None,
+        *,
+        token: Token = None,
+        capabilities: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+        prefetch: int = limits.PREFETCH_DEFAULT,
+        lease: float = limits.LEASE_DEFAULT_MS / 1000,
+        heartbeat: float = limits.HEARTBEAT_SDK_MS / 1000,
+        concurrency: int = 16,
+        state_dir: str | os.PathLike[str] | None = None,
+        receive: bool = True,
+        ephemeral: bool = False,
+        connect_timeout: float | None = 30.0,
+        ssl: tls.SSLContext | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        name = name or os.environ.get("TRISHULA_AGENT")
+        if not name:
+            raise ValueError("name: give one, or set TRISHULA_AGENT")
+        fault = agent_fault(name)
+        if fault:
+            raise ValueError(f"name: {name!r} {fault}")
+        for field, tags in (("capabilities", capabilities), ("groups", groups)):
+            _check_tags(field, tags)
+        if concurrency < 1:
+            raise ValueError(f"concurrency: 1 or more, not {concurrency}")
+        self.name = name
+        self.urls = _urls(urls)
+        shown = [check_url(url) for url in self.urls]
+        if ssl is None and ca_file is not None:
+            ssl = tls.create_default_context(cafile=ca_file)
+        register = checked(
+            Register(
+                name,
+                None if capabilities is None else list(capabilities),
+                None if groups is None else list(groups),
+                prefetch,
+                int(lease * 1000),
+                int(heartbeat * 1000),
+                receive,
+                ephemeral,
+            )
+        )
+        self._shown = ", ".join(shown)
+        self._receive = receive
+        self._connect_timeout = connect_timeout
+        self._state = State.NEW
+        self._watchers: WeakSet[Watcher] = WeakSet()
+        self._intake = Intake(concurrency)
+        self._engine = self._intake.engine = Engine(
+            register,
+            self.urls,
+            token=_token(token),
+            ssl=ssl,
+            directory=None if state_dir is None else Path(state_dir),
+            on_mail=self._intake.deliver,
+            on_lost=self._intake.lost,
+            on_presence=self._on_presence,
+            on_change=self._changed,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.name} {self._state} {self._engine.url or self._shown}>"
+
+    # --- life ---
+
+    @property
+    def state(self) -> State:
+        """``connecting`` also between two connections; ``taken_over`` and ``refused`` are ends."""
+        return self._state
+
+    @property
+    def url(self) -> str | None:
+        """The hub it is connected to."""
+        return self._engine.url
+
+    async def __aenter__(self) -> Agent:
+        """Connect and register.
+
+        Raises:
+            NotConnected: no hub was reached within ``connect_timeout``; says why, each.
+            Unauthorized, RegistrationRefused: the hub does not let it in.
+            StateDirHeld, StateDirError: the state directory cannot be used.
+            AgentClosed: it was entered before; make a new one.
+        """
+        if self._state is not State.NEW:
+            raise AgentClosed(self.name, "was entered before")
+        self._state = State.CONNECTING
+        await self._engine.start(self._connect_timeout)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close(0.0 if error is not None else CLOSE_SECONDS)
+
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Let handlers finish, what was sent be accepted, what was settled be confirmed.
+
+        Each for ``seconds`` at most; then handlers are cancelled and waiting calls raise
+        :class:`AgentClosed`. Mail that was not settled is delivered again some time.
+        """
+        if self._state is State.CLOSED or self._state is State.NEW:
+            return
+        if self._engine.failure is None:
+            self._state = State.CLOSING
+        try:
+            await self._intake.close(seconds)
+            if self._engine.failure is None:
+                await self._engine.settled(seconds)
+        finally:
+            await self._engine.stop()
+
+    async def run(self) -> None:
+        """Serve the handlers until :meth:`close`; for programs that only have handlers.
+
+        Raises:
+            TakenOver, Unauthorized, RegistrationRefused: what ended the agent.
+        """
+        over = self._engine.over
+        if over is not None:
+            await asyncio.shield(over)
+        if self._engine.failure is not None and not isinstance(self._engine.failure, AgentClosed):
+            raise self._engine.failure.with_traceback(None)
+
+    # --- sending ---
+
+    async def send(
+        self,
+        to: str,
+        payload: Any = None,
+        *,
+        type: str = "STATUS",
+        priority: int = limits.PRIORITY_DEFAULT,
+        ttl: float | None = None,
+        reply_to: str | None = None,
+        thread: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        receipt: bool = False,
+        id: str | None = None,
+    ) -> Receipt:
+        """Send a message; returns once the hub has stored it.
+
+        Waits while 10 000 messages or 8 MiB are on their way, and while no hub is connected.
+        Cancelling does not take it back: it goes on being sent, unless it was waiting for room.
+
+        Args:
+            to: an agent, ``#group``, ``@capability`` or ``broadcast``.
+            payload: any JSON value.
+            type: ``STATUS``, ``COMMAND``, ``RESULT`` or ``ERROR``.
+            priority: 1, the most urgent, to 5.
+            ttl: seconds after which it expires, unless somebody has it by then.
+            reply_to: id of the message it answers.
+            thread: the conversation it belongs to.
+            headers: extensions, strings.
+            receipt: hear what becomes of it; see :meth:`Receipt.reached`.
+            id: its own, unique; the same id with the same content is accepted once.
+
+        Raises:
+            ValueError, TypeError: an argument, or something in the payload, cannot be sent.
+            Refused: the hub refused it; ``retryable`` says whether later may be better.
+            TakenOver, AgentClosed, ...: the agent's end; whether it was stored is unknown.
+        """
+        return await self._engine.send(
+            type,
+            to,
+            payload,
+            id,
+            receipt,
+            priority=priority,
+            ttl=ttl,
+            reply_to=reply_to,
+            thread=thread,
+            headers=headers,
+        )
+
+    async def command(
+        self,
+        to: str,
+        payload: Any = None,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Any], object] | None = None,
+        priority: int = limits.PRIORITY_DEFAULT,
+        ttl: float | None = None,
+        thread: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send a COMMAND and wait for its RESULT; returns that one's payload.
+
+        A timeout, or cancelling, does not take the command back; give it a ``ttl`` when it is
+        of no use later. An answer that comes too late, and every further one from a group, is
+        settled and dropped.
+
+        Args:
+            timeout: seconds; None waits for as long as it takes.
+            on_progress: called in the event loop with the payload of every STATUS about it.
+
+        Raises:
+            RemoteError: it was answered by ERROR, by the agent or by the hub (``expired``,
+                ``undeliverable``).
+            TimeoutError: no answer within ``timeout``.
+            Also as :meth:`send`.
+        """
+        if not self._receive:
+            raise ValueError("receive: a side session gets no mail, so no answer to a command")
+        envelope = await self._engine.command(
+            to,
+            payload,
+            timeout,
+            on_progress,
+            priority=priority,
+            ttl=ttl,
+            thread=thread,
+            headers=headers,
+        )
+        if envelope.type == "ERROR":
+            raise RemoteError.of(envelope.payload, envelope.sender)
+        return envelope.payload
+
+    # --- receiving ---
+
+    def messages(self) -> AsyncIterator[Message]:
+        """The mail no handler takes, until the agent is closed.
+
+        Settle each with ``done``, ``reply``, ``error`` or ``reject``. Several may iterate; each
+        message goes to one. While 10 000 are unsettled no more are handed out.
+
+        Raises:
+            TakenOver, Unauthorized, RegistrationRefused: what ended the agent.
+        """
+        return Messages(self._intake)
+
+    def on_command(self, handler: H) -> H:
+        """Handle COMMANDs with a function of the message, sync or async.
+
+        What it returns becomes the RESULT, unless it settled the message itself. A
+        :class:`RemoteError` it raises becomes the ERROR; any other exception one with code
+        ``handler_failed`` and the exception's text, and is logged.
+        """
+        self._intake.handle("COMMAND", handler)
+        return handler
+
+    def on_status(self, handler: H) -> H:
+        """Handle STATUSes; settled when it returns, tried again later when it raises.
+
+        After five attempts the hub puts the message to the dead letters.
+        """
+        self._intake.handle("STATUS", handler)
+        return handler
+
+    def on_message(self, handler: H) -> H:
+        """Handle all that no other handler is for, as :meth:`on_status` and :meth:`on_command`."""
+        self._intake.handle(None, handler)
+        return handler
+
+    # --- asking ---
+
+    async def ask(self, op: Op) -> Any:
+        """Ask the hub an operation of ``trishula_protocol.bodies``; its answer's payload.
+
+        Asked again after a lost connection.
+
+        Raises:
+            ValueError: a field breaks a rule of the protocol.
+            Refused: the hub's ERROR.
+            TakenOver, AgentClosed, ...: the agent's end.
+        """
+        answer = await self._engine.ask(checked(op))
+        if isinstance(op, (Join, Leave)):
+            self._engine.core.joined(op.group, isinstance(op, Join))
+        return answer
+
+    def watch(self) -> AsyncIterator[Any]:
+        """Presence and status changes of the namespace, each as the hub's payload.
+
+        Changes while the connection is down are missed; :meth:`agents` tells the present.
+        Of a watcher that does not read the last 10 000 are kept. Raises as :meth:`ask`.
+        """
+        watcher = Watcher(self._engine)
+        self._watchers.add(watcher)
+        self._engine.core.watching = True
+        return watcher
+
+    # --- inside ---
+
+    def _on_presence(self, payload: Any) -> None:
+        if not self._watchers:
+            self._engine.core.watching = False
+            self._engine.tell(Watch(on=False))
+        for watcher in self._watchers:
+            watcher.note(payload)
+
+    def _changed(self) -> None:
+        failure = self._engine.failure
+        if isinstance(failure, TakenOver):
+            self._state = State.TAKEN_OVER
+        elif isinstance(failure, AgentClosed):
+            self._state = State.CLOSED
+        elif failure is not None:
+            self._state = State.REFUSED
+        elif self._state is not State.CLOSING:
+            active = self._engine.core.active
+            self._state = State.ACTIVE if active else State.CONNECTING
+        self._intake.changed()
+        if failure is not None:
+            for watcher in self._watchers:
+                watcher.wake()
+
+
+def _urls(urls: str | Sequence[str] | None) -> list[str]:
+    if urls is None:
+        urls = os.environ.get("TRISHULA_URL") or DEFAULT_URL
+    if isinstance(urls, str):
+        urls = urls.split(",")
+    found = [url.strip() for url in urls if url.strip()]
+    if not found:
+        raise ValueError("urls: give one at least")
+    return found
+
+
+def _token(token: Token) -> Token:
+    if token is None:
+        token = os.environ.get("TRISHULA_TOKEN") or None
+    if isinstance(token, str) and not (token.isascii() and token.isprintable()):
+        raise ValueError("token: must be printable ASCII")
+    return token
+
+
+def _check_tags(field: str, tags: Sequence[str] | None) -> None:
+    if isinstance(tags, str):
+        raise ValueError(f"{field}: a list of names, not a string")
+    for tag in tags or ():
+        fault = tag_fault(tag)
+        if fault:
+            raise ValueError(f"{field}: {tag!r} {fault}")

@@ -1,0 +1,154 @@
+"""From arguments to an envelope's bytes; what is wrong is said before anything is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from trishula_protocol import limits
+from trishula_protocol.address import HUB, Kind, is_id, parse_address
+from trishula_protocol.codec import JSON
+from trishula_protocol.envelope import ANSWER_TYPES, STORED_TYPES, Envelope, HeaderName, HeaderValue
+from trishula_protocol.errors import ProtocolError
+from trishula_protocol.payload import find_fault, payload_fault
+
+_NO_HEADERS: Final[dict[str, str]] = {}
+
+
+def compose(
+    id: str,
+    timestamp: int,
+    type: str,
+    to: str,
+    payload: Any,
+    *,
+    priority: int = limits.PRIORITY_DEFAULT,
+    ttl: float | None = None,
+    reply_to: str | None = None,
+    thread: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    receipt: bool = False,
+    settles: int | None = None,
+) -> bytes:
+    """The encoded envelope. ``timestamp`` in milliseconds since the epoch, ``ttl`` in seconds.
+
+    Raises:
+        ValueError: a field breaks a rule of the protocol; the text names field and rule.
+        TypeError: a field, or something in the payload (with its path), is no JSON value.
+    """
+    check_recipient(to)
+    if type not in STORED_TYPES:
+        raise ValueError(f"type: one of {', '.join(sorted(STORED_TYPES))}, not {type!r}")
+    if reply_to is None:
+        if type in ANSWER_TYPES:
+            raise ValueError(f"reply_to: required with type {type}")
+    else:
+        _check_id("reply_to", reply_to)
+    if thread is not None:
+        _check_id("thread", thread)
+    if priority != limits.PRIORITY_DEFAULT:
+        _check_priority(priority)
+    envelope = Envelope(
+        type,  # type: ignore[arg-type]
+        id,
+        None,
+        to,
+        timestamp,
+        priority,
+        reply_to,
+        None if ttl is None else _ttl_ms(ttl),
+        receipt,
+        thread,
+        _NO_HEADERS if headers is None else _checked_headers(headers),
+        settles,
+        None,
+        None,
+        None,
+        payload,
+    )
+    try:
+        encoded = JSON.encode(envelope)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _explained(payload, error) from error
+    fault = payload_fault(payload, encoded)
+    # msgspec writes NaN and the infinities as null.
+    if fault is not None or b"null" in encoded:
+        fault = _plain_fault(payload)
+        if fault is not None:
+            raise _as_error(fault)
+    return encoded
+
+
+def check_recipient(to: str) -> None:
+    """
+    Raises:
+        ValueError: no message can be sent to ``to``.
+        TypeError: it is not a string.
+    """
+    if not isinstance(to, str):
+        raise TypeError(f"to: must be a string, not {type(to).__name__}")
+    try:
+        address = parse_address(to)
+    except ProtocolError as error:
+        raise ValueError(error.message) from error
+    if address.kind is Kind.HUB:
+        raise ValueError(f"to: {HUB!r} is asked with Agent.ask(), not sent to")
+
+
+def check_id(id: str) -> str:
+    """``id``, if it can be an envelope's.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    return _check_id("id", id)
+
+
+def _check_id(field: str, value: str) -> str:
+    if not is_id(value):
+        raise ValueError(f"{field}: must be 1-{limits.ID_LENGTH} of A-Z a-z 0-9 . _ : -")
+    return value
+
+
+def _check_priority(priority: int) -> None:
+    if priority not in range(limits.PRIORITY_FIRST, limits.PRIORITY_LAST + 1):
+        raise ValueError(f"priority: 1 (most urgent) to 5, not {priority!r}")
+
+
+def _ttl_ms(seconds: float) -> int:
+    if not 0.001 <= seconds <= limits.TTL_MAX / 1000:
+        raise ValueError(f"ttl: 0.001 to {limits.TTL_MAX // 1000} seconds, not {seconds!r}")
+    return int(seconds * 1000)
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    try:
+        found = msgspec.convert(dict(headers), dict[HeaderName, HeaderValue])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"headers: {error}") from error
+    if len(found) > limits.HEADERS:
+        raise ValueError(f"headers: {limits.HEADERS} at most, not {len(found)}")
+    return found
+
+
+def _plain_fault(payload: Any) -> str | None:
+    """The fault of ``payload`` as it is written: dataclasses, dates and such as plain values."""
+    try:
+        return find_fault(msgspec.to_builtins(payload, str_keys=True))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return find_fault(payload)
+
+
+def _explained(payload: Any, error: Exception) -> Exception:
+    fault = find_fault(payload)
+    if fault is not None:
+        return _as_error(fault)
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"payload: {error}")
+
+
+def _as_error(fault: str) -> Exception:
+    wrong_type = fault.endswith("is not a JSON value") or ": keys must be strings" in fault
+    return (TypeError if wrong_type else ValueError)(fault)

@@ -1,0 +1,234 @@
+"""Where deliveries wait for the application: handlers by type, and ``messages()`` for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from trishula.engine import Engine
+from trishula.errors import AgentClosed, Refused, RemoteError, TrishulaError
+from trishula.inbox import Delivery, Stage
+from trishula.message import Message
+from trishula_protocol import limits
+
+Handler = Callable[[Message], Awaitable[Any] | Any]
+
+UNSETTLED: Final = limits.PREFETCH_MAX
+"""Messages the application may have without settling them; then it is handed no more."""
+
+_log = logging.getLogger("trishula")
+
+
+class Intake:
+    """Hands every delivery to one handler, or to one reader of :meth:`messages`.
+
+    Args:
+        concurrency: handlers that may run at the same time.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self.engine: Engine
+        self._concurrency = concurrency
+        self._handlers: dict[str, Handler] = {}
+        self._any: Handler | None = None
+        self._unread: deque[Delivery] = deque()
+        self._jobs: deque[tuple[Delivery, Handler]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._readers: deque[asyncio.Future[None]] = deque()
+        self._closing = False
+        self._warned: set[str] = set()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Intake {len(self._unread)} unread, {len(self._jobs)} for handlers, "
+            f"{len(self._workers)} running>"
+        )
+
+    def handle(self, type: str | None, handler: Handler) -> None:
+        """Give messages of ``type``, or None for all others, to ``handler``."""
+        if type is None:
+            self._any = handler
+        else:
+            self._handlers[type] = handler
+        waiting, self._unread = self._unread, deque()
+        self.deliver(list(waiting))
+
+    # what the engine tells
+
+    def deliver(self, deliveries: list[Delivery]) -> None:
+        """New mail."""
+        if self._handlers or self._any is not None:
+            for delivery in deliveries:
+                handler = self._handlers.get(delivery.envelope.type, self._any)
+                if handler is None:
+                    self._keep_unread(delivery)
+                else:
+                    self._jobs.append((delivery, handler))
+            self._start_workers()
+        else:
+            self._unread.extend(deliveries)
+        self._wake()
+
+    def lost(self) -> None:
+        """What was not begun is the hub's again."""
+        self._unread.clear()
+        self._jobs.clear()
+
+    def changed(self) -> None:
+        """The agent may have failed: readers look."""
+        if self.engine.failure is not None:
+            for reader in self._readers:
+                if not reader.done():
+                    reader.set_result(None)
+
+    async def close(self, seconds: float) -> None:
+        """Begin nothing more; let what runs finish for ``seconds``, then cancel it."""
+        self._closing = True
+        self._jobs.clear()
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)
+        workers = set(self._workers)
+        if workers:
+            try:
+                await asyncio.wait(workers, timeout=seconds)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+            await asyncio.wait(workers)
+
+    # readers
+
+    async def next(self) -> Message:
+        """The next message nobody handles.
+
+        Raises:
+            StopAsyncIteration: the agent was closed.
+            TrishulaError: it failed for good.
+        """
+        while True:
+            if self._unread and not self._closing and self.engine.core.inbox.taken < UNSETTLED:
+                delivery = self._unread.popleft()
+                self.engine.take(delivery)
+                return Message(self.engine, delivery)
+            failure = self.engine.failure
+            if self._closing or isinstance(failure, AgentClosed):
+                raise StopAsyncIteration
+            if failure is not None:
+                raise failure.with_traceback(None)
+            reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.append(reader)
+            try:
+                await reader
+            except BaseException:
+                # Woken and cancelled at once: the message is still there, for somebody else.
+                if reader.done() and not reader.cancelled():
+                    self._wake()
+                raise
+            finally:
+                if reader in self._readers:
+                    self._readers.remove(reader)
+
+    def _wake(self) -> None:
+        free = len(self._unread)
+        while self._readers and free > 0:
+            reader = self._readers.popleft()
+            if not reader.done():
+                reader.set_result(None)
+                free -= 1
+
+    def settled(self) -> None:
+        """The application may have room again."""
+        if self._unread and self._readers:
+            self._wake()
+
+    def _keep_unread(self, delivery: Delivery) -> None:
+        self._unread.append(delivery)
+        type = delivery.envelope.type
+        if not self._readers and type not in self._warned:
+            self._warned.add(type)
+            _log.warning("a %s waits: no handler takes it and nobody reads messages()", type)
+
+    # handlers
+
+    def _start_workers(self) -> None:
+        free = min(self._concurrency - len(self._workers), len(self._jobs))
+        for _ in range(0 if self._closing else free):
+            worker = asyncio.get_running_loop().create_task(self._work(), name="trishula-handler")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        while self._jobs and not self._closing:
+            delivery, handler = self._jobs.popleft()
+            self.engine.take(delivery)
+            await self._run(Message(self.engine, delivery), delivery, handler)
+
+    async def _run(self, message: Message, delivery: Delivery, handler: Handler) -> None:
+        command = message.type == "COMMAND"
+        try:
+            result = handler(message)
+            if inspect.isawaitable(result):
+                result = await result
+            if command and not message.settled:
+                await self._answer(delivery, "RESULT", result)
+            elif not message.settled:
+                await message.done()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            await self._failed(delivery, RemoteError("handler_failed", "it was cancelled"))
+        except Exception as error:
+            await self._failed(delivery, error)
+
+    async def _failed(self, delivery: Delivery, error: Exception) -> None:
+        """A handler raised: ERROR for a command, another attempt for anything else."""
+        if delivery.stage >= Stage.ANSWERED:
+            _log.exception("a handler failed after %r was settled", delivery, exc_info=error)
+            return
+        try:
+            if delivery.envelope.type != "COMMAND":
+                _log.error("a handler failed for %r", delivery, exc_info=error)
+                reason = f"{type(error).__name__}: {error}"
+                await self.engine.reject(delivery, reason[: limits.REASON_LENGTH], requeue=True)
+                return
+            if not isinstance(error, RemoteError):
+                _log.error("a handler failed for %r", delivery, exc_info=error)
+                details = {"exception": type(error).__name__}
+                error = RemoteError("handler_failed", str(error)[:4096], details=details)
+            await self._answer(delivery, "ERROR", error.body())
+        except (TrishulaError, ValueError, TypeError) as problem:
+            _log.error("%r could not be answered: %s", delivery, problem)
+
+    async def _answer(self, delivery: Delivery, type: str, payload: Any) -> None:
+        """Queue the answer; the handler's place is free while its acceptance is awaited."""
+        out = await self.engine.queue_answer(delivery, type, payload, patient=True)
+
+        def accepted(outcome: asyncio.Future[None]) -> None:
+            error = None if outcome.cancelled() else outcome.exception()
+            if isinstance(error, Refused):
+                _log.error("the answer to %r was refused: %s", delivery, error)
+                self.engine.core.reject(delivery, f"answer refused: {error}"[:1024], False)
+                self.engine.touch()
+
+        out.waiter.add_done_callback(accepted)
+
+
+class Messages:
+    """What ``Agent.messages`` returns."""
+
+    __slots__ = ("_intake",)
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    def __aiter__(self) -> Messages:
+        return self
+
+    def __anext__(self) -> Awaitable[Message]:
+        return self._intake.next()

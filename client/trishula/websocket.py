@@ -1,0 +1,277 @@
+"""One WebSocket to a hub: asyncio around the Sans-I/O layer of ``websockets``.
+
+Knows frames, not what they mean. The token travels in a header and is in no log and no repr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl as tls
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI, parse_uri
+
+from trishula_protocol import limits
+from trishula_protocol.client_session import ABNORMAL
+
+WRITE_BUFFER: Final = 1 << 20
+"""Bytes in the transport's buffer at which writing pauses."""
+CLOSE_SECONDS: Final = 1.0
+"""How long the hub may take to end the TCP connection after the close frames."""
+
+_log = logging.getLogger("trishula.websocket")
+
+
+class ConnectFailed(Exception):
+    """A hub could not be reached, or did not speak WebSocket.
+
+    Attributes:
+        reason: for people.
+        status: the HTTP status that refused the upgrade, None when it did not come to that.
+        retry_after: seconds the hub asks us to wait.
+    """
+
+    def __init__(
+        self, reason: str, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(reason, status)
+        self.reason = reason
+        self.status = status
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def check_url(url: str) -> str:
+    """``url`` as it may be shown: without credentials and query.
+
+    Raises:
+        ValueError: it is not a WebSocket URL.
+    """
+    try:
+        uri = parse_uri(url)
+    except (InvalidURI, ValueError) as error:
+        shown = url.partition("?")[0].rpartition("@")[2]
+        raise ValueError(
+            f"url: {shown!r} is not like ws://host:{limits.DEFAULT_PORT}{limits.WEBSOCKET_PATH}"
+        ) from error
+    host = f"[{uri.host}]" if ":" in uri.host else uri.host
+    return f"{'wss' if uri.secure else 'ws'}://{host}:{uri.port}{uri.path}"
+
+
+class Link(asyncio.Protocol):
+    """One connection. Made by :func:`open_link`.
+
+    ``on_frame(bytes)``, ``on_alive()`` for pings and pongs, ``on_writable()`` when the
+    transport's buffer has drained, ``on_lost(code, reason)`` once, are set by the owner.
+    """
+
+    def __init__(self, uri: WebSocketURI, token: str | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ws = ClientProtocol(
+            uri,
+            subprotocols=[cast(Subprotocol, limits.SUBPROTOCOL_JSON)],
+            max_size=limits.CLIENT_FRAME_BYTES,
+            logger=_log,
+        )
+        # At debug level it would log every header, the token too.
+        self._ws.debug = False
+        self._token = token
+        self._transport: asyncio.Transport | None = None
+        self._fragments: list[bytes] = []
+        self._killer: asyncio.TimerHandle | None = None
+        self._lost = False
+        self.paused = False
+        self.opened: asyncio.Future[None] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.on_frame: Callable[[bytes], None] = lambda frame: None
+        self.on_alive: Callable[[], None] = lambda: None
+        self.on_writable: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[int, str], None] = lambda code, reason: None
+
+    def __repr__(self) -> str:
+        return f"<Link {self._ws.state.name.lower()}{' paused' if self.paused else ''}>"
+
+    # what the owner does
+
+    def send(self, frame: bytes) -> None:
+        """Write a data frame; silently nothing once the connection is closing."""
+        if self._ws.state is State.OPEN:
+            self._ws.send_text(frame)
+            self._write()
+
+    def close(self, code: int, reason: str) -> None:
+        """Say why, and end the connection soon. ``on_lost`` is not called any more."""
+        self._lost = True
+        if self._ws.state is State.OPEN:
+            self._ws.send_close(code if code == 1000 or 3000 <= code < 5000 else 1001, reason[:100])
+            self._write()
+            self._end_soon()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._lost = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # what the transport does
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        request = self._ws.connect()
+        if self._token is not None:
+            if "Authorization" in request.headers:
+                del request.headers["Authorization"]
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        self._ws.send_request(request)
+        self._write()
+
+    def data_received(self, data: bytes) -> None:
+        ws = self._ws
+        if ws.state is State.CLOSED:
+            return
+        ws.receive_data(data)
+        for event in ws.events_received():
+            if isinstance(event, Response):
+                self._on_response(event)
+            elif not self._lost:
+                self._on_frame(event)
+        self._write()
+        if ws.parser_exc is not None:
+            self._report(ws.close_sent.code if ws.close_sent else ABNORMAL, str(ws.parser_exc))
+            self._end_soon()
+
+    def eof_received(self) -> None:
+        self._ws.receive_eof()
+        self._write()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._ws.state is not State.CLOSED:
+            self._ws.receive_eof()
+        self._ws.data_to_send()
+        self._transport = None
+        if self._killer is not None:
+            self._killer.cancel()
+        why = str(exc) if exc else "the connection ended without a close frame"
+        self._fail_opening(ConnectFailed(why))
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._report(ABNORMAL, why)
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.on_writable()
+
+    # inside
+
+    def _write(self) -> None:
+        transport = self._transport
+        for data in self._ws.data_to_send():
+            if transport is None or transport.is_closing():
+                continue
+            if data:
+                transport.write(data)
+            elif self._ws.state is State.CONNECTING or self._ws.state is State.CLOSED:
+                transport.close()
+
+    def _on_response(self, response: Response) -> None:
+        error = self._ws.handshake_exc
+        if self.opened.done():
+            return
+        if error is None:
+            self.opened.set_result(None)
+        elif isinstance(error, InvalidStatus):
+            self._fail_opening(_refusal(response))
+        else:
+            self._fail_opening(ConnectFailed(str(error)))
+
+    def _fail_opening(self, error: ConnectFailed) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(error)
+            self.opened.exception()  # nobody may be waiting any more; that is no mistake
+
+    def _on_frame(self, frame: Frame | Any) -> None:
+        opcode = frame.opcode
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY or opcode is Opcode.CONT:
+            if frame.fin and not self._fragments:
+                self.on_frame(bytes(frame.data))
+                return
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                whole = b"".join(self._fragments)
+                self._fragments = []
+                self.on_frame(whole)
+        elif opcode is Opcode.CLOSE:
+            close = self._ws.close_rcvd
+            assert close is not None
+            self._report(int(close.code), close.reason)
+            self._end_soon()
+        else:
+            self.on_alive()
+
+    def _report(self, code: int, reason: str) -> None:
+        if not self._lost:
+            self._lost = True
+            self.on_lost(code, reason)
+
+    def _end_soon(self) -> None:
+        if self._killer is None and self._transport is not None:
+            self._killer = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
+
+
+async def open_link(
+    url: str, *, token: str | None, ssl: tls.SSLContext | None, seconds: float
+) -> Link:
+    """Connect and upgrade; names are resolved now.
+
+    Raises:
+        ConnectFailed: it did not succeed within ``seconds``, or was refused.
+    """
+    uri = parse_uri(url)
+    loop = asyncio.get_running_loop()
+    secure = (ssl or tls.create_default_context()) if uri.secure else None
+    link: Link | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            _, link = await loop.create_connection(
+                lambda: Link(uri, token),
+                uri.host,
+                uri.port,
+                ssl=secure,
+                server_hostname=uri.host if secure else None,
+            )
+            await link.opened
+            return link
+    except BaseException as error:
+        if link is not None:
+            link.abort()
+        if isinstance(error, TimeoutError):
+            raise ConnectFailed(f"no answer within {seconds:g} s") from error
+        if isinstance(error, OSError):
+            raise ConnectFailed(error.strerror or str(error)) from error
+        if isinstance(error, UnicodeError):
+            raise ConnectFailed(f"{uri.host!r} is not a host's name") from error
+        raise
+
+
+def _refusal(response: Response) -> ConnectFailed:
+    status = response.status_code
+    said = bytes(response.body or b"")[:200].decode(errors="replace").strip()
+    reason = f"HTTP {status} {response.reason_phrase}" + (f": {said}" if said else "")
+    wait = response.headers.get("Retry-After", "")
+    return ConnectFailed(reason, status, float(wait) if wait.isdecimal() else None)
