@@ -40,6 +40,7 @@ class Mailbox:
 
     __slots__ = (
         "_bytes",
+        "_doubted",
         "_fetching",
         "_horizon",
         "_meanwhile",
@@ -61,6 +62,7 @@ class Mailbox:
         self._bytes = 0
         self._horizon: Place | None = NOTHING
         self._fetching = False
+        self._doubted = False
         self._meanwhile: list[Copy] = []
         self._unread: set[int] = set()
         self.held: dict[int, Held] = {}
@@ -124,6 +126,8 @@ class Mailbox:
         self._seqs = set()
         self._bytes = 0
         self._horizon = NOTHING
+        # A fetch on its way began somewhere else: its answer does not fill this window.
+        self._doubted = self._fetching
 
     @property
     def room(self) -> int:
@@ -153,6 +157,10 @@ class Mailbox:
     def fetched(self, outcome: Fetched) -> None:
         """The answer to :meth:`fetch`."""
         self._fetching = False
+        if self._doubted:
+            self._meanwhile = []
+            self.doubt()
+            return
         for copy in outcome.copies:
             self._push(copy)
         if not outcome.more:
