@@ -20,11 +20,12 @@ from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.logs import make_log
-from trishula_broker.net.driver import Core, Driver
+from trishula_broker.net.driver import Driver
 from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
 from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener, PortInUse
 from trishula_broker.net.neighbour import who_listens
+from trishula_broker.net.ports import Core
 from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreError
 
 EXIT_OK: Final = 0

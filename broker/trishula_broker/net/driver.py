@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
-from trishula_broker.hub.effects import Close, Effect, Note, Pause, Resume, Send
+from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
 from trishula_broker.hub.now import Now
+from trishula_broker.net.ports import Core, Log, Question, Wire
 from trishula_broker.store.base import (
     Batch,
-    Operation,
     Outcome,
-    Query,
     Retention,
     Store,
     StoreUnavailable,
@@ -36,76 +35,6 @@ REGISTERED: Final = "registered"
 """The core's note that the connection ``link`` has registered."""
 INTERNAL_ERROR: Final = 1011
 """WebSocket's close code for a bug on this side (RFC 6455 §7.4.1)."""
-
-
-class Question(Protocol):
-    """What the core asks of the store."""
-
-    @property
-    def query(self) -> Query: ...
-
-
-class Core(Protocol):
-    """What the driver needs of :class:`trishula_broker.hub.hub.Hub`; see there."""
-
-    def connect(self, link: int, codec: Codec, peer: str, now: Now) -> None: ...
-    def receive(self, link: int, items: list[Item], size: int, now: Now) -> None: ...
-    def unreadable(self, link: int, error: ProtocolError, now: Now) -> None: ...
-    def alive(self, link: int, now: Now) -> None: ...
-    def writable(self, link: int, yes: bool, now: Now) -> None: ...
-    def disconnect(self, link: int, reason: str, now: Now) -> None: ...
-    def committed(
-        self, ops: Sequence[Operation], outcomes: Sequence[Outcome], now: Now
-    ) -> None: ...
-    def commit_failed(self, ops: Sequence[Operation], why: str, now: Now) -> None: ...
-    def answered(self, question: Any, answer: Any, now: Now) -> None: ...
-    def question_failed(self, question: Any, why: str, now: Now) -> None: ...
-    def drain(self, now: Now) -> None: ...
-    def timeout(self, now: Now) -> None: ...
-    def next_timeout(self) -> int | None: ...
-    def ops_to_commit(self) -> list[Operation]: ...
-    def questions(self) -> Sequence[Question]: ...
-    def effects(self) -> list[Effect]: ...
-    def describe(self) -> dict[str, int]: ...
-
-
-class Wire(Protocol):
-    """A connection, as the driver sees it. None of these raises; a closed one ignores them."""
-
-    link: int
-    core: Core
-
-    def send(self, frame: bytes, binary: bool) -> None:
-        """Add a frame to what the next :meth:`flush` writes."""
-        ...
-
-    def flush(self) -> None:
-        """Write what was added, at once."""
-        ...
-
-    def close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake, behind what was sent."""
-        ...
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        ...
-
-    def pause(self) -> None:
-        """Stop reading."""
-        ...
-
-    def resume(self) -> None:
-        """Go on reading."""
-        ...
-
-
-class Log(Protocol):
-    """What is used of a structlog logger."""
-
-    def info(self, event: str, **fields: Any) -> Any: ...
-    def warning(self, event: str, **fields: Any) -> Any: ...
-    def error(self, event: str, **fields: Any) -> Any: ...
 
 
 class Driver:
@@ -419,6 +348,7 @@ class Driver:
         except TimeoutError:
             for wire in list(self._wires.values()):
                 wire.abort()
+            await asyncio.sleep(0)  # for their connection_lost
             return False
         return True
 

@@ -10,15 +10,16 @@ import asyncio
 import errno
 import socket
 from email.utils import formatdate
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from trishula_broker.net.deadlines import Deadlines
-from trishula_broker.net.driver import Driver, Log
+from trishula_broker.net.driver import Driver
 from trishula_broker.net.handshake import Gate
+from trishula_broker.net.ports import Log
 from trishula_broker.net.settings import NetSettings
 from trishula_broker.net.websocket import Surroundings, WebSocketConnection
 from trishula_protocol.limits import WEBSOCKET_PATH
@@ -262,8 +263,7 @@ class Visitor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The clock starts."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._listener.visitors.add(self)
         self._listener.deadlines.set(self, self._listener.settings.handshake_s)
 

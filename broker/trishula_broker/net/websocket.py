@@ -14,7 +14,8 @@ from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
 from websockets.protocol import OPEN, Protocol
 
 from trishula_broker.net.deadlines import Deadlines
-from trishula_broker.net.driver import Core, Driver
+from trishula_broker.net.driver import Driver
+from trishula_broker.net.ports import Core
 from trishula_broker.net.settings import NetSettings
 from trishula_protocol.codec import Codec
 from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError

@@ -1,0 +1,182 @@
+"""Commits, questions, time and the end, between a scripted core and a scripted store."""
+
+import asyncio
+from typing import Any
+
+from tests.integration.net.rig import HEARTBEAT, ONE_OP, TIMEOUT_S, Rig
+from trishula_broker.hub.effects import Note, Send
+from trishula_broker.hub.now import Now
+from trishula_broker.net.driver import QUESTIONS, Driver
+from trishula_broker.store.base import Agents, Retention, StoreUnavailable
+
+
+class Asked:
+    """A question of the core."""
+
+    query = Agents()
+
+
+def submit(rig: Rig, count: int = 1) -> None:
+    rig.hub.ops += [ONE_OP] * count
+    rig.driver.wake()
+
+
+async def test_what_arrives_during_a_commit_is_the_next_one(rig: Rig) -> None:
+    rig.store.gate.clear()
+    submit(rig)
+    await rig.heard.next("begun")
+    for _ in range(5):
+        submit(rig, 3)
+        await asyncio.sleep(0)
+    rig.store.gate.set()
+    ops, outcomes = await rig.heard.next("committed")
+    assert (len(ops), len(outcomes)) == (1, 1)
+    ops, outcomes = await rig.heard.next("committed")
+    assert (len(ops), len(outcomes)) == (15, 15)
+    assert len(rig.store.commits) == 2
+    assert rig.store.most_at_once == 1
+
+
+async def test_a_failed_commit_is_told_and_the_next_one_is_tried(rig: Rig) -> None:
+    rig.store.failure = StoreUnavailable("disk full")
+    submit(rig)
+    _, why = await rig.heard.next("commit_failed")
+    assert why == "disk full"
+    rig.store.failure = None
+    submit(rig)
+    await rig.heard.next("committed")
+    assert [event for event, _ in rig.log.heard.all] == ["store_unavailable", "store_available"]
+
+
+async def test_an_unexpected_failure_of_the_store_is_logged_and_told(rig: Rig) -> None:
+    rig.store.failure = ZeroDivisionError("a bug")
+    submit(rig)
+    await rig.heard.next("commit_failed")
+    (fields,) = await rig.log.heard.next("bug")
+    assert isinstance(fields["exc_info"], ZeroDivisionError)
+    rig.store.failure = None
+    submit(rig)
+    await rig.heard.next("committed")
+
+
+async def test_a_core_that_fails_over_a_commit_lets_its_clients_come_back(
+    rig: Rig, monkeypatch: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    raw = await rig.upgraded()
+    monkeypatch.setattr(rig.hub, "committed", fail)
+    submit(rig)
+    assert await raw.close_code() == 1011
+    await rig.log.heard.next("bug")
+
+
+async def test_questions_are_bounded_and_all_answered(rig: Rig) -> None:
+    rig.store.gate.clear()
+    rig.hub.asks += [Asked() for _ in range(3 * QUESTIONS)]
+    rig.driver.wake()
+    for _ in range(QUESTIONS):
+        await rig.heard.next("begun")
+    rig.store.gate.set()
+    for _ in range(3 * QUESTIONS):
+        question, answer = await rig.heard.next("answered")
+        assert answer is question.query
+    assert rig.store.most_at_once == QUESTIONS
+
+
+async def test_a_question_the_store_cannot_answer_is_told(rig: Rig) -> None:
+    rig.store.failure = StoreUnavailable("gone")
+    rig.hub.asks.append(Asked())
+    rig.driver.wake()
+    assert (await rig.heard.next("question_failed"))[1] == "gone"
+    rig.store.failure = ZeroDivisionError()
+    rig.hub.asks.append(Asked())
+    rig.driver.wake()
+    assert (await rig.heard.next("question_failed"))[1] == "internal error of the store"
+
+
+async def test_the_core_is_woken_when_it_asked_to_be(rig: Rig) -> None:
+    due = rig.driver.clock().mono + 30
+    rig.hub.due = due
+    rig.driver.wake()
+    (now,) = await rig.heard.next("timeout")
+    assert now.mono >= due
+
+
+async def test_a_nearer_deadline_comes_first(rig: Rig) -> None:
+    rig.hub.due = rig.driver.clock().mono + 3_600_000
+    rig.driver.wake()
+    await asyncio.sleep(0)
+    rig.hub.due = rig.driver.clock().mono + 10
+    rig.driver.wake()
+    await rig.heard.next("timeout")
+
+
+async def test_notes_are_log_lines_and_frames_to_nobody_are_dropped(rig: Rig) -> None:
+    rig.hub.do(Note("something", {"agent": "dc"}), Send(999, b"", False))
+    rig.driver.wake()
+    assert (await rig.log.heard.next("something")) == ({"agent": "dc"},)
+
+
+async def test_a_registered_connection_is_no_stranger(rig: Rig) -> None:
+    raw = await rig.upgraded()
+    (link, _) = await rig.heard.next("connect")
+    assert rig.driver.unregistered == 1
+    rig.hub.do(Note("registered", {"link": link}))
+    rig.driver.wake()
+    await rig.log.heard.next("registered")
+    assert rig.driver.unregistered == 0
+    await raw.close()
+
+
+async def test_trimming_goes_on_while_there_is_something_to_remove(rig: Rig) -> None:
+    rig.store.trims = [100, 100, 7]
+    driver = Driver(
+        rig.store,
+        lambda namespace: rig.hub,
+        lambda: Now(0, 0),
+        rig.log,
+        retention=Retention(),
+        trim_every_s=0.01,
+    )
+    assert (await rig.log.heard.next("trimmed")) == ({"messages": 207},)
+    await driver.close()
+
+
+async def test_a_drain_waits_for_commits_and_closes_sessions_with_1012(rig: Rig) -> None:
+    raw = await rig.upgraded()
+    rig.store.gate.clear()
+    submit(rig)
+    draining = asyncio.create_task(rig.driver.drain(TIMEOUT_S))
+    assert await raw.close_code() == 1012
+    await raw.send(b"\x88\x80" + bytes(4))
+    await rig.heard.next("disconnect")
+    assert not draining.done()
+    rig.store.gate.set()
+    assert await draining
+    await rig.heard.next("committed")
+
+
+async def test_a_drain_that_takes_too_long_cuts_connections(rig: Rig) -> None:
+    raw = await rig.upgraded()
+    assert not await rig.driver.drain(0.1)
+    await rig.heard.next("disconnect")
+    assert rig.driver.wires == 0
+    await raw.close()
+
+
+async def test_envelopes_of_one_moment_share_a_turn(rig: Rig) -> None:
+    rig.hub.on_receive = lambda link, items: rig.hub.ops.append(ONE_OP)
+    clients = [await rig.client() for _ in range(10)]
+    rig.store.gate.clear()
+    for client in clients:
+        await client.send(HEARTBEAT.decode())
+    for _ in clients:
+        await rig.heard.next("receive")
+    rig.store.gate.set()
+    while sum(len(batch.ops) for commit in rig.store.commits for batch in commit) < 10:
+        await rig.heard.next("committed")
+    assert len(rig.store.commits) < 10
+    for client in clients:
+        await client.close()

@@ -1,0 +1,153 @@
+"""Who gets in, and as what."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.integration.net.rig import HEARTBEAT, TEXT, Rig, frame, upgrade_request
+from trishula_protocol.limits import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (None, SUBPROTOCOL_JSON),
+        ([SUBPROTOCOL_JSON], SUBPROTOCOL_JSON),
+        ([SUBPROTOCOL_MSGPACK], SUBPROTOCOL_MSGPACK),
+        (["chat", SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON], SUBPROTOCOL_MSGPACK),
+    ],
+)
+async def test_the_first_known_subprotocol_is_chosen(rig: Rig, offered: Any, chosen: str) -> None:
+    async with rig.client(subprotocols=offered) as client:
+        assert client.subprotocol == (chosen if offered else None)
+        assert (await rig.heard.next("connect"))[1] == chosen
+
+
+async def test_only_unknown_subprotocols_are_refused_with_400(rig: Rig) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await rig.client(subprotocols=["chat", "trishula.v1"])
+    assert refused.value.response.status_code == 400
+    assert rig.heard.count("connect") == 0
+
+
+async def test_bytes_behind_the_request_are_the_first_frames(rig: Rig) -> None:
+    raw = await rig.raw()
+    await raw.send(upgrade_request() + frame(TEXT, HEARTBEAT))
+    _, items, _ = await rig.heard.next("receive")
+    assert items[0].type == "HEARTBEAT"
+    await raw.close()
+
+
+async def test_a_request_may_come_byte_by_byte(rig: Rig) -> None:
+    raw = await rig.raw()
+    for byte in upgrade_request():
+        await raw.send(bytes([byte]))
+    assert "101" in await raw.head()
+    await raw.close()
+
+
+async def test_a_token_in_the_query_is_accepted_and_never_logged(rig: Rig) -> None:
+    raw = await rig.raw()
+    await raw.send(upgrade_request("Sec-WebSocket-Protocol: chat", target="/ws?token=s3cret"))
+    assert "400" in await raw.head()
+    await rig.log.heard.next("upgrade_refused")
+    raw = await rig.raw()
+    await raw.send(upgrade_request(target="/ws?token=s3cret"))
+    assert "101" in await raw.head()
+    await raw.close()
+    await rig.heard.next("disconnect")
+    assert "s3cret" not in repr(rig.log.heard.all) + repr(rig.heard.all)
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        pytest.param(upgrade_request().replace(b"Version: 13", b"Version: 8"), id="version"),
+        pytest.param(upgrade_request().replace(b"Sec-WebSocket-Key", b"X-Key"), id="no key"),
+        pytest.param(upgrade_request().replace(b"MDEy", b"!!!!"), id="bad key"),
+    ],
+)
+async def test_a_bad_upgrade_is_refused_with_400(rig: Rig, request_head: bytes) -> None:
+    raw = await rig.raw()
+    await raw.send(request_head)
+    assert "400 Bad Request" in await raw.head()
+    await raw.rest()
+    await raw.close()
+
+
+async def test_the_endpoint_without_an_upgrade_says_426(rig: Rig) -> None:
+    raw = await rig.raw()
+    await raw.send(b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n")
+    head = await raw.head()
+    assert "426" in head
+    assert "upgrade: websocket" in head.lower()
+    await raw.close()
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "status"),
+    [
+        ("http://127.0.0.1", (), 101),
+        ("https://elsewhere.example", (), 403),
+        ("https://elsewhere.example", ("https://elsewhere.example",), 101),
+        ("https://elsewhere.example", ("*",), 101),
+        ("null", (), 403),
+    ],
+)
+async def test_pages_of_other_origins_need_to_be_configured(
+    rig_of: Any, origin: str, allowed: tuple[str, ...], status: int
+) -> None:
+    rig = await rig_of(origins=allowed)
+    raw = await rig.raw()
+    await raw.send(upgrade_request(f"Origin: {origin}"))
+    assert f"HTTP/1.1 {status}" in await raw.head()
+    await raw.close()
+
+
+async def test_a_slow_request_is_closed(rig_of: Any) -> None:
+    rig = await rig_of(handshake_s=0.2)
+    raw = await rig.raw()
+    await raw.send(upgrade_request()[:40])
+    assert b"408" in await raw.rest()
+    silent = await rig.raw()
+    assert b"408" in await silent.rest()
+    await raw.close()
+    await silent.close()
+
+
+async def test_an_endless_request_is_closed(rig: Rig) -> None:
+    raw = await rig.raw()
+    await raw.send(b"GET /ws HTTP/1.1\r\nX: " + b"a" * (17 << 10))
+    assert b"431" in await raw.rest()
+    await raw.close()
+
+
+async def test_unregistered_connections_are_capped(rig_of: Any) -> None:
+    rig = await rig_of(unregistered=3)
+    clients = [await rig.client() for _ in range(3)]
+    with pytest.raises(InvalidStatus) as refused:
+        await rig.client()
+    assert refused.value.response.status_code == 503
+    assert int(refused.value.response.headers["Retry-After"]) >= 1
+    await clients.pop().close()
+    await rig.heard.next("disconnect")
+    clients.append(await rig.client())
+    for client in clients:
+        await client.close()
+
+
+async def test_the_rate_of_handshakes_is_capped(rig_of: Any) -> None:
+    rig = await rig_of(handshakes_per_s=5)
+
+    async def attempt() -> int:
+        try:
+            async with rig.client():
+                return 101
+        except InvalidStatus as refused:
+            return refused.response.status_code
+
+    results = await asyncio.gather(*(attempt() for _ in range(20)))
+    assert 5 <= results.count(101) < 20
+    assert set(results) == {101, 503}

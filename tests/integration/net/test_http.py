@@ -1,0 +1,119 @@
+"""HTTP beside WebSocket on the same port."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.net.rig import HEARTBEAT, Rig
+from trishula_broker.store.base import StoreUnavailable
+
+
+def http(rig: Rig) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{rig.port}", trust_env=False)
+
+
+async def test_health_says_how_the_hub_is(rig: Rig) -> None:
+    async with http(rig) as client, rig.client():
+        await rig.heard.next("connect")
+        response = await client.get("/health")
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        assert "date" in response.headers
+        body = response.json()
+        assert body["status"] == "ok"
+        assert body["node"] == "rig"
+        assert body["connections"] == 1
+        assert body["namespaces"] == {"default": {"sessions": 1, "agents_online": 0}}
+        assert body["store"] == {"kind": "scripted"}
+
+
+async def test_health_says_why_it_is_degraded_and_ready_is_503(rig: Rig) -> None:
+    rig.store.failure = StoreUnavailable("disk full")
+    async with http(rig) as client:
+        body = (await client.get("/health")).json()
+        assert (body["status"], body["why"]) == ("degraded", "disk full")
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health/ready")).status_code == 503
+        rig.store.failure = None
+        assert (await client.get("/health/ready")).status_code == 200
+        rig.driver.draining = True
+        assert (await client.get("/health")).json()["status"] == "draining"
+        assert (await client.get("/health/ready")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("POST", "/health", 405), ("GET", "/ws", 426)],
+)
+async def test_errors_are_problem_details(rig: Rig, method: str, path: str, status: int) -> None:
+    async with http(rig) as client:
+        response = await client.request(method, path)
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
+        body = response.json()
+        assert body["status"] == status
+        assert body["title"]
+        assert path in body["detail"] or status == 426
+
+
+async def test_head_has_no_body(rig: Rig) -> None:
+    async with http(rig) as client:
+        for path in ("/health", "/health/live", "/health/ready"):
+            response = await client.head(path)
+            assert response.status_code == 200
+            assert response.content == b""
+
+
+async def test_a_connection_serves_many_requests_beside_a_websocket(rig: Rig) -> None:
+    async with rig.client() as client:
+        raw = await rig.raw()
+        for _ in range(3):
+            await raw.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = await raw.head()
+            assert "200 OK" in head
+            await raw.reader.readexactly(len(b'{"status":"ok"}'))
+            await client.send(HEARTBEAT.decode())
+            await rig.heard.next("receive")
+        await raw.close()
+
+
+async def test_pipelined_requests_are_answered_in_order(rig: Rig) -> None:
+    raw = await rig.raw()
+    paths = ["/health/live", "/nothing", "/health/live"]
+    requests = [f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths]
+    await raw.send("".join(requests).encode())
+    statuses: list[int] = []
+    for _ in paths:
+        head = await raw.head()
+        statuses.append(int(head.split(" ")[1]))
+        size = next(line for line in head.lower().split("\r\n") if "content-length" in line)
+        json.loads(await raw.reader.readexactly(int(size.partition(":")[2])))
+    assert statuses == [200, 404, 200]
+    await raw.close()
+
+
+async def test_what_is_not_http_is_refused(rig: Rig) -> None:
+    raw = await rig.raw()
+    await raw.send(b"\x16\x03\x01 hello\r\n\r\n")
+    assert b"400" in await raw.rest()
+    await raw.close()
+
+
+async def test_an_upgrade_elsewhere_is_not_the_hub(rig: Rig) -> None:
+    raw = await rig.raw()
+    await raw.send(
+        b"GET /health/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+    )
+    assert "101" not in await raw.head()
+    assert rig.heard.count("connect") == 0
+    await raw.close()
+
+
+async def test_idle_http_connections_are_closed(rig_of: Any) -> None:
+    rig = await rig_of(http_keep_alive_s=1)
+    raw = await rig.raw()
+    await raw.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"200 OK" in await raw.rest()
+    await raw.close()
