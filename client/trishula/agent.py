@@ -18,13 +18,12 @@ from trishula.errors import AgentClosed, RemoteError, TakenOver
 from trishula.intake import Handler, Intake, Messages
 from trishula.message import Message
 from trishula.operations import Questions, Watcher, checked
+from trishula.options import agent_name, bearer, hub_urls, tag_list
 from trishula.receipt import Receipt
 from trishula.websocket import check_url
 from trishula_protocol import limits
-from trishula_protocol.address import agent_fault, tag_fault
 from trishula_protocol.bodies import Join, Leave, Op, Register, Watch
 
-DEFAULT_URL: Final = f"ws://127.0.0.1:{limits.DEFAULT_PORT}{limits.WEBSOCKET_PATH}"
 CLOSE_SECONDS: Final = 5.0
 """How long leaving the context waits for handlers, acceptances and confirmations, each."""
 
@@ -99,26 +98,16 @@ class Agent(Questions):
         ssl: tls.SSLContext | None = None,
         ca_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        name = name or os.environ.get("TRISHULA_AGENT")
-        if not name:
-            raise ValueError("name: give one, or set TRISHULA_AGENT")
-        fault = agent_fault(name)
-        if fault:
-            raise ValueError(f"name: {name!r} {fault}")
-        for field, tags in (("capabilities", capabilities), ("groups", groups)):
-            _check_tags(field, tags)
-        if concurrency < 1:
-            raise ValueError(f"concurrency: 1 or more, not {concurrency}")
-        self.name = name
-        self.urls = _urls(urls)
+        self.name = name = agent_name(name)
+        self.urls = hub_urls(urls)
         shown = [check_url(url) for url in self.urls]
         if ssl is None and ca_file is not None:
             ssl = tls.create_default_context(cafile=ca_file)
         register = checked(
             Register(
                 name,
-                None if capabilities is None else list(capabilities),
-                None if groups is None else list(groups),
+                tag_list("capabilities", capabilities),
+                tag_list("groups", groups),
                 prefetch,
                 int(lease * 1000),
                 int(heartbeat * 1000),
@@ -131,11 +120,13 @@ class Agent(Questions):
         self._connect_timeout = connect_timeout
         self._state = State.NEW
         self._watchers: WeakSet[Watcher] = WeakSet()
+        if concurrency < 1:
+            raise ValueError(f"concurrency: 1 or more, not {concurrency}")
         self._intake = Intake(concurrency)
         self._engine = self._intake.engine = Engine(
             register,
             self.urls,
-            token=_token(token),
+            token=bearer(token),
             ssl=ssl,
             directory=None if state_dir is None else Path(state_dir),
             on_mail=self._intake.deliver,
@@ -249,7 +240,7 @@ class Agent(Questions):
             Refused: the hub refused it; ``retryable`` says whether later may be better.
             TakenOver, AgentClosed, ...: the agent's end; whether it was stored is unknown.
         """
-        return await self._engine.send(
+        return await self._engine.sending.send(
             type,
             to,
             payload,
@@ -292,7 +283,7 @@ class Agent(Questions):
         """
         if not self._receive:
             raise ValueError("receive: a side session gets no mail, so no answer to a command")
-        envelope = await self._engine.command(
+        envelope = await self._engine.sending.command(
             to,
             payload,
             timeout,
@@ -354,7 +345,7 @@ class Agent(Questions):
             Refused: the hub's ERROR.
             TakenOver, AgentClosed, ...: the agent's end.
         """
-        answer = await self._engine.ask(checked(op))
+        answer = await self._engine.sending.ask(checked(op))
         if isinstance(op, (Join, Leave)):
             self._engine.core.joined(op.group, isinstance(op, Join))
         return answer
@@ -375,7 +366,7 @@ class Agent(Questions):
     def _on_presence(self, payload: Any) -> None:
         if not self._watchers:
             self._engine.core.watching = False
-            self._engine.tell(Watch(on=False))
+            self._engine.sending.tell(Watch(on=False))
         for watcher in self._watchers:
             watcher.note(payload)
 
@@ -394,31 +385,3 @@ class Agent(Questions):
         if failure is not None:
             for watcher in self._watchers:
                 watcher.wake()
-
-
-def _urls(urls: str | Sequence[str] | None) -> list[str]:
-    if urls is None:
-        urls = os.environ.get("TRISHULA_URL") or DEFAULT_URL
-    if isinstance(urls, str):
-        urls = urls.split(",")
-    found = [url.strip() for url in urls if url.strip()]
-    if not found:
-        raise ValueError("urls: give one at least")
-    return found
-
-
-def _token(token: Token) -> Token:
-    if token is None:
-        token = os.environ.get("TRISHULA_TOKEN") or None
-    if isinstance(token, str) and not (token.isascii() and token.isprintable()):
-        raise ValueError("token: must be printable ASCII")
-    return token
-
-
-def _check_tags(field: str, tags: Sequence[str] | None) -> None:
-    if isinstance(tags, str):
-        raise ValueError(f"{field}: a list of names, not a string")
-    for tag in tags or ():
-        fault = tag_fault(tag)
-        if fault:
-            raise ValueError(f"{field}: {tag!r} {fault}")

@@ -113,8 +113,8 @@ class Intake:
         while True:
             if self._unread and not self._closing and self.engine.core.inbox.taken < UNSETTLED:
                 delivery = self._unread.popleft()
-                self.engine.take(delivery)
-                return Message(self.engine, delivery)
+                self.engine.settling.take(delivery)
+                return Message(self.engine.settling, delivery)
             failure = self.engine.failure
             if self._closing or isinstance(failure, AgentClosed):
                 raise StopAsyncIteration
@@ -165,8 +165,8 @@ class Intake:
     async def _work(self) -> None:
         while self._jobs and not self._closing:
             delivery, handler = self._jobs.popleft()
-            self.engine.take(delivery)
-            await self._run(Message(self.engine, delivery), delivery, handler)
+            self.engine.settling.take(delivery)
+            await self._run(Message(self.engine.settling, delivery), delivery, handler)
 
     async def _run(self, message: Message, delivery: Delivery, handler: Handler) -> None:
         command = message.type == "COMMAND"
@@ -195,7 +195,9 @@ class Intake:
             if delivery.envelope.type != "COMMAND":
                 _log.error("a handler failed for %r", delivery, exc_info=error)
                 reason = f"{type(error).__name__}: {error}"
-                await self.engine.reject(delivery, reason[: limits.REASON_LENGTH], requeue=True)
+                await self.engine.settling.reject(
+                    delivery, reason[: limits.REASON_LENGTH], requeue=True
+                )
                 return
             if not isinstance(error, RemoteError):
                 _log.error("a handler failed for %r", delivery, exc_info=error)
@@ -207,13 +209,15 @@ class Intake:
 
     async def _answer(self, delivery: Delivery, type: str, payload: Any) -> None:
         """Queue the answer; the handler's place is free while its acceptance is awaited."""
-        out = await self.engine.queue_answer(delivery, type, payload, patient=True)
+        out = await self.engine.settling.queue_answer(delivery, type, payload, patient=True)
 
         def accepted(outcome: asyncio.Future[None]) -> None:
             error = None if outcome.cancelled() else outcome.exception()
             if isinstance(error, Refused):
                 _log.error("the answer to %r was refused: %s", delivery, error)
-                self.engine.core.reject(delivery, f"answer refused: {error}"[:1024], False)
+                self.engine.core.reject(
+                    delivery, f"answer refused: {error}"[: limits.REASON_LENGTH], False
+                )
                 self.engine.touch()
 
         out.waiter.add_done_callback(accepted)

@@ -10,7 +10,7 @@ from trishula.receipt import Receipt
 from trishula_protocol.envelope import Envelope
 
 if TYPE_CHECKING:
-    from trishula.engine import Engine
+    from trishula.settling import Settling
 
 
 class Message:
@@ -21,10 +21,10 @@ class Message:
     together with it (or with ``state_dir``'s finished id) happens effectively once.
     """
 
-    __slots__ = ("_delivery", "_engine")
+    __slots__ = ("_delivery", "_settling")
 
-    def __init__(self, engine: Engine, delivery: Delivery) -> None:
-        self._engine = engine
+    def __init__(self, settling: Settling, delivery: Delivery) -> None:
+        self._settling = settling
         self._delivery = delivery
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class Message:
         Raises:
             StateDirError: it could not be stored.
         """
-        await self._engine.done(self._delivery)
+        await self._settling.done(self._delivery)
 
     async def reply(self, payload: Any = None, **options: Any) -> Receipt:
         """Answer with a RESULT and settle, in one step: both happen or neither.
@@ -142,7 +142,7 @@ class Message:
                 TypeError, for a payload that cannot be sent.
             Refused: the hub refused it; the message is unsettled.
         """
-        return await self._engine.answer(self._delivery, "RESULT", payload, **options)
+        return await self._settling.answer(self._delivery, "RESULT", payload, **options)
 
     async def error(
         self,
@@ -156,7 +156,7 @@ class Message:
         body: dict[str, Any] = {"code": code, "message": message, "retryable": retryable}
         if details:
             body["details"] = dict(details)
-        return await self._engine.answer(self._delivery, "ERROR", body)
+        return await self._settling.answer(self._delivery, "ERROR", body)
 
     async def reject(self, reason: str = "", *, requeue: bool = False) -> None:
         """Refuse it: to the dead letters, or with ``requeue`` to be tried again later.
@@ -167,11 +167,11 @@ class Message:
         Raises:
             StateDirError: it could not be stored.
         """
-        await self._engine.reject(self._delivery, reason, requeue)
+        await self._settling.reject(self._delivery, reason, requeue)
 
     async def progress(self, payload: Any) -> Receipt:
         """Tell the sender how far it is: a STATUS with ``reply_to``. Settles nothing.
 
         Returns when the hub has accepted it. Raises as :meth:`Agent.send`.
         """
-        return await self._engine.progress(self._delivery, payload)
+        return await self._settling.progress(self._delivery, payload)

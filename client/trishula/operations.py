@@ -105,7 +105,7 @@ class Watcher:
 
     async def __anext__(self) -> Any:
         if not self._asked:
-            await self._engine.ask(bodies.Watch())
+            await self._engine.sending.ask(bodies.Watch())
             self._asked = True
         while not self._news:
             failure = self._engine.failure

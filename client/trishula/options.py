@@ -1,0 +1,58 @@
+"""What an agent is made with: defaults from the environment, and checks that name the argument."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from trishula.connector import Token
+from trishula_protocol import limits
+from trishula_protocol.address import agent_fault, tag_fault
+
+DEFAULT_URL: Final = f"ws://127.0.0.1:{limits.DEFAULT_PORT}{limits.WEBSOCKET_PATH}"
+
+
+def agent_name(name: str | None) -> str:
+    """The agent's id: ``name``, or ``TRISHULA_AGENT``."""
+    name = name or os.environ.get("TRISHULA_AGENT")
+    if not name:
+        raise ValueError("name: give one, or set TRISHULA_AGENT")
+    fault = agent_fault(name)
+    if fault:
+        raise ValueError(f"name: {name!r} {fault}")
+    return name
+
+
+def hub_urls(urls: str | Sequence[str] | None) -> list[str]:
+    """The hubs: ``urls``, or ``TRISHULA_URL``, or the one on this host."""
+    if urls is None:
+        urls = os.environ.get("TRISHULA_URL") or DEFAULT_URL
+    if isinstance(urls, str):
+        urls = urls.split(",")
+    found = [url.strip() for url in urls if url.strip()]
+    if not found:
+        raise ValueError("urls: give one at least")
+    return found
+
+
+def bearer(token: Token) -> Token:
+    """The token: ``token``, or ``TRISHULA_TOKEN``, or none. Never echoed."""
+    if token is None:
+        token = os.environ.get("TRISHULA_TOKEN") or None
+    if isinstance(token, str) and not (token.isascii() and token.isprintable()):
+        raise ValueError("token: must be printable ASCII")
+    return token
+
+
+def tag_list(field: str, tags: Sequence[str] | None) -> list[str] | None:
+    """Names of groups or capabilities; None stays None."""
+    if tags is None:
+        return None
+    if isinstance(tags, str):
+        raise ValueError(f"{field}: a list of names, not a string")
+    for tag in tags:
+        fault = tag_fault(tag)
+        if fault:
+            raise ValueError(f"{field}: {tag!r} {fault}")
+    return list(tags)

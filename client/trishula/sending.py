@@ -1,0 +1,234 @@
+"""Sending and asking: from a call to the outbox, and back from the hub's word to the caller.
+
+Every coroutine may be cancelled at any await: what was queued stays queued, what was not is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from time import time_ns
+from typing import Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from trishula import state_dir
+from trishula.compose import check_id, compose
+from trishula.core import AgentCore
+from trishula.errors import AgentClosed, Refused
+from trishula.outbox import Outgoing
+from trishula.receipt import Receipt
+from trishula_protocol.address import HUB
+from trishula_protocol.bodies import Op
+from trishula_protocol.envelope import Envelope
+from trishula_protocol.errors import ErrorCode
+from trishula_protocol.ids import IdMaker
+
+_log = logging.getLogger("trishula")
+
+Waiter = asyncio.Future[None]
+ProgressCallback = Callable[[Any], object]
+
+
+class Expected(msgspec.Struct, gc=False):
+    """A command somebody waits for."""
+
+    future: asyncio.Future[Envelope]
+    on_progress: ProgressCallback | None
+
+
+class Sending:
+    """What an agent sends and asks.
+
+    Attributes:
+        failure: why nothing can be sent; None while it can.
+        state: where messages are written down before they go out, if anywhere.
+        receipts: of the messages whose sender wants to hear what becomes of them.
+    """
+
+    def __init__(self, core: AgentCore, touch: Callable[[], None]) -> None:
+        self.core = core
+        self.touch = touch
+        self.failure: Exception | None = AgentClosed(core.register.agent, "was not entered yet")
+        self.state: state_dir.StateDir | None = None
+        self.receipts: WeakValueDictionary[str, Receipt] = WeakValueDictionary()
+        self._ids = IdMaker(secrets.randbits(62))
+        self._room: deque[Waiter] = deque()
+
+    def make_id(self) -> str:
+        """A new id, later than every one before."""
+        return self._ids(time_ns() // 1_000_000)
+
+    def fail(self, failure: Exception) -> None:
+        """Nothing more will be accepted or answered: tell whoever waits."""
+        self.failure = failure
+        waiters: list[Any] = [out.waiter for out in self.core.outbox]
+        waiters += [expected.future for expected in self.core.expected.values()]
+        for waiter in [*waiters, *self._room]:
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(failure)
+                waiter.exception()  # whoever was cancelled meanwhile will not ask for it
+        for receipt in self.receipts.values():
+            receipt.fail(failure)
+
+    async def send(
+        self, type: str, to: str, payload: Any, id: str | None, receipt: bool, **fields: Any
+    ) -> Receipt:
+        """Send, and wait until it is accepted."""
+        now = time_ns() // 1_000_000
+        id = self._ids(now) if id is None else check_id(id)
+        encoded = compose(id, now, type, to, payload, receipt=receipt, **fields)
+        self.check_size(encoded)
+        if self.crowded:
+            await self.wait_for_room()
+        found = Receipt(id)
+        if receipt:
+            self.receipts[id] = found
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        if self.state is None:
+            self.core.send(Outgoing(id, encoded, waiter))
+            self.touch()
+        else:
+            self.store(Outgoing(id, encoded, waiter, held=True), [])
+        await waiter
+        return found
+
+    def store(self, out: Outgoing, more: list[state_dir.Statement]) -> None:
+        """Write a message down before it goes out."""
+        assert self.state is not None
+        if out.answers is None:
+            self.core.send(out)
+
+        def stored() -> None:
+            self.core.outbox.release([out])
+            self.touch()
+
+        def written(outcome: asyncio.Future[None]) -> None:
+            error = outcome.exception()
+            if error is not None:
+                self.core.withdraw(out)
+                if not out.waiter.done():
+                    out.waiter.set_exception(error)
+
+        outcome = self.state.submit([state_dir.keep(out.id, out.encoded), *more], stored)
+        outcome.add_done_callback(written)
+
+    def check_size(self, encoded: bytes) -> None:
+        """Raise :class:`Refused` for what no frame of the hub can hold."""
+        limit = self.core.frame_bytes
+        if len(encoded) > limit:
+            text = f"payload: the envelope has {len(encoded)} bytes, the hub takes {limit}"
+            raise Refused(ErrorCode.TOO_LARGE, text)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether :meth:`wait_for_room` comes before the next message."""
+        return self.failure is not None or bool(self._room) or self.core.outbox.full
+
+    async def wait_for_room(self) -> None:
+        """Wait for a place in the outbox, in turn; raises :attr:`failure`."""
+        self.check()
+        first = True
+        while self.core.outbox.full or (first and self._room):
+            waiter: Waiter = asyncio.get_running_loop().create_future()
+            if first:
+                self._room.append(waiter)
+            else:
+                self._room.appendleft(waiter)
+            first = False
+            try:
+                await waiter
+            except BaseException:
+                if waiter in self._room:
+                    self._room.remove(waiter)
+                self.make_room()
+                raise
+            self.check()
+
+    def make_room(self) -> None:
+        """Something left the outbox."""
+        free = self.core.outbox.room
+        while self._room and free > 0:
+            waiter = self._room.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                free -= 1
+
+    def check(self) -> None:
+        """Raise :attr:`failure`."""
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)  # it may be raised many times
+
+    async def ask(self, op: Op) -> Any:
+        """Ask the hub; wait for its answer."""
+        self.check()
+        out = self._question(op)
+        waiter = out.waiter = asyncio.get_running_loop().create_future()
+        try:
+            return await waiter
+        finally:
+            if not waiter.done() or waiter.cancelled():
+                self.core.withdraw(out)
+
+    def tell(self, op: Op) -> None:
+        """Ask the hub, and let the answer be."""
+        if self.failure is None:
+            self._question(op)
+
+    def _question(self, op: Op) -> Outgoing:
+        id = self.make_id()
+        encoded = self.core.encode(Envelope("COMMAND", id=id, to=HUB, payload=op))
+        out = Outgoing(id, encoded, stored=False)
+        self.core.ask(out)
+        self.touch()
+        return out
+
+    async def command(
+        self,
+        to: str,
+        payload: Any,
+        timeout: float | None,
+        on_progress: ProgressCallback | None,
+        **fields: Any,
+    ) -> Envelope:
+        """Send a COMMAND; wait for the RESULT or ERROR that answers it."""
+        self.check()
+        id = self.make_id()
+        expected = Expected(asyncio.get_running_loop().create_future(), on_progress)
+        self.core.expect(id, expected)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.send("COMMAND", to, payload, id, False, **fields)
+                return await expected.future
+        finally:
+            self.core.abandon(id)
+
+    # --- what the hub said ---
+
+    def accepted(self, outs: list[Outgoing]) -> None:
+        """The hub has these."""
+        for out in outs:
+            waiter = out.waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+        if self.state is not None:
+            self.state.note([state_dir.drop(out.id) for out in outs])
+        if self._room:
+            self.make_room()
+
+    def refused(self, out: Outgoing, error: Refused) -> None:
+        """The hub does not want it."""
+        if out.waiter is None:
+            _log.warning("%s was refused: %s", out.id, error)
+        elif not out.waiter.done():
+            out.waiter.set_exception(error)
+        if self.state is not None and out.stored:
+            statements = [state_dir.drop(out.id)]
+            if out.answers is not None:
+                statements.append(state_dir.unfinish(out.answers.key))
+            self.state.note(statements)
+        self.make_room()

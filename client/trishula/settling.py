@@ -1,0 +1,140 @@
+"""Settling: what the application says about what it was given."""
+
+from __future__ import annotations
+
+import asyncio
+from time import time_ns
+from typing import Any
+
+from trishula import state_dir
+from trishula.compose import compose
+from trishula.inbox import Delivery, Stage
+from trishula.outbox import Outgoing
+from trishula.receipt import Receipt
+from trishula.sending import Sending
+from trishula_protocol import limits
+from trishula_protocol.address import HUB
+
+
+class Settling:
+    """What an agent says about its mail. With a state directory it is written down first."""
+
+    def __init__(self, sending: Sending) -> None:
+        self._sending = sending
+        self._core = sending.core
+        self._touch = sending.touch
+
+    def take(self, delivery: Delivery) -> None:
+        """It is handed to the application."""
+        self._core.take(delivery)
+        self._touch()
+
+    async def done(self, delivery: Delivery) -> None:
+        """The application has finished with it."""
+        if delivery.stage is Stage.FINISHED:
+            return
+        if self._sending.state is None or delivery.seq is None:
+            self._core.done(delivery)
+            self._touch()
+        else:
+            await self._finish(delivery, None)
+
+    async def reject(self, delivery: Delivery, reason: str, requeue: bool) -> None:
+        """The application refuses it."""
+        if len(reason) > limits.REASON_LENGTH:
+            raise ValueError(
+                f"reason: {limits.REASON_LENGTH} characters at most, not {len(reason)}"
+            )
+        if delivery.stage is Stage.FINISHED:
+            return
+        if self._sending.state is None or requeue or delivery.seq is None:
+            self._core.reject(delivery, reason, requeue)
+            self._touch()
+        else:
+            await self._finish(delivery, reason)
+
+    async def _finish(self, delivery: Delivery, reason: str | None) -> None:
+        assert self._sending.state is not None
+
+        def stored() -> None:
+            if reason is None:
+                self._core.done(delivery)
+            else:
+                self._core.reject(delivery, reason, requeue=False)
+            self._touch()
+
+        # Shielded: when the caller is cancelled it is written, and said, all the same.
+        outcome = self._sending.state.submit([state_dir.finish(delivery.key, reason)], stored)
+        outcome.add_done_callback(_retrieved)
+        await asyncio.shield(outcome)
+
+    async def answer(
+        self, delivery: Delivery, type: str, payload: Any, receipt: bool = False, **fields: Any
+    ) -> Receipt:
+        """Answer and settle; wait until that is accepted."""
+        out = await self.queue_answer(delivery, type, payload, receipt, **fields)
+        found = Receipt(out.id)
+        if receipt:
+            self._sending.receipts[out.id] = found
+        await out.waiter
+        return found
+
+    async def queue_answer(
+        self,
+        delivery: Delivery,
+        type: str,
+        payload: Any,
+        receipt: bool = False,
+        patient: bool = False,
+        **fields: Any,
+    ) -> Outgoing:
+        """Answer and settle; its ``waiter`` hears of the acceptance."""
+        sender, answered = delivery.key
+        if sender == HUB:
+            raise ValueError("the hub's own mail cannot be answered; settle it with done()")
+        if delivery.stage is Stage.ANSWERED:
+            raise ValueError(f"message {answered!r} has an answer on its way already")
+        fields.setdefault("reply_to", answered)
+        fields.setdefault("thread", delivery.envelope.thread or answered)
+        fields.setdefault("priority", delivery.envelope.priority)
+        now = time_ns() // 1_000_000
+        id = self._sending.make_id()
+        self._sending.check_size(
+            compose(id, now, type, sender, payload, receipt=receipt, settles=2**53, **fields)
+        )
+        if self._sending.crowded:
+            await self._sending.wait_for_room()
+        # Only now: the seq may have changed, and others may have settled it, while we waited.
+        settles = None if delivery.stage is Stage.FINISHED else delivery.seq
+        encoded = compose(
+            id, now, type, sender, payload, receipt=receipt, settles=settles, **fields
+        )
+        out = Outgoing(
+            id,
+            encoded,
+            asyncio.get_running_loop().create_future(),
+            patient=patient,
+            held=self._sending.state is not None,
+        )
+        if settles is not None:
+            self._core.answer(delivery, out)
+        if self._sending.state is not None:
+            more = [state_dir.finish(delivery.key, None)] if settles is not None else []
+            self._sending.store(out, more)
+        elif settles is None:
+            self._core.send(out)
+        self._touch()
+        return out
+
+    async def progress(self, delivery: Delivery, payload: Any) -> Receipt:
+        """A STATUS about it, to its sender."""
+        sender, id = delivery.key
+        thread = delivery.envelope.thread or id
+        return await self._sending.send(
+            "STATUS", sender, payload, None, False, reply_to=id, thread=thread
+        )
+
+
+def _retrieved(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()
