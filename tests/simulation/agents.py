@@ -57,6 +57,10 @@ class World(Protocol):
         """A line of the trace."""
         ...
 
+    def frame(self, instance: str, way: str, frame: bytes) -> None:
+        """A frame arrived at an agent, or left it."""
+        ...
+
 
 @dataclass
 class Disk:
@@ -191,6 +195,7 @@ class AgentHost:
     def arrived(self, link: Link, frame: bytes) -> None:
         if link is not self.link or self.core is None:
             return
+        self.world.frame(self.instance, "<-", frame)
         self._overhear(frame)
         self.core.receive(frame, self._clock.now)
         self._pump()
@@ -203,14 +208,19 @@ class AgentHost:
         self._pump()
 
     def _overhear(self, frame: bytes) -> None:
-        """Log what the core keeps to itself: retryable refusals and confirmed settlements."""
+        """Log what the core keeps to itself: retryable refusals, and what became of settling."""
         if b'"ERROR"' not in frame and b'"settled"' not in frame:
             return
-        for item in JSON.decode(frame):
+        for item in JSON.decode(frame, from_hub=True):
             if not isinstance(item, Envelope) or item.seq is not None:
                 continue
             payload = item.payload
-            if item.type == "ERROR":
+            if item.type == "ERROR" and payload["code"] == "stale_ack" and not item.reply_to:
+                for seq in payload["details"]["seqs"]:
+                    key = self._seqs.get(seq)
+                    if key in self.disk.finished:
+                        self.log(history.Stale, sender=key.sender, id=key.id)
+            elif item.type == "ERROR":
                 known = self._sent.get(item.reply_to or "")
                 if known and payload["retryable"] and item.reply_to in self.disk.outs:
                     code = payload["code"]
@@ -246,6 +256,7 @@ class AgentHost:
         link = self.link
         if link is not None:
             for frame in core.frames():
+                self.world.frame(self.instance, "->", frame)
                 link.up.send(frame)
         self._alarm.set(core.next_timeout())
 
@@ -261,8 +272,7 @@ class AgentHost:
             case events.Returned():
                 self._returned(event.command_id, event.envelope)
             case events.Answered():
-                if callable(event.out.waiter):
-                    event.out.waiter(event.payload)
+                event.out.waiter(event.payload)
             case events.StaleMail():
                 for delivery in event.deliveries:
                     self._stale(core, delivery)
@@ -374,10 +384,12 @@ class AgentHost:
 
     def join(self, group: str, member: bool) -> None:
         """Enter or leave a group."""
-        if self.core is not None and not self.stopped:
-            self._ask({"op": "join" if member else "leave", "group": group}, None)
+        core = self.core
+        if core is not None and not self.stopped:
+            op = {"op": "join" if member else "leave", "group": group}
+            self._ask(op, lambda _: core.joined(group, member))
 
-    def _ask(self, payload: dict[str, Any], waiter: Callable[[Any], None] | None) -> None:
+    def _ask(self, payload: dict[str, Any], waiter: Callable[[Any], None]) -> None:
         assert self.core is not None
         self._ids += 1
         id = f"{self.instance}-q{self._ids}"

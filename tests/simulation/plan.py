@@ -157,7 +157,8 @@ def _agents(rng: Random, length: int) -> tuple[AgentPlan, ...]:
             AgentPlan(
                 name=name,
                 capabilities=tuple(capabilities),
-                groups=("ops",) if rng.random() < 0.6 else (),
+                # The first is always in the group that others enter and leave.
+                groups=(*(("ops",) if rng.random() < 0.6 else ()), *((FLEX,) if n == 0 else ())),
                 prefetch=rng.choice((1, 2, 5, 256)),
                 lease_ms=rng.choice((1_000, 3_000, 60_000)),
                 heartbeat_ms=rng.choice((2_000, 10_000, 10_000, 30_000)),
@@ -263,7 +264,6 @@ def _joins(
 ) -> tuple[tuple[int, str, str, bool], ...]:
     if rng.random() < 0.5:
         return ()
-    # The first agent is always a member, so that the group is never empty for the others.
     member = rng.choice(agents[1:]).name
     times = sorted(rng.randrange(length) for _ in range(rng.randrange(1, 4)))
     return tuple((at, member, FLEX, n % 2 == 0) for n, at in enumerate(times))

@@ -15,7 +15,7 @@ from random import Random
 from tests.simulation.agents import AgentHost
 from tests.simulation.clock import Scheduler
 from tests.simulation.hubs import NAMESPACE, HubHost
-from tests.simulation.plan import FLEX, HOUR_MS, Fault, Plan, SendPlan, make_plan
+from tests.simulation.plan import HOUR_MS, Fault, Plan, SendPlan, make_plan
 from tests.simulation.wire import Link
 from tests.support import history
 from tests.support.history import Abandoned, Ended, Event, Handed, Noticed, Sent, check
@@ -69,6 +69,11 @@ class World:
         if self._note:
             self._note(f"{self.clock.now - START_MS:>9} {line}")
 
+    def frame(self, instance: str, way: str, frame: bytes) -> None:
+        """A frame arrived at an agent, or left it."""
+        if self._note:
+            self.note(f"{instance} {way} {frame.decode()}")
+
     def new_link(self, agent: AgentHost) -> Link:
         """A connection to the hub."""
         self._links += 1
@@ -96,20 +101,15 @@ class World:
             return tuple(a.name for a in agents if not a.late), late
         if to.startswith("#"):
             group = to[1:]
-            if group == FLEX:
-                moving = {name for _, name, _, _ in self.plan.joins}
-                return self._flex(sender), tuple(n for n in moving if n != sender)
             members = [a for a in agents if group in a.groups]
             sure = tuple(a.name for a in members if not a.late)
-            return sure, tuple(a.name for a in members if a.late)
+            moving = {name for _, name, joined, _ in self.plan.joins if joined == group}
+            unsure = moving | {a.name for a in members if a.late}
+            return sure, tuple(unsure - {sender, *sure})
         if to.startswith("@"):
             offering = self.plan.offers[to[1:]]
             return tuple(name for name in offering if name != sender), ()
         return (to,), ()
-
-    def _flex(self, sender: str) -> tuple[str, ...]:
-        first = self.plan.agents[0].name
-        return () if sender == first else (first,)
 
     # --- the run ---
 
@@ -148,8 +148,6 @@ class World:
             else:
                 agent.start(True)
         early = [a for a in self._all if not a.plan.late]
-        self._run_until(lambda: all(a.quiet for a in early), clock.now + 60_000)
-        self._current[self.plan.agents[0].name].join(FLEX, True)
         self._run_until(lambda: all(a.quiet for a in early), clock.now + 60_000)
         begin = clock.now
         for send in self.plan.sends:
@@ -203,19 +201,26 @@ class World:
         self._current[name].join(group, member)
 
     def _is_quiet(self) -> bool:
-        if self.host.hub is None or not all(agent.quiet for agent in self._all):
+        hub = self.host.hub
+        if hub is None or hub._commits or len(hub._questions):
             return False
-        return not any(self._count(box) for box in self._boxes())
+        if not all(agent.quiet for agent in self._all):
+            return False
+        return not any(self._peek(box, 1).count for box in self._boxes())
 
     def _boxes(self) -> list[str]:
         return [*(a.name for a in self.plan.agents), *("@" + c for c in self.plan.offers)]
 
-    def _count(self, box: str) -> int:
-        peeked: base.Peeked = self.host.store.answer(NAMESPACE, base.Peek(box, 1))
-        return peeked.count
+    def _peek(self, box: str, limit: int) -> base.Peeked:
+        peeked: base.Peeked = self.host.store.answer(NAMESPACE, base.Peek(box, limit))
+        return peeked
 
     def _state(self) -> str:
-        boxes = {box: count for box in self._boxes() if (count := self._count(box))}
+        boxes = {
+            box: [copy.message.id for copy in self._peek(box, 10).heads]
+            for box in self._boxes()
+            if self._peek(box, 1).count
+        }
         busy = [repr(agent) for agent in self._all if not agent.quiet]
         return f"{boxes} wait, {busy} are busy, {self.host.hub!r}"
 
@@ -322,7 +327,7 @@ class World:
         wrong = self.faults.append
         ask = self.host.store.answer
         for box in self._boxes():
-            peeked: base.Peeked = ask(NAMESPACE, base.Peek(box, 5))
+            peeked = self._peek(box, 5)
             if peeked.count:
                 wrong(f"store: {box} still holds {[c.message.id for c in peeked.heads]}")
         noticed: Counter[tuple[str, str, str]] = Counter()

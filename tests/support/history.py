@@ -444,7 +444,9 @@ def check(history: Iterable[Event]) -> list[Violation]:
             if event.count != expected:
                 checker.unclear(instance, f"event {expected} is missing or doubled")
                 break
-    # All that was sent comes first: a recipient's log does not wait for the sender's.
+    # All that was sent comes first: no log waits for another's, not even of the same agent.
+    for events in by_instance.values():
+        checker.sent(events)
     for events in by_instance.values():
         checker.sending(events)
     for instance, events in by_instance.items():
@@ -477,17 +479,19 @@ class _Checker:
 
     # --- what senders say ---
 
-    def sending(self, events: Sequence[Event]) -> None:
+    def sent(self, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, Sent):
                 key = MessageKey(event.agent, event.id)
-                known = self._messages.get(key)
-                if known is None:
-                    self._messages[key] = _Message(event)
-                elif known.sent.digest != event.digest:
+                first = self._messages.setdefault(key, _Message(event)).sent
+                if first.digest != event.digest:
                     self.unclear(event.instance, f"{key} was sent with two contents")
-                else:
-                    known.refused_last = None  # it was tried again
+
+    def sending(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Sent):
+                # It was tried again.
+                self._messages[MessageKey(event.agent, event.id)].refused_last = None
             elif isinstance(event, Abandoned):
                 self._abandoned.add(MessageKey(event.agent, event.id))
             elif isinstance(event, (Accepted, Refused, Withdrawn, Noticed)):
@@ -657,27 +661,29 @@ class _Checker:
                     self.violations.append(Renumbered((other, key), (seq,)))
 
     def _order(self, instance: str, firsts: Sequence[Handed]) -> None:
-        last_sent: dict[tuple[str, str, int], tuple[int, MessageKey]] = {}
-        last_seq: dict[tuple[str, int], tuple[int, MessageKey]] = {}
+        last_sent: dict[tuple[str, str, int, bool], tuple[int, MessageKey]] = {}
+        last_seq: dict[tuple[str, int, bool], tuple[int, MessageKey]] = {}
         for event in firsts:
             key = MessageKey(event.sender, event.id)
             message = self._messages.get(key)
             if message is None or not self._keeps_place(key, message, event.agent):
                 continue
-            place = (message.sent.count, key)
+            # An answer goes to the request that waits for it, past what waits for a handler.
+            line = (event.sender, event.priority, event.answer)
+            place = (event.seq, key)
+            before = last_seq.setdefault(line, place)
+            if place < before:
+                self.violations.append(Swapped(key, before[1], instance, "seq"))
+            else:
+                last_seq[line] = place
             # Each instance of a sender counts its own sends.
-            line = (event.sender, message.sent.instance, event.priority)
-            before = last_sent.setdefault(line, place)
+            own = (message.sent.instance, *line[1:])
+            place = (message.sent.count, key)
+            before = last_sent.setdefault((event.sender, *own), place)
             if place < before:
                 self.violations.append(Swapped(key, before[1], instance, "sending"))
             else:
-                last_sent[line] = place
-            seq_place = (event.seq, key)
-            seq_before = last_seq.setdefault((event.sender, event.priority), seq_place)
-            if seq_place < seq_before:
-                self.violations.append(Swapped(key, seq_before[1], instance, "seq"))
-            else:
-                last_seq[event.sender, event.priority] = seq_place
+                last_sent[event.sender, *own] = place
 
     def _keeps_place(self, key: MessageKey, message: _Message, recipient: str) -> bool:
         if any(refusal.retryable for refusal in message.refusals):
