@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tests.support.hub_bench import Bench
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.settings import HubSettings
-from trishula_broker.store.base import Copy, Fetched, Message
+from trishula_broker.store.base import Batch, Copy, Fetched, Message
 
 
 def copy(seq: int, priority: int = 3) -> Copy:
@@ -21,3 +22,38 @@ def test_a_doubt_that_comes_while_a_fetch_is_on_its_way_is_not_forgotten() -> No
     mailbox.fetched(Fetched((copy(6),), more=True, due_at=None))
     assert mailbox.wants_fetch()
     assert mailbox.fetch()[0] is None
+
+
+def test_a_copy_given_back_before_it_was_known_to_be_taken_up_comes_again() -> None:
+    bench = Bench()
+    sender, receiver = bench.agent("dc"), bench.agent("agni")
+    sender.tell("agni", "m1")
+    [mail] = receiver.mail()
+    receiver.ack("read", mail["seq"])
+    receiver.drop()
+    receiver = bench.agent("agni")
+    bench.hold_commits = True
+    receiver.ack("read", mail["seq"])  # the handler outlived its connection ...
+    taken_up = bench.hub.ops_to_commit()
+    receiver.ack("rejected", mail["seq"], requeue=True)  # ... and fails now
+    [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", taken_up)])
+    bench.hub.committed(taken_up, outcomes, bench.now)
+    bench.hold_commits = False
+    bench.run()
+    bench.advance(1_000)
+    assert [(again["id"], again["attempt"]) for again in receiver.mail()] == [("m1", 2)]
+
+
+def test_a_copy_given_back_is_not_delivered_again_before_that_is_durable() -> None:
+    bench = Bench()
+    sender, receiver = bench.agent("dc"), bench.agent("agni")
+    sender.tell("agni", "m1")
+    [mail] = receiver.mail()
+    bench.failing = "out of order"
+    receiver.ack("rejected", mail["seq"], requeue=True)  # the window is fetched anew meanwhile
+    bench.failing = None
+    bench.advance(0)
+    sender.tell("agni", "m2")
+    assert [again["id"] for again in receiver.mail()] == ["m2"]
+    bench.advance(2_000)
+    assert [(again["id"], again["attempt"]) for again in receiver.mail()] == [("m1", 2)]

@@ -183,26 +183,23 @@ class Delivery:
 
     def requeue(self, seat: Seat, seqs: list[int], reason: str, *, answer: bool = False) -> None:
         """End an attempt at each of ``seqs``; ``answer`` tells the session once it is durable."""
-        messages: dict[int, base.Message] = {}
-        for seq in seqs:
-            held = seat.mailbox.release(seq)
-            if held is not None:
-                messages[seq] = held.copy.message
+        # Held until it is durable: until then a fetch may still find it waiting.
+        seat.mailbox.said_over(seqs)
         self.stir(seat)
         self._commits.submit(
             base.Requeue(seat.agent, seat.epoch, tuple(seqs)),
             self._requeued,
-            (seat, messages, reason, answer),
+            (seat, reason, answer),
         )
 
     def _requeued(
         self,
         outcome: base.Requeued | base.Fenced | Unavailable,
         op: base.Requeue,
-        context: tuple[Seat, dict[int, base.Message], str, bool],
+        context: tuple[Seat, str, bool],
         now: Now,
     ) -> None:
-        seat, messages, reason, answer = context
+        seat, reason, answer = context
         if isinstance(outcome, Unavailable):
             if seat.session.live:
                 self._commits.retry(op, self._requeued, context, now)
@@ -210,9 +207,11 @@ class Delivery:
         if isinstance(outcome, base.Fenced):
             self.fenced(seat)
             return
+        released = {seq: seat.mailbox.let_go(seq) for seq in op.seqs}
         for seq, attempts, due_at in outcome.copies:
-            message = messages.get(seq)
-            if attempts >= limits.ATTEMPTS and message is not None:
+            held = released[seq]
+            if attempts >= limits.ATTEMPTS and held is not None:
+                message = held.copy.message
                 self.bury(seat, message, f"given up after {attempts} attempts: {reason}", now)
             else:
                 self._wake_at(due_at, seat, now)

@@ -218,6 +218,16 @@ class Mailbox:
         """The application is done with these; not durable yet, but room for others."""
         self._unread.difference_update(seqs)
 
+    def said_over(self, seqs: list[int]) -> None:
+        """An attempt at each of these has ended; :meth:`let_go` when that is durable."""
+        for seq in seqs:
+            self._unread.discard(seq)
+            self.leases.pop(seq, None)
+
+    def let_go(self, seq: int) -> Held | None:
+        """The end of an attempt is durable. Nothing when it was taken up again meanwhile."""
+        return None if seq in self.leases else self.release(seq)
+
     def release(self, seq: int) -> Held | None:
         """A copy is settled, or not this session's any more."""
         self._unread.discard(seq)
