@@ -161,7 +161,7 @@ def make_store(config: Config) -> Store:
     from trishula_broker.store.sqlite import SqliteStore
 
     mailboxes = MailboxLimits(config.limits.mailbox_messages, config.limits.mailbox_bytes)
-    return SqliteStore(Path(config.data), mailboxes)
+    return SqliteStore(Path(config.data).expanduser(), mailboxes, node=config.node)
 
 
 def _hub_settings(config: Config) -> HubSettings:

@@ -14,7 +14,11 @@ from trishula_broker.config import LogConfig
 def make_log(
     config: LogConfig, stream: TextIO | None = None
 ) -> structlog.typing.FilteringBoundLogger:
-    """A logger for the whole process. No payload and no token is ever given to it."""
+    """A logger for the whole process.
+
+    No payload and no token is ever given to it, and tracebacks come without local variables,
+    which may be both.
+    """
     out = sys.stderr if stream is None else stream
     as_json = config.format == "json" or (config.format == "auto" and not out.isatty())
     processors: list[structlog.typing.Processor] = [
@@ -23,11 +27,17 @@ def make_log(
     ]
     if as_json:
         processors += [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(default=str),
         ]
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        processors.append(
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        )
     level = logging.getLevelNamesMapping()[config.level.upper()]
     # Libraries (uvicorn, asyncio) speak through the standard library; warnings of theirs matter.
     logging.basicConfig(

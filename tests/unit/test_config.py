@@ -1,0 +1,164 @@
+"""Four layers of configuration, and errors that say what is wrong and where it came from."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from trishula_broker.cli import main
+from trishula_broker.cli.config import to_toml
+from trishula_broker.config import ConfigError, Loaded, load
+
+SAMPLE = Path(__file__).parents[2] / "deploy" / "broker.toml"
+
+
+class Layers:
+    """Configurations from flags, an environment and a file's text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(
+        self,
+        flags: dict[str, Any] | None = None,
+        environ: dict[str, str] | None = None,
+        toml: str | None = None,
+    ) -> Loaded:
+        file = None
+        if toml is not None:
+            file = self.folder / "broker.toml"
+            file.write_text(toml)
+        return load(flags or {}, environ or {}, file, self.folder)
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> Layers:
+    return Layers(tmp_path)
+
+
+def test_the_defaults_need_nothing(layers: Layers) -> None:
+    loaded = layers()
+    assert loaded.config.port == 8765
+    assert loaded.config.data == str(layers.folder / ".local/share/trishula")
+    assert loaded.config.node
+    assert {value.origin for value in loaded.values.values()} == {"default"}
+
+
+def test_data_follows_the_xdg_directory(layers: Layers) -> None:
+    assert layers(environ={"XDG_DATA_HOME": "/x"}).config.data == "/x/trishula"
+    assert layers(environ={"XDG_DATA_HOME": "relative"}).config.data.startswith(str(layers.folder))
+
+
+def test_flags_win_over_variables_over_the_file_over_defaults(layers: Layers) -> None:
+    toml = 'port = 1\nhost = "file"\nnode = "file"\n[log]\nlevel = "debug"\n'
+    environ = {"TRISHULA_PORT": "2", "TRISHULA_HOST": "variable"}
+    loaded = layers({"port": 3, "host": None, "node": None}, environ, toml)
+    config = loaded.config
+    assert (config.port, config.host, config.node, config.log.level, config.role) == (
+        3,
+        "variable",
+        "file",
+        "debug",
+        "primary",
+    )
+    file = str(layers.folder / "broker.toml")
+    origins = {path: value.origin for path, value in loaded.values.items()}
+    assert origins["port"] == "--port"
+    assert origins["host"] == "TRISHULA_HOST"
+    assert origins["node"] == file
+    assert origins["log.level"] == file
+    assert origins["role"] == "default"
+
+
+def test_variables_are_text_and_lists_are_separated_by_commas(layers: Layers) -> None:
+    environ = {
+        "TRISHULA_WEBSOCKET_COMPRESSION": "false",
+        "TRISHULA_WEBSOCKET_ORIGINS": "https://a.example, https://b.example",
+        "TRISHULA_WEBSOCKET_CLOSE_S": "2.5",
+    }
+    websocket = layers(environ=environ).config.websocket
+    assert websocket.compression is False
+    assert websocket.origins == ("https://a.example", "https://b.example")
+    assert websocket.close_s == 2.5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"toml": "prot = 1"}, "prot: no such key; did you mean port? ({file})"),
+        (
+            {"toml": "[websocket]\nframe_byte = 1"},
+            "websocket.frame_byte: no such key; did you mean websocket.frame_bytes? ({file})",
+        ),
+        ({"toml": "websocket = 1"}, "websocket: Expected a table ({file})"),
+        ({"toml": 'port = "1"'}, "port: Expected `int`, got `str` ({file})"),
+        ({"toml": "port = 65536"}, "port: Expected `int` <= 65535 ({file})"),
+        ({"toml": 'role = "boss"'}, "role: Invalid enum value 'boss' ({file})"),
+        (
+            {"environ": {"TRISHULA_PORT": "many"}},
+            "port: Expected `int`, got `str` (TRISHULA_PORT)",
+        ),
+        ({"flags": {"port": -1}}, "port: Expected `int` >= 0 (--port)"),
+    ],
+)
+def test_an_error_names_the_key_the_rule_and_the_origin(
+    layers: Layers, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        layers(**given)
+    assert str(error.value) == message.format(file=layers.folder / "broker.toml")
+
+
+@pytest.mark.parametrize("toml", ["port = ", "port = 1\nport = 2"])
+def test_a_file_that_is_no_toml_is_refused(layers: Layers, toml: str) -> None:
+    with pytest.raises(ConfigError, match="not TOML"):
+        layers(toml=toml)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load({}, {}, tmp_path / "none.toml", tmp_path)
+
+
+def test_unknown_variables_are_warned_of_but_not_those_of_the_sdk(layers: Layers) -> None:
+    environ = {"TRISHULA_PROT": "1", "TRISHULA_TOKEN": "s3cret", "TRISHULA_URL": "ws://x"}
+    assert layers(environ=environ).warnings == (
+        "TRISHULA_PROT: no such key; did you mean TRISHULA_PORT? (environment)",
+    )
+
+
+def test_what_is_printed_is_a_file_that_means_the_same(layers: Layers) -> None:
+    loaded = layers({"port": 1}, {"TRISHULA_WEBSOCKET_ORIGINS": "https://a.example"}, 'node = "a"')
+    text = to_toml(loaded.values)
+    assert "# TRISHULA_WEBSOCKET_ORIGINS" in text
+    again = layers(toml=text)
+    assert again.config == loaded.config
+
+
+def test_the_sample_holds_every_key_with_its_default(tmp_path: Path) -> None:
+    sample = tomllib.loads(SAMPLE.read_text())
+    loaded = load({}, {}, SAMPLE, tmp_path)
+    given = {path for path, value in loaded.values.items() if value.origin != "default"}
+    # Those that differ from machine to machine are comments.
+    assert set(loaded.values) - given == {"data", "node"}
+    assert sample["port"] == 8765
+    defaults = load({}, {}, None, tmp_path)
+    assert loaded.config == defaults.config
+
+
+def test_the_command_prints_values_with_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRISHULA_ROLE", "failover")
+    result = CliRunner().invoke(main, ["config", "--json", "--port", "9"])
+    assert result.exit_code == 0
+    body = json.loads(result.stdout)
+    assert body["port"] == {"value": 9, "origin": "--port"}
+    assert body["role"] == {"value": "failover", "origin": "TRISHULA_ROLE"}
+
+
+def test_a_bad_value_ends_the_command_with_one_line() -> None:
+    result = CliRunner().invoke(main, ["config", "--role", "boss"])
+    assert result.exit_code == 1
+    assert result.stderr == "Error: role: Invalid enum value 'boss' (--role)\n"
