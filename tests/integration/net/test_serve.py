@@ -1,0 +1,160 @@
+"""``broker serve`` as a process: start, signals, what is in the way, and a crash."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.hub_process import HubProcess
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[HubProcess]:
+    async with HubProcess(tmp_path / "data") as process:
+        yield process
+
+
+def agent(hub: HubProcess) -> connect:
+    return connect(hub.url, ping_interval=None)
+
+
+async def register(client: ClientConnection, name: str) -> dict[str, Any]:
+    return await ask(client, {"op": "register", "agent": name}, f"register-{name}")
+
+
+async def ask(client: ClientConnection, payload: dict[str, Any], id: str) -> dict[str, Any]:
+    await client.send(json.dumps({"type": "COMMAND", "to": "hub", "id": id, "payload": payload}))
+    answer = await hear(client)
+    assert (answer["type"], answer["reply_to"]) == ("RESULT", id), answer
+    found: dict[str, Any] = answer["payload"]
+    return found
+
+
+async def hear(client: ClientConnection) -> dict[str, Any]:
+    found = json.loads(await client.recv())
+    assert isinstance(found, dict), found
+    return found
+
+
+async def test_a_message_goes_from_agent_to_agent(hub: HubProcess) -> None:
+    async with agent(hub) as dc, agent(hub) as agni:
+        registered = await register(dc, "dc")
+        assert registered["node"] == "hub"
+        await register(agni, "agni")
+        await dc.send('{"type":"COMMAND","to":"agni","id":"m1","payload":{"do":"it"}}')
+        accepted = await hear(dc)
+        assert accepted["payload"] == {"stage": "accepted", "ids": ["m1"]}
+        message = await hear(agni)
+        assert (message["from"], message["payload"]) == ("dc", {"do": "it"})
+        settled = {"type": "ACK", "to": "hub", "payload": {"stage": "done", "seqs": [1]}}
+        settled["payload"]["seqs"] = [message["seq"]]  # type: ignore[index]
+        await agni.send(json.dumps(settled))
+        assert (await hear(agni))["payload"]["stage"] == "settled"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            health = (await client.get(hub.http_url + "/health")).json()
+        assert health["status"] == "ok"
+        assert health["agents_online"] == 2
+        assert health["pid"] == hub.pid
+
+
+async def test_what_was_accepted_survives_a_kill(hub: HubProcess) -> None:
+    async with agent(hub) as agni:
+        await register(agni, "agni")
+    async with agent(hub) as dc:
+        await register(dc, "dc")
+        await dc.send('{"type":"COMMAND","to":"agni","id":"m1","payload":1}')
+        assert (await hear(dc))["payload"]["stage"] == "accepted"
+        port = hub.port
+        await hub.restart()
+        assert hub.port == port
+        with pytest.raises(ConnectionClosed):
+            await dc.recv()
+    async with agent(hub) as agni:
+        await register(agni, "agni")
+        assert (await hear(agni))["id"] == "m1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_with_1012_and_exit_code_0(hub: HubProcess, number: int) -> None:
+    async with agent(hub) as dc:
+        await register(dc, "dc")
+        await hub.signal(number)
+        with pytest.raises(ConnectionClosed):
+            await dc.recv()
+        assert dc.close_code == 1012
+    assert await hub.wait() == 0
+    assert '"stopped"' in hub.log
+    assert "Traceback" not in hub.log
+
+
+async def test_a_second_signal_ends_it_at_once(hub: HubProcess) -> None:
+    # A peer that never answers the close frame keeps the drain waiting.
+    reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+    writer.write(
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    await hub.signal(signal.SIGTERM)
+    while (await reader.readexactly(1))[0] != 0x88:
+        pass
+    await hub.signal(signal.SIGTERM)
+    assert await hub.wait() == 130
+    writer.close()
+
+
+async def run(*options: str) -> tuple[int, str]:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("TRISHULA_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "trishula_broker", "serve", *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environ,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+async def test_a_port_in_use_ends_with_one_line_that_says_by_whom(
+    hub: HubProcess, tmp_path: Path
+) -> None:
+    code, out = await run("--port", str(hub.port), "--data", str(tmp_path / "other"))
+    assert code == 3
+    assert out == (
+        f"broker: 127.0.0.1:{hub.port} is in use by a trishula hub (node hub, pid {hub.pid})\n"
+    )
+
+
+async def test_a_data_directory_in_use_ends_with_one_line(hub: HubProcess) -> None:
+    code, out = await run("--port", "0", "--data", str(hub.data))
+    assert code == 3
+    assert out.count("\n") == 1
+    assert str(hub.data) in out
+    assert str(hub.pid) in out
+
+
+async def test_an_address_of_another_machine_ends_with_one_line(tmp_path: Path) -> None:
+    code, out = await run("--host", "192.0.2.1", "--data", str(tmp_path))
+    assert code == 3
+    assert out.startswith("broker: cannot listen on 192.0.2.1:8765: ")
+    assert out.count("\n") == 1
+
+
+async def test_nothing_of_a_payload_is_logged(hub: HubProcess) -> None:
+    async with agent(hub) as dc:
+        await register(dc, "dc")
+        await dc.send('{"type":"COMMAND","to":"dc","id":"m1","payload":"s3cret"}')
+        assert "s3cret" in str(await dc.recv())
+    await hub.terminate()
+    assert "registered" in hub.log
+    assert "s3cret" not in hub.log
