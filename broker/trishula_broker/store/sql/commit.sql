@@ -1,0 +1,147 @@
+-- What commits say, by the writer alone. `-- name: ...` begins a statement; {rows} stands for
+-- as many rows of placeholders as are bound at once. Answers of many rows come as one JSON
+-- array, because every row fetched would hand Python's interpreter lock back and forth.
+
+-- name: insert_space
+INSERT INTO spaces (name) VALUES (?);
+
+-- name: insert_agent
+INSERT INTO agents (space, name) VALUES (?, ?);
+
+-- name: update_agent
+UPDATE agents SET
+    known = ?, capabilities = ?, groups = ?, epoch = ?, online = ?, ephemeral = ?,
+    node = ?, session = ?, since = ?, lease_ms = ?, status = ?
+WHERE id = ?;
+
+-- name: set_counter
+UPDATE counters SET value = ?2 WHERE name = ?1;
+
+-- name: insert_log
+INSERT INTO log (
+    seq, sender, id, type, dest, priority, thread, receipt, accepted_at, expires_at,
+    recipients, size, body
+) VALUES {rows:13};
+
+-- name: insert_copies
+INSERT INTO copies (agent, seq, priority, size, hub, via, expires_at) VALUES {rows:7};
+
+-- name: find_ids
+-- Which of these (id, sender) are in the log.
+SELECT l.id, l.sender, l.seq, l.body
+FROM (VALUES {rows:2}) AS v
+CROSS JOIN log AS l ON l.id = v.column1 AND l.sender = v.column2;
+
+-- name: load_copies
+-- The copies at these (agent, seq).
+SELECT json_group_array(json_array(
+    c.agent, c.seq, c.priority, c.size, c.hub, c.via, c.expires_at, c.attempts, c.deliveries,
+    c.due_at, c.delivered_at, c.read_at, c.lease_until, c.settled_at, c.outcome, c.reason
+))
+FROM (VALUES {rows:2}) AS v
+CROSS JOIN copies AS c ON c.agent = v.column1 AND c.seq = v.column2;
+
+-- name: settle_copies
+UPDATE copies SET
+    settled_at = v.column3, delivered_at = v.column4, outcome = 'done',
+    due_at = NULL, lease_until = NULL
+FROM (VALUES {rows:4}) AS v
+WHERE copies.agent = v.column1 AND copies.seq = v.column2;
+
+-- name: update_copies
+UPDATE copies SET
+    attempts = v.column3, deliveries = v.column4, due_at = v.column5, delivered_at = v.column6,
+    read_at = v.column7, lease_until = v.column8, settled_at = v.column9, outcome = v.column10,
+    reason = v.column11
+FROM (VALUES {rows:11}) AS v
+WHERE copies.agent = v.column1 AND copies.seq = v.column2;
+
+-- name: move_copies
+UPDATE copies SET agent = v.column3
+FROM (VALUES {rows:3}) AS v
+WHERE copies.agent = v.column1 AND copies.seq = v.column2;
+
+-- name: fetch_copies
+SELECT json_group_array(json_array(seq, size, attempts, deliveries, via))
+FROM (
+    SELECT seq, size, attempts, deliveries, via
+    FROM copies
+    WHERE agent = :agent AND settled_at IS NULL AND (priority, seq) > (:priority, :seq)
+        AND (due_at IS NULL OR due_at <= :now)
+    ORDER BY priority, seq
+    LIMIT :limit
+);
+
+-- name: next_due
+SELECT min(due_at) FROM copies WHERE agent = ? AND due_at > ?;
+
+-- name: pool_copies
+-- A page of a pool, with each sender.
+SELECT json_group_array(json_array(c.priority, c.seq, c.size, c.attempts, c.deliveries, l.sender))
+FROM (
+    SELECT priority, seq, size, attempts, deliveries
+    FROM copies
+    WHERE agent = :agent AND settled_at IS NULL AND (priority, seq) > (:priority, :seq)
+    ORDER BY priority, seq
+    LIMIT :limit
+) AS c
+CROSS JOIN log AS l ON l.seq = c.seq;
+
+-- name: capability_copies
+-- The unsettled '@' mail of an agent.
+SELECT json_group_array(seq)
+FROM (
+    SELECT seq
+    FROM copies
+    WHERE agent = ? AND settled_at IS NULL AND via IS NOT NULL
+    ORDER BY priority, seq
+);
+
+-- name: expired_copies
+SELECT json_group_array(json_array(name, seq, attempts, deliveries, via))
+FROM (
+    SELECT a.name, c.seq, c.attempts, c.deliveries, c.via
+    FROM copies AS c
+    CROSS JOIN agents AS a ON a.id = c.agent
+    WHERE c.expires_at <= :now AND c.settled_at IS NULL AND a.space = :space
+    ORDER BY c.expires_at, c.seq, a.name
+    LIMIT :limit
+);
+
+-- name: next_expiry
+SELECT c.expires_at
+FROM copies AS c
+CROSS JOIN agents AS a ON a.id = c.agent
+WHERE c.expires_at > :now AND c.settled_at IS NULL AND a.space = :space
+ORDER BY c.expires_at
+LIMIT 1;
+
+-- name: counters
+SELECT name, value FROM counters;
+
+-- name: last_seq
+SELECT ifnull(max(seq), 0) FROM log;
+
+-- name: bytes_after
+SELECT ifnull(sum(size), 0) FROM log WHERE seq > ?;
+
+-- name: spaces
+SELECT id, name FROM spaces;
+
+-- name: agents
+SELECT
+    id, space, name, known, capabilities, groups, epoch, online, ephemeral, node, session,
+    since, lease_ms, status
+FROM agents;
+
+-- name: mailboxes
+-- What every mailbox holds.
+SELECT agent, priority, hub, via IS NOT NULL, count(*), sum(size)
+FROM copies INDEXED BY copies_waiting
+WHERE settled_at IS NULL
+GROUP BY 1, 2, 3, 4;
+
+-- name: leased_copies
+SELECT agent, seq
+FROM copies INDEXED BY copies_waiting
+WHERE settled_at IS NULL AND lease_until IS NOT NULL;

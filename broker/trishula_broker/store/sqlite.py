@@ -1,0 +1,318 @@
+"""The store of one host, in a SQLite database: the default.
+
+One thread writes, one reads. Commits are transactions of a write-ahead log that is synced
+before they return. What the operations mean is in the modules ``sqlite_*``, one noun each; the
+SQL is in ``sql/``. Knows nothing of connections, frames or the hub.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from trishula_broker.store import base, sqlite_duties, sqlite_mail, sqlite_sessions, sqlite_trim
+from trishula_broker.store.sqlite_answers import answer
+from trishula_broker.store.sqlite_directory import SQL, Directory, Seen, Space, seen
+from trishula_broker.store.sqlite_lock import DirectoryLock
+from trishula_broker.store.sqlite_schema import (
+    FILE,
+    Connect,
+    explain,
+    make_directory,
+    open_reader,
+    open_writer,
+    roll_back,
+)
+from trishula_broker.store.sqlite_work import Work
+from trishula_broker.store.sqlite_worker import Worker
+
+_T = TypeVar("_T")
+
+TRIM_AT_ONCE: Final = 5_000
+"""Messages that one call of ``trim`` removes at most."""
+TRIM_LOOKS: Final = 4
+"""How often one call looks further when what it sees must stay."""
+
+
+class SqliteStore:
+    """A :class:`~trishula_broker.store.base.Store` in ``directory``.
+
+    Args:
+        directory: where the files are; made when it is not there.
+        mailbox_limits: what an unsettled mailbox may hold.
+        node: this hub's name, told to whoever finds the store held.
+        connect: ``sqlite3.connect``, or what tests put in its place.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        mailbox_limits: base.MailboxLimits | None = None,
+        *,
+        node: str = "",
+        connect: Connect = sqlite3.connect,
+    ) -> None:
+        self._path = directory / FILE
+        self._limits = mailbox_limits or base.MailboxLimits()
+        self._lock = DirectoryLock(directory, node)
+        self._connect = connect
+        self._workers: tuple[Worker, Worker] | None = None
+        self._db: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._directory: Directory | None = None
+        self._published: dict[str, dict[str, Seen]] = {}
+        self._sessions_ended = False
+        self._trim_after = 0
+        self._problem: str | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._workers is None else self._problem or "open"
+        return f"<SqliteStore {self._path}: {state}>"
+
+    # --- opening and closing ----------------------------------------------------------------
+
+    async def open(self) -> None:
+        if self._workers is not None:
+            return
+        workers = Worker("store-writer"), Worker("store-reader")
+        try:
+            await workers[0].run(self._open)
+        except BaseException:
+            await workers[0].run(self._close)
+            for worker in workers:
+                worker.stop()
+            raise
+        self._workers = workers
+
+    def _open(self) -> None:
+        make_directory(self._path.parent)
+        self._lock.acquire()
+        try:
+            self._db = open_writer(self._path, self._connect)
+            self._reader = open_reader(self._path, self._connect)
+            # The sessions of whoever had the store last are over. How long they have been
+            # counts from the first commit, which brings the time.
+            self._sessions_ended = False
+            self._read_directory(self._db)
+        except OSError as error:
+            raise base.StoreError(f"cannot open {self._path}: {error}") from error
+        except sqlite3.Error as error:
+            raise base.StoreError(explain(error, self._path)) from error
+        self._problem = None
+
+    async def close(self) -> None:
+        if self._workers is None:
+            return
+        (writer, reader), self._workers = self._workers, None
+        reader.stop()
+        try:
+            await writer.run(self._close)
+        finally:
+            writer.stop()
+
+    def _close(self) -> None:
+        try:
+            if self._db is not None and self._directory is not None:
+                self._transaction(sqlite_trim.count)
+        except base.StoreUnavailable:
+            pass  # it will be counted when the store is opened
+        finally:
+            for db in (self._reader, self._db):
+                if db is not None:
+                    db.close()
+            self._reader = self._db = self._directory = None
+            self._published = {}
+            self._lock.release()
+
+    def _read_directory(self, db: sqlite3.Connection) -> Directory:
+        directory = Directory(db)
+        published: dict[str, dict[str, Seen]] = {}
+        for space in directory.spaces.values():
+            for box in space.boxes.values():
+                if box.online and not self._sessions_ended:
+                    box.online = False
+                    box.epoch = 0
+                    box.cut_off = True
+            published[space.name] = {name: seen(box) for name, box in space.boxes.items()}
+        self._published = published
+        self._directory = directory
+        return directory
+
+    # --- commits ----------------------------------------------------------------------------
+
+    async def commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
+        writer, _ = self._use()
+        return await writer.run(partial(self._commit, now, batches))
+
+    def _commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
+        outcomes = self._transaction(partial(self._apply, now, batches))
+        self._sessions_ended = True
+        return outcomes
+
+    def _apply(
+        self,
+        now: int,
+        batches: Sequence[base.Batch],
+        db: sqlite3.Connection,
+        directory: Directory,
+    ) -> list[list[base.Outcome]]:
+        work = Work(db, directory, now, self._limits)
+        epoch = directory.epoch
+        if not self._sessions_ended:
+            sqlite_sessions.end_sessions(work)
+        outcomes = [_run(work, work.space(batch.namespace), batch.ops) for batch in batches]
+        work.flush()
+        if directory.epoch != epoch:
+            SQL["set_counter"].execute(db, "epoch", directory.epoch)
+        return outcomes
+
+    def _transaction(self, change: Callable[[sqlite3.Connection, Directory], _T]) -> _T:
+        """Do all of ``change`` durably, or nothing."""
+        db = self._db
+        assert db is not None
+        try:
+            directory = self._directory or self._read_directory(db)
+            db.execute("BEGIN IMMEDIATE")
+            result = change(db, directory)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._abandon(db)
+            self._problem = explain(error, self._path)
+            raise base.StoreUnavailable(self._problem) from error
+        except BaseException:
+            self._abandon(db)
+            raise
+        self._problem = None
+        self._publish(directory)
+        return result
+
+    def _abandon(self, db: sqlite3.Connection) -> None:
+        roll_back(db)
+        self._directory = None  # it may tell of what was undone
+
+    def _publish(self, directory: Directory) -> None:
+        for space in directory.spaces.values():
+            if space.touched:
+                boxes = self._published.setdefault(space.name, {})
+                for box in space.touched:
+                    boxes[box.name] = seen(box)
+                space.touched.clear()
+
+    # --- questions and upkeep ---------------------------------------------------------------
+
+    async def query(self, namespace: str, query: base.Query) -> Any:
+        _, reader = self._use()
+        return await reader.run(partial(self._answer, namespace, query))
+
+    def _answer(self, namespace: str, query: base.Query) -> Any:
+        db = self._reader
+        assert db is not None
+        try:
+            return answer(db, self._published, namespace, query)
+        except sqlite3.Error as error:
+            roll_back(db)
+            raise base.StoreUnavailable(explain(error, self._path)) from error
+
+    async def trim(self, now: int, retention: base.Retention) -> int:
+        writer, reader = self._use()
+        removed = 0
+        for _ in range(TRIM_LOOKS):
+            found = await reader.run(partial(self._look, now, retention))
+            doomed = found.doomed[: TRIM_AT_ONCE - removed]
+            for start in range(0, len(doomed), sqlite_trim.PIECE):
+                piece = doomed[start : start + sqlite_trim.PIECE]
+                await writer.run(partial(self._remove, piece))
+                removed += len(piece)
+            if len(doomed) < len(found.doomed):
+                break
+            self._trim_after = found.after
+            if not found.after:
+                await writer.run(self._remove_agents)
+                break
+        return removed
+
+    def _look(self, now: int, retention: base.Retention) -> sqlite_trim.Found:
+        db, directory = self._reader, self._directory
+        if db is None or directory is None:
+            raise base.StoreUnavailable(self._problem or "the store is closed")
+        try:
+            return sqlite_trim.look(
+                db, now, retention, self._trim_after, directory.seq, directory.log_bytes
+            )
+        except sqlite3.Error as error:
+            raise base.StoreUnavailable(explain(error, self._path)) from error
+
+    def _remove(self, doomed: list[tuple[int, bool]]) -> None:
+        def change(db: sqlite3.Connection, directory: Directory) -> None:
+            directory.log_bytes = sqlite_trim.remove(db, directory, doomed)
+
+        self._transaction(change)
+
+    def _remove_agents(self) -> None:
+        def change(db: sqlite3.Connection, directory: Directory) -> list[tuple[str, str]]:
+            return [directory.remove(id_) for id_ in sqlite_trim.remove_agents(db)]
+
+        for namespace, name in self._transaction(change):
+            self._published[namespace].pop(name, None)
+
+    async def health(self) -> dict[str, Any]:
+        directory = self._directory
+        return {
+            "kind": "sqlite",
+            "durability": "full",  # synchronous=FULL: each commit is synced
+            "path": str(self._path),
+            "bytes": sum(_size(f"{self._path}{suffix}") for suffix in ("", "-wal")),
+            "log_bytes": directory.log_bytes if directory else None,
+            "problem": self._problem if self._workers else "the store is closed",
+        }
+
+    def _use(self) -> tuple[Worker, Worker]:
+        if self._workers is None:
+            raise base.StoreUnavailable("the store is closed")
+        return self._workers
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+def _run(work: Work, space: Space, ops: Sequence[base.Operation]) -> list[base.Outcome]:
+    outcomes: list[base.Outcome] = []
+    start = 0
+    while start < len(ops):
+        end = start
+        while end < len(ops) and type(ops[end]) not in _ASKING:
+            end += 1
+        sqlite_mail.prepare(work, space, ops[start:end])
+        outcomes += [_APPLY[type(op)](work, space, op) for op in ops[start : end + 1]]
+        start = end + 1
+    return outcomes
+
+
+_ASKING: Final = {base.Fetch, base.Assign, base.Unassign, base.Sweep}
+"""Operations that ask the database about more than single copies, so all must be written."""
+
+_APPLY: Final[dict[type, Callable[[Work, Space, Any], base.Outcome]]] = {
+    base.Register: sqlite_sessions.register,
+    base.Leave: sqlite_sessions.leave,
+    base.Update: sqlite_sessions.update,
+    base.Forget: sqlite_sessions.forget,
+    base.Accept: sqlite_mail.accept,
+    base.Fetch: sqlite_mail.fetch,
+    base.Delivered: sqlite_mail.delivered,
+    base.Read: sqlite_mail.read,
+    base.Settle: sqlite_mail.settle,
+    base.Requeue: sqlite_mail.requeue,
+    base.Discard: sqlite_mail.discard,
+    base.Assign: sqlite_duties.assign,
+    base.Unassign: sqlite_duties.unassign,
+    base.Sweep: sqlite_duties.sweep,
+    base.Retry: sqlite_duties.retry,
+}

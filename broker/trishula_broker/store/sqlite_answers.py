@@ -1,0 +1,202 @@
+"""Answers of a SQLite store, from its own read transactions. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from trishula_broker.store import base
+from trishula_broker.store.sqlite_directory import Seen
+from trishula_broker.store.sqlite_statements import statements
+
+SQL: Final = statements("answers")
+
+Published = Mapping[str, Mapping[str, Seen]]
+"""What was last committed of every box, by namespace and name."""
+
+
+class _MessageRow(msgspec.Struct, array_like=True, gc=False):
+    seq: int
+    id: str
+    sender: str
+    type: str
+    to: str
+    priority: int
+    thread: str | None
+    receipt: int
+    accepted_at: int
+    expires_at: int | None
+    body: str
+
+
+class _LetterRow(msgspec.Struct, array_like=True, gc=False):
+    agent: str
+    seq: int
+    attempts: int
+    deliveries: int
+    via: str | None
+    outcome: base.Settled
+    reason: str | None
+    settled_at: int
+
+
+class _FateRow(base.Fate, array_like=True, frozen=True):
+    """A fate as the database tells it."""
+
+
+class CopyRow(msgspec.Struct, array_like=True, gc=False):
+    """What is asked of a copy that is to be handed out."""
+
+    seq: int
+    size: int
+    attempts: int
+    deliveries: int
+    via: str | None
+
+
+_messages: Final = msgspec.json.Decoder(list[_MessageRow])
+_letters: Final = msgspec.json.Decoder(list[_LetterRow])
+_fates: Final = msgspec.json.Decoder(list[_FateRow])
+copy_rows: Final = msgspec.json.Decoder(list[CopyRow])
+seqs: Final = msgspec.json.Decoder(list[int])
+
+
+def read_messages(db: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, base.Message]:
+    """The messages at ``seqs``."""
+    found: dict[int, base.Message] = {}
+    for cursor in SQL["messages"].many(db, seqs):
+        for row in _messages.decode(cursor.fetchone()[0]):
+            found[row.seq] = base.Message(
+                row.seq,
+                row.id,
+                row.sender,
+                row.type,
+                row.to,
+                row.priority,
+                row.thread,
+                bool(row.receipt),
+                row.accepted_at,
+                row.expires_at,
+                bytes.fromhex(row.body),
+            )
+    return found
+
+
+def answer(db: sqlite3.Connection, published: Published, namespace: str, query: base.Query) -> Any:
+    """Answer ``query`` about one namespace; see its docstring for with what."""
+    if isinstance(query, base.Agents):
+        return _agents(published.get(namespace, {}), query)
+    # One transaction, so that all it reads is of one moment.
+    db.execute("BEGIN")
+    try:
+        return _ANSWERS[type(query)](db, published, namespace, query)
+    finally:
+        db.execute("COMMIT")
+
+
+def _agents(boxes: Mapping[str, Seen], query: base.Agents) -> tuple[base.AgentRecord, ...]:
+    if query.id is not None:
+        one = boxes.get(query.id)
+        found = [one] if one is not None else []
+    else:
+        found = list(boxes.values())
+    records = [
+        record
+        for record in (seen.record for seen in found)
+        if record is not None
+        and (query.capability is None or query.capability in record.capabilities)
+        and (query.group is None or query.group in record.groups)
+        and (query.online is None or query.online == record.online)
+    ]
+    records.sort(key=lambda record: record.id)
+    return tuple(records)
+
+
+def _peek(
+    db: sqlite3.Connection, published: Published, namespace: str, query: base.Peek
+) -> base.Peeked:
+    box = SQL["mailbox"].one(db, namespace, query.agent)
+    seen = published.get(namespace, {}).get(query.agent)
+    if box is None or seen is None:
+        return base.Peeked(0, 0, None, (0, 0, 0, 0, 0), ())
+    rows = copy_rows.decode(SQL["heads"].one(db, box, query.limit))
+    messages = read_messages(db, [row.seq for row in rows])
+    return base.Peeked(
+        count=seen.count,
+        size=seen.size,
+        oldest=SQL["oldest"].one(db, box),
+        by_priority=seen.by_priority,
+        heads=tuple(
+            base.Copy(messages[row.seq], row.attempts, row.deliveries, row.via) for row in rows
+        ),
+    )
+
+
+def _history(
+    db: sqlite3.Connection, published: Published, namespace: str, query: base.History
+) -> tuple[base.Message, ...]:
+    box = SQL["mailbox"].one(db, namespace, query.agent)
+    if box is None:
+        return ()
+    page = {"agent": box, "after": query.after, "limit": query.limit}
+    if query.thread is None:
+        found = SQL["own_history"].one(db, **page)
+    elif SQL["in_thread"].one(db, agent=box, thread=query.thread):
+        found = SQL["thread_history"].one(db, thread=query.thread, **page)
+    else:
+        return ()
+    wanted = seqs.decode(found)
+    messages = read_messages(db, wanted)
+    return tuple(messages[seq] for seq in wanted)
+
+
+def _trace(
+    db: sqlite3.Connection, published: Published, namespace: str, query: base.Trace
+) -> tuple[base.Traced, ...]:
+    box = SQL["mailbox"].one(db, namespace, query.agent)
+    if box is None:
+        return ()
+    traced: list[base.Traced] = []
+    for seq, sent in SQL["by_id"].execute(db, agent=box, id=query.id).fetchall():
+        rows = _fates.decode(SQL["fates"].one(db, seq=seq))
+        if sent or any(row.agent == query.agent for row in rows):
+            fates = tuple(base.Fate(*msgspec.structs.astuple(row)) for row in rows)
+            traced.append(base.Traced(read_messages(db, [seq])[seq], fates))
+    return tuple(traced)
+
+
+def _dead_letters(
+    db: sqlite3.Connection, published: Published, namespace: str, query: base.DeadLetters
+) -> tuple[base.DeadLetter, ...]:
+    if query.agent is None:
+        found = SQL["all_dead_letters"].one(
+            db, space=namespace, after=query.after, limit=query.limit
+        )
+    else:
+        box = SQL["mailbox"].one(db, namespace, query.agent)
+        if box is None:
+            return ()
+        found = SQL["dead_letters"].one(db, agent=box, after=query.after, limit=query.limit)
+    rows = _letters.decode(found)
+    messages = read_messages(db, list(dict.fromkeys(row.seq for row in rows)))
+    return tuple(
+        base.DeadLetter(
+            row.agent,
+            base.Copy(messages[row.seq], row.attempts, row.deliveries, row.via),
+            row.outcome,
+            row.reason or "",
+            row.settled_at,
+        )
+        for row in rows
+    )
+
+
+_ANSWERS: Final[dict[type, Callable[[sqlite3.Connection, Published, str, Any], Any]]] = {
+    base.Peek: _peek,
+    base.History: _history,
+    base.Trace: _trace,
+    base.DeadLetters: _dead_letters,
+}

@@ -1,0 +1,129 @@
+"""Pools, what time makes due, and dead letters, in SQLite: one function an operation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from trishula_broker.store import base
+from trishula_broker.store.sqlite_answers import seqs
+from trishula_broker.store.sqlite_directory import SQL, Space
+from trishula_broker.store.sqlite_work import Work
+
+POOL_PAGE: Final = 256
+"""Copies of a pool looked at together."""
+
+
+class _PoolRow(msgspec.Struct, array_like=True, gc=False):
+    priority: int
+    seq: int
+    size: int
+    attempts: int
+    deliveries: int
+    sender: int
+
+
+class _ExpiredRow(msgspec.Struct, array_like=True, gc=False):
+    mailbox: str
+    seq: int
+    attempts: int
+    deliveries: int
+    via: str | None
+
+
+_pool_rows: Final = msgspec.json.Decoder(list[_PoolRow])
+_expired_rows: Final = msgspec.json.Decoder(list[_ExpiredRow])
+
+
+def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
+    pool = space.boxes.get("@" + op.capability)
+    if pool is None or not any(box.online for box in space.offering.get(op.capability, ())):
+        return base.Assigned((), False)
+    assigned: list[tuple[str, tuple[int, int, int, str | None]]] = []
+    more = False
+    after: tuple[int, int] | None = (0, 0)
+    while after is not None and not more:
+        work.flush()
+        rows = _pool_rows.decode(
+            SQL["pool_copies"].one(
+                work.db, agent=pool.id, priority=after[0], seq=after[1], limit=POOL_PAGE
+            )
+        )
+        after = (rows[-1].priority, rows[-1].seq) if len(rows) == POOL_PAGE else None
+        work.load((pool.id, row.seq) for row in rows)
+        for row in rows:
+            sender = work.directory.by_id[row.sender].name
+            taker = space.least_loaded(op.capability, sender)
+            if taker is None or work.full([taker], sender, row.size):
+                continue
+            if len(assigned) == op.limit:
+                more = True
+                break
+            held = work.get(pool, row.seq)
+            assert held is not None
+            work.hand_over(space, pool, held, taker)
+            assigned.append((taker.name, (row.seq, row.attempts, row.deliveries, op.capability)))
+    copies = work.copies([row for _, row in assigned])
+    return base.Assigned(
+        tuple((name, copy) for (name, _), copy in zip(assigned, copies, strict=True)), more
+    )
+
+
+def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
+    box = space.boxes.get(op.agent)
+    if box is None or not box.known or box.online or not box.via:
+        return base.Unassigned(())
+    work.flush()
+    found = seqs.decode(SQL["capability_copies"].one(work.db, box.id))
+    work.load((box.id, seq) for seq in found)
+    pools: set[str] = set()
+    for seq in found:
+        held = work.get(box, seq)
+        assert held is not None
+        assert held.via is not None
+        if held.lease_until is not None:
+            work.end_attempt(box, held)
+        pools.add(held.via)
+        work.hand_over(space, box, held, work.box(space, "@" + held.via))
+    return base.Unassigned(tuple(sorted(pools)))
+
+
+def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
+    now = work.now
+    work.flush()
+    rows = _expired_rows.decode(
+        SQL["expired_copies"].one(work.db, now=now, space=space.id, limit=op.limit + 1)
+    )
+    orphans: list[str] = []
+    ghosts: list[str] = []
+    next_at = SQL["next_expiry"].one(work.db, now=now, space=space.id)
+    later = [] if next_at is None else [next_at]
+    for box in space.boxes.values():
+        if box.known and not box.online:
+            for at, names in ((box.orphan_at, orphans), (box.ghost_at, ghosts)):
+                if at is not None and at <= now:
+                    names.append(box.name)
+                elif at is not None:
+                    later.append(at)
+    if max(len(rows), len(orphans), len(ghosts)) > op.limit:
+        later.append(now)
+    rows = rows[: op.limit]
+    copies = work.copies([(row.seq, row.attempts, row.deliveries, row.via) for row in rows])
+    return base.Swept(
+        expired=tuple((row.mailbox, copy) for row, copy in zip(rows, copies, strict=True)),
+        orphans=tuple(sorted(orphans)[: op.limit]),
+        ghosts=tuple(sorted(ghosts)[: op.limit]),
+        next_at=min(later, default=None),
+    )
+
+
+def retry(work: Work, space: Space, op: base.Retry) -> base.Retried:
+    box = space.boxes.get(op.agent)
+    if box is None or not (box.known or box.name.startswith("@")):
+        return base.Retried(None)
+    held = work.get(box, op.seq)
+    if held is None or not held.is_dead:
+        return base.Retried(None)
+    work.reopen(space, box, held)
+    return base.Retried(work.copy(held))

@@ -1,0 +1,247 @@
+"""Mail comes in, goes out and ends, in SQLite: one function an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from trishula_broker.store import base
+from trishula_broker.store.sqlite_answers import copy_rows
+from trishula_broker.store.sqlite_directory import SQL, Box, Space
+from trishula_broker.store.sqlite_work import Held, Work
+from trishula_protocol.address import HUB, Kind
+
+
+def fence(box: Box | None, epoch: int) -> base.Fenced | None:
+    """What an operation of ``box`` comes back as when ``epoch`` is not current."""
+    if epoch == 0:
+        return None
+    current = 0 if box is None else box.epoch
+    return None if epoch == current else base.Fenced(current)
+
+
+def prepare(work: Work, space: Space, ops: Sequence[base.Operation]) -> None:
+    """Read together what ``ops`` will ask for one by one. Saves steps and nothing else."""
+    boxes = space.boxes
+    ids: list[tuple[str, int]] = []
+    copies: list[tuple[int, int]] = []
+    hub = boxes.get(HUB)
+    for op in ops:
+        if isinstance(op, base.Accept):
+            box = boxes.get(op.sender)
+            if box is None:
+                continue
+            ids.append((op.id, box.id))
+            if op.settles is not None:
+                copies.append((box.id, op.settles))
+        elif isinstance(op, base.Settle | base.Read | base.Requeue):
+            if (box := boxes.get(op.agent)) is not None:
+                copies += [(box.id, seq) for seq in op.seqs]
+        elif isinstance(op, base.Delivered):
+            if (box := boxes.get(op.agent)) is not None:
+                copies += [(box.id, seq) for seq, _ in op.seqs]
+        elif isinstance(op, base.Discard):
+            if (box := boxes.get(op.agent)) is not None:
+                copies.append((box.id, op.seq))
+            if op.notice is not None and hub is not None:
+                ids.append((op.notice.id, hub.id))
+    work.find_ids(ids)
+    # What is not in the log yet cannot be read ahead.
+    last = work.directory.seq
+    work.load(key for key in copies if key[1] <= last)
+
+
+def accept(
+    work: Work, space: Space, op: base.Accept
+) -> base.Accepted | base.Duplicate | base.Refused | base.Fenced:
+    sender = space.boxes.get(op.sender)
+    if fenced := fence(sender, op.epoch):
+        return fenced
+    if sender is None:
+        sender = work.box(space, op.sender)
+    earlier = work.used(sender, op.id)
+    if earlier is not None:
+        return base.Duplicate(*earlier)
+    boxes = _recipients(space, op)
+    if boxes is None:
+        return base.Refused("unknown_recipient")
+    size = len(op.body)
+    full = work.full(boxes, op.sender, size)
+    if full:
+        if len(full) == len(boxes):
+            return base.Refused("mailbox_full", tuple(box.name for box in full))
+        lost = set(full)
+        boxes = [box for box in boxes if box not in lost]
+    if op.settles is not None:
+        held = work.get(sender, op.settles)
+        if held is None or (held.settled_at is not None and held.outcome != "done"):
+            return base.Refused("stale_ack")
+        if held.settled_at is None:
+            work.settle(space, sender, held, "done", None)
+
+    kind = op.address.kind
+    via = op.address.name if kind is Kind.CAPABILITY else None
+    expires_at = None if op.ttl is None else work.now + op.ttl
+    seq = work.append(op, sender, expires_at, boxes if op.address.fans_out else None)
+    hub = op.sender == HUB
+    for box in boxes:
+        work.point(space, box, seq, op.priority, size, hub, via, expires_at)
+    if via is not None and boxes[0].name.startswith("@"):
+        return base.Accepted(seq, work.now, (), (), via)
+    names = tuple([box.name for box in boxes])
+    if not full:
+        return base.Accepted(seq, work.now, names)
+    missed = tuple(box.name for box in full)
+    notice = None
+    if told := op.full_notice:
+        body = told.head + msgspec.json.encode(missed) + told.tail
+        notice = work.post(space, op.sender, told.id, body)
+    return base.Accepted(seq, work.now, names, missed, None, notice)
+
+
+def _recipients(space: Space, op: base.Accept) -> list[Box] | None:
+    """The boxes ``op`` is for, by name; None when nobody is known by that address."""
+    kind, name = op.address
+    if kind is Kind.AGENT:
+        box = space.boxes.get(name)
+        return [box] if box is not None and box.known else None
+    if kind is Kind.CAPABILITY:
+        taker = space.least_loaded(name, op.sender) or space.boxes.get("@" + name)
+        return None if taker is None else [taker]
+    if kind is Kind.BROADCAST:
+        return [box for box in space.members(None) if box.name != op.sender]
+    if kind is Kind.GROUP:
+        return [box for box in space.members(name) if box.name != op.sender] or None
+    return None
+
+
+def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fenced:
+    box = space.boxes.get(op.agent)
+    if fenced := fence(box, op.epoch):
+        return fenced
+    if box is None:
+        return base.Fetched((), False, None)
+    work.flush()
+    priority, seq = op.after or (0, 0)
+    rows = copy_rows.decode(
+        SQL["fetch_copies"].one(
+            work.db, agent=box.id, priority=priority, seq=seq, now=work.now, limit=op.limit + 1
+        )
+    )
+    chosen: list[tuple[int, int, int, str | None]] = []
+    size = 0
+    for row in rows[: op.limit]:
+        size += row.size
+        if chosen and size > op.limit_bytes:
+            break
+        chosen.append((row.seq, row.attempts, row.deliveries, row.via))
+    due_at = SQL["next_due"].one(work.db, box.id, work.now)
+    return base.Fetched(work.copies(chosen), len(chosen) < len(rows), due_at)
+
+
+def delivered(work: Work, space: Space, op: base.Delivered) -> base.Marked | base.Fenced:
+    def note(box: Box, held: Held, at: int | None) -> None:
+        held.delivered_at = at
+        work.change(held)
+
+    return _mark(work, space, op.agent, op.epoch, op.seqs, note)
+
+
+def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
+    now = work.now
+
+    def take(box: Box, held: Held, _: int | None) -> None:
+        if held.due_at is not None and held.due_at > now:
+            held.attempts -= 1  # the attempt that seemed to have ended goes on
+        held.due_at = None
+        held.lease_until = now + op.lease_ms
+        if held.read_at is None:
+            held.read_at = now
+        box.leased.add(held.seq)
+        work.change(held)
+
+    marked = _mark(work, space, op.agent, op.epoch, [(seq, None) for seq in op.seqs], take)
+    if not op.want or not isinstance(marked, base.Marked) or not marked.seqs:
+        return marked
+    box = space.boxes[op.agent]
+    found = [work.unsettled(box, seq) for seq in dict.fromkeys(marked.seqs)]
+    copies = work.copies([(h.seq, h.attempts, h.deliveries, h.via) for h in found if h])
+    return base.Marked(marked.seqs, marked.stale, copies)
+
+
+def settle(work: Work, space: Space, op: base.Settle) -> base.Marked | base.Fenced:
+    def done(box: Box, held: Held, at: int | None) -> None:
+        if at is not None:
+            held.delivered_at = at
+        work.settle(space, box, held, "done", None)
+
+    pairs = zip(op.seqs, op.delivered_at, strict=True)
+    return _mark(work, space, op.agent, op.epoch, pairs, done)
+
+
+def _mark(
+    work: Work,
+    space: Space,
+    agent: str,
+    epoch: int,
+    seqs: Iterable[tuple[int, int | None]],
+    change: Callable[[Box, Held, int | None], None],
+) -> base.Marked | base.Fenced:
+    """Do ``change`` to each copy of ``agent`` that is not settled."""
+    box = space.boxes.get(agent)
+    if fenced := fence(box, epoch):
+        return fenced
+    if box is None:
+        return base.Marked((), tuple(seq for seq, _ in seqs))
+    good: list[int] = []
+    stale: list[int] = []
+    for seq, value in seqs:
+        held = work.get(box, seq)
+        if held is None:
+            stale.append(seq)
+            continue
+        good.append(seq)
+        if held.settled_at is None:
+            change(box, held, value)
+    return base.Marked(tuple(good), tuple(stale))
+
+
+def requeue(work: Work, space: Space, op: base.Requeue) -> base.Requeued | base.Fenced:
+    box = space.boxes.get(op.agent)
+    if fenced := fence(box, op.epoch):
+        return fenced
+    copies: list[tuple[int, int, int]] = []
+    stale: list[int] = []
+    for seq in dict.fromkeys(op.seqs):
+        held = work.unsettled(box, seq) if box else None
+        if box is None or held is None:
+            stale.append(seq)
+        else:
+            due_at = work.end_attempt(box, held)
+            copies.append((seq, held.attempts, due_at))
+    return base.Requeued(tuple(copies), tuple(stale))
+
+
+def discard(work: Work, space: Space, op: base.Discard) -> base.Discarded | base.Fenced:
+    box = space.boxes.get(op.agent)
+    if fenced := fence(box, op.epoch):
+        return fenced
+    held = work.get(box, op.seq) if box else None
+    if box is None or held is None:
+        return base.Discarded(False)
+    droppable = op.outcome == "dropped" and held.is_dead
+    if held.settled_at is not None and not droppable:
+        return base.Discarded(held.outcome == op.outcome, held.outcome)
+    spared = (
+        (op.outcome == "dropped" and not droppable)
+        or (op.outcome == "expired" and (held.expires_at is None or held.expires_at > work.now))
+        or (op.unread_only and held.read_at is not None)
+    )
+    if spared:
+        return base.Discarded(False, held.outcome)
+    work.settle(space, box, held, op.outcome, op.reason)
+    told: Final = op.notice
+    posted = work.post(space, told.to, told.id, told.body) if told else None
+    return base.Discarded(True, op.outcome, posted)

@@ -1,0 +1,111 @@
+"""Sessions and the directory, in SQLite: one function an operation."""
+
+from __future__ import annotations
+
+from trishula_broker.store import base
+from trishula_broker.store.sqlite_directory import Space
+from trishula_broker.store.sqlite_mail import fence
+from trishula_broker.store.sqlite_work import Work
+
+
+def end_sessions(work: Work) -> None:
+    """Sessions of before the store was opened have ended, and with them their attempts."""
+    for space in work.directory.spaces.values():
+        for box in space.boxes.values():
+            if box.cut_off:
+                box.cut_off = False
+                box.since = work.now
+                work.save(space, box)
+            work.end_reads(box)
+
+
+def register(work: Work, space: Space, op: base.Register) -> base.Registered:
+    box = work.box(space, op.agent)
+    new = not box.known
+    capabilities = box.capabilities
+    if new:
+        # Nothing is left of who had the name before.
+        box.known = True
+        box.groups = capabilities = ()
+        box.status = None
+        box.since = work.now
+    if op.capabilities is not None:
+        capabilities = tuple(sorted(set(op.capabilities)))
+        for name in capabilities:
+            work.box(space, "@" + name)
+    if op.groups is not None:
+        box.groups = tuple(sorted(set(op.groups)))
+    if op.receive or new:
+        box.node = op.node
+        box.session = op.session
+        box.ephemeral = op.ephemeral
+        box.lease_ms = op.lease_ms
+    epoch = 0
+    if op.receive:
+        work.directory.epoch += 1
+        epoch = box.epoch = work.directory.epoch
+        box.online = True
+        box.since = work.now
+        work.end_reads(box)
+    space.changed(box, capabilities)
+    work.save(space, box)
+    pools = tuple(name for name in capabilities if space.boxes["@" + name].count)
+    return base.Registered(epoch, capabilities, box.groups, pools)
+
+
+def leave(work: Work, space: Space, op: base.Leave) -> base.Left | base.Fenced:
+    box = space.boxes.get(op.agent)
+    if fenced := fence(box, op.epoch):
+        return fenced
+    if box is None or not box.known:
+        return base.Left(None)
+    work.load((box.id, seq) for seq in op.unread)
+    for seq in dict.fromkeys(op.unread):
+        held = work.unsettled(box, seq)
+        if held is not None and held.lease_until is None:
+            held.deliveries += 1
+            work.change(held)
+    work.end_reads(box)
+    if box.online:
+        box.online = False
+        box.epoch = 0
+        box.since = work.now
+        work.save(space, box)
+    due = [at for at in (box.orphan_at, box.ghost_at) if at is not None]
+    return base.Left(min(due, default=None))
+
+
+def update(work: Work, space: Space, op: base.Update) -> base.Updated | base.Fenced:
+    box = space.boxes.get(op.agent)
+    if fenced := fence(box, op.epoch):
+        return fenced
+    if box is None or not box.known:
+        return base.Updated(())
+    if op.status is not None:
+        box.status = op.status
+    groups = set(box.groups)
+    if op.join is not None:
+        groups.add(op.join)
+    if op.leave is not None:
+        groups.discard(op.leave)
+    box.groups = tuple(sorted(groups))
+    space.changed(box, box.capabilities)
+    work.save(space, box)
+    return base.Updated(box.groups)
+
+
+def forget(work: Work, space: Space, op: base.Forget) -> base.Forgotten | base.Fenced:
+    box = space.boxes.get(op.agent)
+    if fenced := fence(box, op.epoch):
+        return fenced
+    if box is None or not box.known:
+        return base.Forgotten(0)
+    if box.online and op.epoch == 0:
+        return base.Fenced(box.epoch)
+    if box.count:
+        return base.Forgotten(box.count)
+    box.known = box.online = False
+    box.epoch = 0
+    space.changed(box, ())
+    work.save(space, box)
+    return base.Forgotten(0)

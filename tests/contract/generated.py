@@ -1,0 +1,262 @@
+"""Random operations and questions over a small world, so that they meet one another often.
+
+A recipe names what only a run knows (epochs, seqs) by its relation to it; :class:`Run` makes
+operations of recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from trishula_broker.store import base
+from trishula_protocol.address import HUB, parse_address
+
+AGENTS = ("ada", "bob", "cyd", "dee")
+CAPABILITIES = ("plan", "test")
+GROUPS = ("ops", "web")
+NAMESPACES = ("default", "other")
+IDS = tuple(f"id{n}" for n in range(14))
+THREADS = (*IDS[:3], "talk")
+MAILBOXES = (*AGENTS, *(f"@{name}" for name in CAPABILITIES), HUB, "nobody")
+ADDRESSES = (
+    *AGENTS,
+    *AGENTS,
+    "nobody",
+    "broadcast",
+    "#ops",
+    "#web",
+    "#none",
+    "@plan",
+    "@plan",
+    "@test",
+    "@none",
+)
+
+LIMITS = base.MailboxLimits(messages=4, bytes=100)
+
+Recipe = Callable[["Run"], base.Operation]
+
+
+class Run:
+    """What recipes need to know of the run so far."""
+
+    def __init__(self) -> None:
+        self.namespace = NAMESPACES[0]
+        self.last_seq = 0
+        self.last_epoch = 0
+        self._epochs: dict[tuple[str, str], int] = {}
+        self._told = 0
+
+    def epoch(self, agent: str, which: str) -> int:
+        """The current epoch of ``agent``, an older one, or none."""
+        current = self._epochs.get((self.namespace, agent), 0)
+        return {"current": current, "old": max(1, current - 1), "none": 0}[which]
+
+    def seq(self, back: int) -> int:
+        """A seq counted from the newest."""
+        return max(1, self.last_seq + 1 - back)
+
+    def notice(self, to: str | None) -> base.Notice | None:
+        """Mail from the hub; an id is used twice now and then."""
+        if to is None:
+            return None
+        self._told += 1
+        return base.Notice(to, f"told{self._told * 3 // 4}", "id0", b'{"told":%d}' % self._told)
+
+    def learn(self, namespace: str, op: base.Operation, outcome: base.Outcome) -> None:
+        """Take note of what became of an operation."""
+        match op, outcome:
+            case base.Register(), base.Registered(epoch=epoch) if epoch:
+                self._epochs[namespace, op.agent] = self.last_epoch = epoch
+            case base.Leave() | base.Forget(), base.Left() | base.Forgotten(waiting=0):
+                self._epochs.pop((namespace, op.agent), None)
+            case base.Accept(), base.Accepted(seq=seq, notice=notice):
+                self.last_seq = max(self.last_seq, notice.seq if notice else seq)
+            case base.Discard(), base.Discarded(notice=notice) if notice:
+                self.last_seq = max(self.last_seq, notice.seq)
+
+    def restarted(self) -> None:
+        """All sessions have ended."""
+        self._epochs.clear()
+
+
+_agents = st.sampled_from(AGENTS)
+_mailboxes = st.sampled_from(MAILBOXES)
+_epochs = st.sampled_from(("current",) * 6 + ("none", "old"))
+_backs = st.integers(0, 12)
+_some_backs = st.lists(_backs, max_size=5)
+_leases = st.sampled_from((1_000, 60_000))
+_bodies = st.sampled_from((b"{}", b'{"x":"0123456789"}', b'{"y":"%s"}' % (b"z" * 30)))
+
+
+def _tags(names: Sequence[str]) -> st.SearchStrategy[tuple[str, ...] | None]:
+    return st.none() | st.lists(st.sampled_from(names), max_size=2).map(tuple)
+
+
+def _seqs(run: Run, backs: list[int]) -> tuple[int, ...]:
+    return tuple(run.seq(back) for back in backs)
+
+
+@st.composite
+def _register(draw: st.DrawFn) -> Recipe:
+    op = base.Register(
+        agent=draw(_agents),
+        node=draw(st.sampled_from(("n1", "n2"))),
+        session="s",
+        receive=draw(st.sampled_from((True, True, True, False))),
+        ephemeral=draw(st.sampled_from((False, False, False, True))),
+        lease_ms=draw(_leases),
+        capabilities=draw(_tags(CAPABILITIES)),
+        groups=draw(_tags(GROUPS)),
+    )
+    return lambda run: op
+
+
+@st.composite
+def _accept(draw: st.DrawFn) -> Recipe:
+    sender = draw(st.sampled_from((*AGENTS, *AGENTS, HUB, "nobody")))
+    epoch = draw(_epochs)
+    fields: dict[str, Any] = {
+        "sender": sender,
+        "address": parse_address(draw(st.sampled_from(ADDRESSES))),
+        "id": draw(st.sampled_from(IDS)),
+        "type": draw(st.sampled_from(("COMMAND", "RESULT"))),
+        "priority": draw(st.integers(1, 5)),
+        "thread": draw(st.none() | st.sampled_from(THREADS)),
+        "reply_to": None,
+        "receipt": draw(st.booleans()),
+        "ttl": draw(st.sampled_from((None, None, 1, 2_000))),
+        "body": draw(_bodies),
+    }
+    settles = draw(st.none() | st.none() | _backs)
+    told = draw(st.booleans())
+
+    def make(run: Run) -> base.Operation:
+        notice = run.notice(sender) if told else None
+        return base.Accept(
+            epoch=run.epoch(sender, epoch),
+            settles=None if settles is None else run.seq(settles),
+            full_notice=base.FullNotice(notice.id, b'{"full":', b"}") if notice else None,
+            **fields,
+        )
+
+    return make
+
+
+@st.composite
+def _marks(draw: st.DrawFn) -> Recipe:
+    agent, which, backs = draw(_mailboxes), draw(_epochs), draw(_some_backs)
+    kind = draw(st.sampled_from(("settle", "settle", "read", "read", "delivered", "requeue")))
+    at = draw(st.none() | st.just(77))
+    lease_ms, want = draw(_leases), draw(st.booleans())
+
+    def make(run: Run) -> base.Operation:
+        epoch, seqs = run.epoch(agent, which), _seqs(run, backs)
+        if kind == "settle":
+            return base.Settle(agent, epoch, seqs, (at,) * len(seqs))
+        if kind == "read":
+            return base.Read(agent, epoch, seqs, lease_ms, want)
+        if kind == "delivered":
+            return base.Delivered(agent, epoch, tuple((seq, seq * 10) for seq in seqs))
+        return base.Requeue(agent, epoch, seqs)
+
+    return make
+
+
+@st.composite
+def _session(draw: st.DrawFn) -> Recipe:
+    agent, which, backs = draw(_mailboxes), draw(_epochs), draw(_some_backs)
+    kind = draw(st.sampled_from(("leave", "leave", "update", "forget", "unassign", "unassign")))
+    status = draw(st.none() | st.just('{"text":"busy"}'))
+    join, leave = (draw(st.none() | st.sampled_from(GROUPS)) for _ in range(2))
+
+    def make(run: Run) -> base.Operation:
+        epoch = run.epoch(agent, which)
+        if kind == "leave":
+            return base.Leave(agent, epoch, _seqs(run, backs))
+        if kind == "update":
+            return base.Update(agent, epoch, status, join, leave)
+        if kind == "forget":
+            return base.Forget(agent, epoch)
+        return base.Unassign(agent)
+
+    return make
+
+
+@st.composite
+def _discard(draw: st.DrawFn) -> Recipe:
+    agent, which, back = draw(_mailboxes), draw(_epochs), draw(_backs)
+    outcome = draw(
+        st.sampled_from(("rejected", "expired", "dead", "dead", "recalled", "dropped"))
+    )
+    to = draw(st.none() | st.sampled_from((*AGENTS, "nobody")))
+    unread_only = draw(st.booleans())
+    return lambda run: base.Discard(
+        agent, run.epoch(agent, which), run.seq(back), outcome, "why", run.notice(to), unread_only
+    )
+
+
+@st.composite
+def _duties(draw: st.DrawFn) -> Recipe:
+    kind = draw(st.sampled_from(("fetch", "fetch", "assign", "assign", "sweep", "retry")))
+    agent, which, back = draw(_mailboxes), draw(_epochs), draw(_backs)
+    limit, size = draw(st.integers(1, 4)), draw(st.sampled_from((1, 40, 1000)))
+    after = draw(st.none() | st.tuples(st.integers(1, 5), _backs))
+    capability = draw(st.sampled_from((*CAPABILITIES, "none")))
+
+    def make(run: Run) -> base.Operation:
+        if kind == "fetch":
+            start = None if after is None else (after[0], run.seq(after[1]))
+            return base.Fetch(agent, run.epoch(agent, which), start, limit, size)
+        if kind == "assign":
+            return base.Assign(capability, limit)
+        if kind == "sweep":
+            return base.Sweep(limit)
+        return base.Retry(agent, run.seq(back))
+
+    return make
+
+
+recipes: st.SearchStrategy[Recipe] = st.one_of(
+    _register(), _accept(), _accept(), _accept(), _marks(), _session(), _discard(), _duties()
+)
+batches = st.lists(
+    st.tuples(
+        st.sampled_from((NAMESPACES[0],) * 5 + NAMESPACES[1:]), st.lists(recipes, max_size=8)
+    ),
+    max_size=3,
+)
+pauses = st.sampled_from((0, 1, 400, 1_000, 5_000, 61_000, 200_000))
+retentions = st.builds(
+    base.Retention,
+    max_age_ms=st.sampled_from((1_000, 100_000)),
+    max_bytes=st.sampled_from((0, 60, 10_000)),
+    dedup_ms=st.sampled_from((0, 5_000, 100_000)),
+    dedup_ids=st.sampled_from((0, 1, 3, 1_000)),
+)
+
+
+def every_question(last_seq: int) -> list[base.Query]:
+    """All that can be asked of the small world."""
+    middle = last_seq // 2
+    questions: list[base.Query] = [
+        base.Agents(),
+        base.Agents(capability="plan", online=True),
+        base.Agents(group="ops", online=False),
+        base.DeadLetters(None, 0, 100),
+        base.DeadLetters(None, middle, 2),
+    ]
+    for name in MAILBOXES:
+        questions += [
+            base.Agents(id=name),
+            base.Peek(name, 3),
+            base.History(name, None, 0, 100),
+            base.History(name, None, middle, 2),
+            base.DeadLetters(name, 0, 100),
+        ]
+        questions += [base.History(name, thread, 0, 100) for thread in THREADS]
+        questions += [base.Trace(name, id_) for id_ in IDS]
+    return questions

@@ -1,0 +1,108 @@
+"""The same random operations on a SQLite store and on the model: equal outcomes and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.contract.generated import (
+    LIMITS,
+    NAMESPACES,
+    Recipe,
+    Run,
+    batches,
+    every_question,
+    pauses,
+    retentions,
+)
+from trishula_broker.store import base
+from trishula_broker.store.memory import MemoryStore
+from trishula_broker.store.sqlite import SqliteStore
+
+
+class Agreement(RuleBasedStateMachine):
+    """Two stores that are told the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.directory = Path(tempfile.mkdtemp(prefix="agree"))
+        self.model = MemoryStore(LIMITS)
+        self.store = SqliteStore(self.directory, LIMITS)
+        self.run = Run()
+        self.now = 1_000_000
+
+    def both(self, what: str, *args: object) -> object:
+        async def call() -> object:
+            expected = await getattr(self.model, what)(*args)
+            found = await getattr(self.store, what)(*args)
+            assert found == expected
+            return expected
+
+        return self.runner.run(call())
+
+    @initialize()
+    def open(self) -> None:
+        self.both("open")
+
+    @rule(chosen=batches, pause=pauses)
+    def commit(self, chosen: list[tuple[str, list[Recipe]]], pause: int) -> None:
+        self.now += pause
+        made: list[base.Batch] = []
+        for namespace, recipes in chosen:
+            self.run.namespace = namespace
+            made.append(base.Batch(namespace, [recipe(self.run) for recipe in recipes]))
+        outcomes = self.both("commit", self.now, made)
+        assert isinstance(outcomes, list)
+        for batch, results in zip(made, outcomes, strict=True):
+            for op, outcome in zip(batch.ops, results, strict=True):
+                self.run.learn(batch.namespace, op, outcome)
+
+    @rule()
+    def ask(self) -> None:
+        for namespace in (*NAMESPACES, "unheard-of"):
+            for question in every_question(self.run.last_seq):
+                self.both("query", namespace, question)
+
+    @rule(retention=retentions, pause=pauses)
+    def trim(self, retention: base.Retention, pause: int) -> None:
+        self.now += pause
+        self.both("trim", self.now, retention)
+
+    @rule(again=st.booleans())
+    def reopen(self, again: bool) -> None:
+        self.both("close")
+        self.store = SqliteStore(self.directory, LIMITS)
+        self.both("open")
+        self.run.restarted()
+
+    @precondition(lambda self: self.run.last_seq > 4)
+    @rule()
+    def holds_as_much(self) -> None:
+        async def sizes() -> list[object]:
+            return [(await store.health())["log_bytes"] for store in (self.model, self.store)]
+
+        found, expected = self.runner.run(sizes())
+        assert found == expected
+
+    def teardown(self) -> None:
+        try:
+            self.ask()
+        finally:
+            self.runner.run(self.store.close())
+            self.runner.close()
+            shutil.rmtree(self.directory)
+
+
+class TestAgreement(Agreement.TestCase):
+    settings = settings(stateful_step_count=25, max_examples=60)
+
+
+pytestmark = pytest.mark.hypothesis
