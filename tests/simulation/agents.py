@@ -171,20 +171,23 @@ class AgentHost:
         if life != self._life or self.stopped or self.core is None:
             return
         if self.world.host.hub is None:
-            wait = full_jitter_ms(self._dials, self._rng.random())
-            self._dials += 1
-            self._clock.after(max(1, wait), self._dial, life)
+            self._dial_later()
             return
         link = self.link = self.world.new_link(self)
         self._clock.after(link.latency() * 2, self._connected, life, link, self.world.host.hub)
 
+    def _dial_later(self) -> None:
+        wait = full_jitter_ms(self._dials, self._rng.random())
+        self._dials += 1
+        self._clock.after(max(1, wait), self._dial, self._life)
+
     def _connected(self, life: int, link: Link, hub: object) -> None:
         if life != self._life or self.link is not link or self.core is None:
             return
-        if self.world.host.hub is not hub:
+        if self.world.host.hub is not hub or link.broken:
             link.broken = True
             self.link = None
-            self._dial(life)
+            self._dial_later()
             return
         self.world.host.connected(link)
         self.core.connect(f"reg-{self.instance}-{link.number}", self._clock.now)
@@ -201,7 +204,7 @@ class AgentHost:
         self._pump()
 
     def ended(self, link: Link, code: int, reason: str) -> None:
-        if link is not self.link or self.core is None:
+        if link is not self.link or self.core is None or self.core.session is None:
             return
         self.link = None
         self.core.disconnect(code, reason, self._clock.now)
@@ -294,10 +297,8 @@ class AgentHost:
         self._waiting.clear()
         if event.code == CloseCode.TAKEN_OVER:
             self.stopped = True
-            return
-        wait = full_jitter_ms(self._dials, self._rng.random())
-        self._dials += 1
-        self._clock.after(max(1, wait), self._dial, self._life)
+        else:
+            self._dial_later()
 
     # --- sending ---
 

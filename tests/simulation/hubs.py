@@ -82,11 +82,17 @@ class HubHost:
         self._turning = False
         self._alarm = Alarm(clock, self._wake)
         self._frozen: list[Callable[[], None]] | None = None
+        self._stalled = 0
         self._draining = False
 
     def now(self) -> Now:
         """What the hub takes the time for."""
         return Now(self.clock.now, self.wall)
+
+    @property
+    def steady(self) -> bool:
+        """It runs, and no connection is slow."""
+        return self.hub is not None and self._frozen is None and not self._stalled
 
     @property
     def wall(self) -> int:
@@ -177,7 +183,12 @@ class HubHost:
         if number in self.links:
             link.down.delay(self.clock.now + ms)
             self._tell(lambda hub: hub.writable(number, False, self.now()))
-            self.clock.after(ms, self._tell, lambda hub: hub.writable(number, True, self.now()))
+            self._stalled += 1
+            self.clock.after(ms, self._unstall, number)
+
+    def _unstall(self, number: int) -> None:
+        self._stalled -= 1
+        self._tell(lambda hub: hub.writable(number, True, self.now()))
 
     def _tell(self, event: Callable[[Hub], None]) -> None:
         hub = self.hub

@@ -202,9 +202,13 @@ class World:
 
     def _is_quiet(self) -> bool:
         hub = self.host.hub
-        if hub is None or hub._commits or len(hub._questions):
+        if hub is None or not self.host.steady or hub._commits or len(hub._questions):
             return False
         if not all(agent.quiet for agent in self._all):
+            return False
+        # An agent may not yet know that its connection is dead.
+        links = [agent.link for agent in self._all if not agent.stopped]
+        if any(link is None or link.silent or link.broken for link in links):
             return False
         return not any(self._peek(box, 1).count for box in self._boxes())
 
@@ -311,7 +315,9 @@ class World:
             wrong(f"core: sessions of {sorted(hub._roster.seats)}, active are {sorted(active)}")
         for name, seat in hub._roster.seats.items():
             box, session = seat.mailbox, seat.session
-            if box.held or box.unread or box.leases or box.unnoted:
+            # A renewal that crossed the settlement on its way is forgotten when it lapses.
+            lapsed = [seq for seq, until in box.leases.items() if until <= self.clock.now]
+            if box.held or box.unread or lapsed or box.unnoted:
                 wrong(f"core: the mailbox of {name} still counts {box!r}, held {list(box.held)}")
             if box.next() is not None:
                 wrong(f"core: the window of {name} has mail that was not delivered")
@@ -371,7 +377,7 @@ class World:
                     )
                     if told in ("undeliverable", "expired"):
                         times = noticed[sent.id, fate.agent, told]
-                        if times != 1 and sent.agent not in forgetful:
+                        if times != 1 and sent.agent not in forgetful and sent.id not in abandoned:
                             wrong(
                                 f"store: {'/'.join(key)} ended as {fate.outcome} and its sender "
                                 f"was told {times} times"

@@ -83,7 +83,8 @@ class Refused(Event, frozen=True, gc=False):
 
 
 class Abandoned(Event, frozen=True, gc=False):
-    """The application waits no more for answers to the request ``id``; they need not reach it."""
+    """The application waits no more for the request ``id``: answers to it, and what the hub
+    has to say about it, need not reach it."""
 
     id: str
 
@@ -620,7 +621,8 @@ class _Checker:
     def _arrival(self, key: MessageKey, message: _Message) -> None:
         sent = message.sent
         reached = {holder.agent for holder in self._copies.get(key, {}).values()}
-        if not all(message.told):  # a notice that names nobody is about the whole message
+        # A notice that names nobody is about the whole message.
+        if not all(message.told) or key in self._abandoned:
             return
         told = {agent for agents in message.told for agent in agents}
         if sent.to.startswith("@"):
