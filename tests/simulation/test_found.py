@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.hub_bench import Bench
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.settings import HubSettings
-from trishula_broker.store.base import Batch, Copy, Fetched, Message
+from trishula_broker.store.base import Batch, Copy, Fetched, MailboxLimits, Message
 
 
 def copy(seq: int, priority: int = 3) -> Copy:
@@ -57,3 +57,15 @@ def test_a_copy_given_back_is_not_delivered_again_before_that_is_durable() -> No
     assert [again["id"] for again in receiver.mail()] == ["m2"]
     bench.advance(2_000)
     assert [(again["id"], again["attempt"]) for again in receiver.mail()] == [("m1", 2)]
+
+
+def test_mail_for_a_capability_reaches_the_only_one_who_offers_it_though_its_mailbox_is_full() -> (
+    None
+):
+    bench = Bench(limits=MailboxLimits(messages=1))
+    sender = bench.agent("dc")
+    bench.agent("agni", capabilities=["review"]).drop()
+    sender.tell("@review", "m1")
+    sender.tell("agni", "m2")
+    receiver = bench.agent("agni")
+    assert sorted(mail["id"] for mail in receiver.mail()) == ["m1", "m2"]

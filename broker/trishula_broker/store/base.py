@@ -351,7 +351,10 @@ class Discarded(Outcome, frozen=True, gc=False):
 
 class Assign(Op, frozen=True, gc=False):
     """Hand mail of a capability's pool to online agents that offer it, each as in
-    :class:`Accept`; what only its own sender could take stays."""
+    :class:`Accept`; what only its own sender could take stays.
+
+    It was accepted already, so a full mailbox takes it too: nothing would bring it there later.
+    """
 
     capability: str
     limit: int

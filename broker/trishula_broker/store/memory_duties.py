@@ -15,9 +15,8 @@ def assign(books: Books, space: Space, now: int, op: base.Assign) -> base.Outcom
     more = False
     for _, seq in list(pool.queue):
         held = pool.copies[seq]
-        message = held.entry.message
-        taker = space.least_loaded(op.capability, message.sender)
-        if taker is None or books.is_full(space, taker, message.sender, held.size):
+        taker = space.least_loaded(op.capability, held.entry.message.sender)
+        if taker is None:
             continue
         if len(assigned) == op.limit:
             more = True

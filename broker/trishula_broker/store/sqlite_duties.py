@@ -55,7 +55,7 @@ def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
         for row in rows:
             sender = work.directory.by_id[row.sender].name
             taker = space.least_loaded(op.capability, sender)
-            if taker is None or work.full([taker], sender, row.size):
+            if taker is None:
                 continue
             if len(assigned) == op.limit:
                 more = True
