@@ -25,6 +25,8 @@ AGENT_LENGTH: Final = 64
 """Characters of an agent id, a group or a capability at most (§4)."""
 PAYLOAD_DEPTH: Final = 64
 """Nesting of a payload at most; deeper input is refused before it can exhaust a stack (§2)."""
+ANSWER_DEPTH: Final = PAYLOAD_DEPTH + 4
+"""The same of an answer of the hub's, which may hold others' payloads inside its own (§7)."""
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
 HEADERS: Final = 32

@@ -40,16 +40,22 @@ def payload_fault(payload: Any, encoded: bytes) -> str | None:
     return None
 
 
-def find_fault(payload: Any) -> str | None:
-    """Walk ``payload`` without recursion; the first fault with its path, or None."""
-    stack: list[tuple[Any, str, int]] = [(payload, "payload", 0)]
+def find_fault(payload: Any, at: str = "payload", depth: int = limits.PAYLOAD_DEPTH) -> str | None:
+    """Walk ``payload`` without recursion; the first fault with its path, or None.
+
+    Args:
+        payload: what is looked at.
+        at: its own path.
+        depth: how deep it may be nested.
+    """
+    stack: list[tuple[Any, str, int]] = [(payload, at, depth)]
     while stack:
-        value, path, depth = stack.pop()
+        value, path, left = stack.pop()
         if value is None or value is True or value is False:
             continue
         if isinstance(value, str):
             if not _is_unicode(value):
-                return f"{path}: not valid Unicode (a lone surrogate)"
+                return f"{path}: not valid Unicode (bad UTF-8 or a lone surrogate)"
         elif isinstance(value, int):
             if not limits.INTEGER_MIN <= value <= limits.INTEGER_MAX:
                 return f"{path}: integers go from -2^63 to 2^64-1"
@@ -57,18 +63,18 @@ def find_fault(payload: Any) -> str | None:
             if not math.isfinite(value):
                 return f"{path}: numbers must be finite"
         elif isinstance(value, Mapping):
-            if depth == limits.PAYLOAD_DEPTH:
-                return f"{path}: nested deeper than {limits.PAYLOAD_DEPTH}"
+            if left == 0:
+                return f"{path}: nested deeper than {depth}"
             for key, item in value.items():
                 if not isinstance(key, str):
                     return f"{path}: keys must be strings, not {type(key).__name__}"
                 if not _is_unicode(key):
-                    return f"{path}: a key is not valid Unicode (a lone surrogate)"
-                stack.append((item, f"{path}.{key[:40]}", depth + 1))
+                    return f"{path}: a key is not valid Unicode (bad UTF-8 or a lone surrogate)"
+                stack.append((item, f"{path}.{key[:40]}", left - 1))
         elif isinstance(value, (list, tuple)):
-            if depth == limits.PAYLOAD_DEPTH:
-                return f"{path}: nested deeper than {limits.PAYLOAD_DEPTH}"
-            stack.extend((item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value))
+            if left == 0:
+                return f"{path}: nested deeper than {depth}"
+            stack.extend((item, f"{path}[{n}]", left - 1) for n, item in enumerate(value))
         elif not isinstance(value, (bytes, bytearray, memoryview)):
             return f"{path}: {type(value).__name__} is not a JSON value"
     return None
@@ -97,14 +103,21 @@ def to_msgpack_value(value: Any) -> Any:
     """The MessagePack form of a stored payload: ``{"$base64": ...}`` becomes ``bin``."""
     if isinstance(value, dict):
         if len(value) == 1 and isinstance(text := value.get(BASE64_KEY), str):
-            try:
-                return base64.b64decode(text, validate=True)
-            except (binascii.Error, ValueError):
-                return value
+            data = _from_base64(text)
+            return value if data is None else data
         return {key: to_msgpack_value(item) for key, item in value.items()}
     if isinstance(value, list):
         return [to_msgpack_value(item) for item in value]
     return value
+
+
+def _from_base64(text: str) -> bytes | None:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    # Only what comes back as the same text: else the value would change on its way.
+    return data if base64.b64encode(data).decode("ascii") == text else None
 
 
 def same_value(a: Any, b: Any) -> bool:
