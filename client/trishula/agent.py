@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl as tls
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -204,7 +204,7 @@ class Agent(Questions):
 
     # --- sending ---
 
-    async def send(
+    def send(
         self,
         to: str,
         payload: Any = None,
@@ -217,8 +217,8 @@ class Agent(Questions):
         headers: Mapping[str, str] | None = None,
         receipt: bool = False,
         id: str | None = None,
-    ) -> Receipt:
-        """Send a message; returns once the hub has stored it.
+    ) -> Coroutine[Any, Any, Receipt]:
+        """Send a message; awaiting this returns once the hub has stored it.
 
         Waits while 10 000 messages or 8 MiB are on their way, and while no hub is connected.
         Cancelling does not take it back: it goes on being sent, unless it was waiting for room.
@@ -240,17 +240,8 @@ class Agent(Questions):
             Refused: the hub refused it; ``retryable`` says whether later may be better.
             TakenOver, AgentClosed, ...: the agent's end; whether it was stored is unknown.
         """
-        return await self._engine.sending.send(
-            type,
-            to,
-            payload,
-            id,
-            receipt,
-            priority=priority,
-            ttl=ttl,
-            reply_to=reply_to,
-            thread=thread,
-            headers=headers,
+        return self._engine.sending.send(
+            type, to, payload, id, receipt, priority, ttl, reply_to, thread, headers
         )
 
     async def command(

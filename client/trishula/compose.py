@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +24,6 @@ def compose(
     type: str,
     to: str,
     payload: Any,
-    *,
     priority: int = limits.PRIORITY_DEFAULT,
     ttl: float | None = None,
     reply_to: str | None = None,
@@ -81,6 +81,7 @@ def compose(
     return encoded
 
 
+@lru_cache(maxsize=65536)
 def check_recipient(to: str) -> None:
     """
     Raises:

@@ -23,7 +23,7 @@ The application::
 
 What happened, in order, from ``core.events()``, each once; the types are in
 ``trishula.events``: Active, Accepted, Refused, Answered, Returned, Progress, NewMail, Receipts,
-Presence, StaleMail, Trouble, Hangup, Lost.
+Presence, StaleMail, Idle, Trouble, Hangup, Lost.
 
 What it promises while it lives: every message sent is accepted once or refused to its waiter;
 what the application finished is settled and never handed out again; what is in progress goes on
@@ -43,6 +43,7 @@ from trishula.events import (
     Answered,
     Event,
     Hangup,
+    Idle,
     Lost,
     NewMail,
     Presence,
@@ -285,6 +286,8 @@ class AgentCore:
                 self._accepted(event.ids)
             case session.Settled():
                 self.inbox.confirmed(event.seqs)
+                if self.idle:
+                    self._events.append(Idle())
             case session.Answer():
                 out = self.outbox.remove(event.reply_to)
                 if out is not None:

@@ -65,7 +65,7 @@ class Engine:
         on_change: Callable[[], None],
     ) -> None:
         self.core = AgentCore(register, fraction=random)
-        self.sending = Sending(self.core, self.touch)
+        self.sending = Sending(self.core)
         self.settling = Settling(self.sending)
         self.info: Registered | None = None
         self._urls = urls
@@ -106,6 +106,7 @@ class Engine:
                 on_event=self._on_event,
                 on_failure=self.fail,
             )
+            self.sending.touch = self._connector.touch
             self._connector.start()
             async with asyncio.timeout(seconds):
                 await self._started
@@ -113,7 +114,7 @@ class Engine:
             connector = self._connector
             await self.stop()
             if isinstance(error, TimeoutError) and connector is not None:
-                raise connector.not_connected() from error
+                raise connector.not_connected() from None
             raise
 
     async def settled(self, seconds: float | None) -> bool:
@@ -163,11 +164,6 @@ class Engine:
     def url(self) -> str | None:
         """The hub this agent is connected to."""
         return self._connector.url if self._connector is not None else None
-
-    def touch(self) -> None:
-        """Something may have to be written."""
-        if self._connector is not None:
-            self._connector.touch()
 
     # --- what the core reports ---
 

@@ -84,6 +84,10 @@ class StaleMail(Event, frozen=True, gc=False):
     deliveries: list[Delivery]
 
 
+class Idle(Event, frozen=True, gc=False):
+    """All that was sent is accepted, all that was settled is confirmed."""
+
+
 class Trouble(Event, frozen=True, gc=False):
     """The hub said something that concerns no message of ours, or cannot be read. For the log."""
 

@@ -218,7 +218,7 @@ class Intake:
                 self.engine.core.reject(
                     delivery, f"answer refused: {error}"[: limits.REASON_LENGTH], False
                 )
-                self.engine.touch()
+                self.engine.sending.touch()
 
         out.waiter.add_done_callback(accepted)
 

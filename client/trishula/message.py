@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trishula.inbox import Delivery, Key, Stage
@@ -114,7 +114,7 @@ class Message:
         """Whether the application has finished with it, or its answer is on the way."""
         return self._delivery.stage >= Stage.ANSWERED
 
-    async def done(self) -> None:
+    def done(self) -> Coroutine[Any, Any, None]:
         """The application has finished with it. Repeating it does nothing.
 
         Returns once that is safe on this side: at once, or with ``state_dir`` once stored
@@ -124,7 +124,7 @@ class Message:
         Raises:
             StateDirError: it could not be stored.
         """
-        await self._settling.done(self._delivery)
+        return self._settling.done(self._delivery)
 
     async def reply(self, payload: Any = None, **options: Any) -> Receipt:
         """Answer with a RESULT and settle, in one step: both happen or neither.

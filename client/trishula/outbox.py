@@ -84,6 +84,8 @@ class Outbox:
         self._max_messages = messages
         self._max_bytes = bytes_
         self._entries: dict[str, Outgoing] = {}
+        self.full = False
+        """Whether nothing more may be added now."""
         self._bytes = 0
         self._numbers = 0
         self._ready: list[Outgoing] = []
@@ -103,11 +105,6 @@ class Outbox:
 
     def __repr__(self) -> str:
         return f"<Outbox {len(self._entries)} unaccepted, {self._bytes} bytes>"
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing more may be added now."""
-        return len(self._entries) >= self._max_messages or self._bytes >= self._max_bytes
 
     @property
     def room(self) -> int:
@@ -133,6 +130,7 @@ class Outbox:
         out.number = self._numbers
         self._entries[out.id] = out
         self._bytes += len(out.encoded)
+        self.full = len(self._entries) >= self._max_messages or self._bytes >= self._max_bytes
         if not out.held:
             self._ready.append(out)
 
@@ -155,8 +153,8 @@ class Outbox:
         out = self._entries.pop(id, None)
         if out is not None:
             self._bytes -= len(out.encoded)
-            if self._pauses:
-                self._pauses = 0
+            self.full = len(self._entries) >= self._max_messages or self._bytes >= self._max_bytes
+            self._pauses = 0
         return out
 
     def withdraw(self, out: Outgoing) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any
 from weakref import WeakValueDictionary
@@ -22,6 +22,7 @@ from trishula.core import AgentCore
 from trishula.errors import AgentClosed, Refused
 from trishula.outbox import Outgoing
 from trishula.receipt import Receipt
+from trishula_protocol import limits
 from trishula_protocol.address import HUB
 from trishula_protocol.bodies import Op
 from trishula_protocol.envelope import Envelope
@@ -50,9 +51,10 @@ class Sending:
         receipts: of the messages whose sender wants to hear what becomes of them.
     """
 
-    def __init__(self, core: AgentCore, touch: Callable[[], None]) -> None:
+    def __init__(self, core: AgentCore) -> None:
         self.core = core
-        self.touch = touch
+        self.touch: Callable[[], None] = _nothing
+        self._outbox = core.outbox
         self.failure: Exception | None = AgentClosed(core.register.agent, "was not entered yet")
         self.state: state_dir.StateDir | None = None
         self.receipts: WeakValueDictionary[str, Receipt] = WeakValueDictionary()
@@ -76,21 +78,34 @@ class Sending:
             receipt.fail(failure)
 
     async def send(
-        self, type: str, to: str, payload: Any, id: str | None, receipt: bool, **fields: Any
+        self,
+        type: str,
+        to: str,
+        payload: Any,
+        id: str | None = None,
+        receipt: bool = False,
+        priority: int = limits.PRIORITY_DEFAULT,
+        ttl: float | None = None,
+        reply_to: str | None = None,
+        thread: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Receipt:
         """Send, and wait until it is accepted."""
         now = time_ns() // 1_000_000
         id = self._ids(now) if id is None else check_id(id)
-        encoded = compose(id, now, type, to, payload, receipt=receipt, **fields)
-        self.check_size(encoded)
-        if self.crowded:
+        encoded = compose(
+            id, now, type, to, payload, priority, ttl, reply_to, thread, headers, receipt
+        )
+        if len(encoded) > self.core.frame_bytes:
+            self.check_size(encoded)
+        if self.failure is not None or self._room or self._outbox.full:
             await self.wait_for_room()
         found = Receipt(id)
         if receipt:
             self.receipts[id] = found
         waiter: Waiter = asyncio.get_running_loop().create_future()
         if self.state is None:
-            self.core.send(Outgoing(id, encoded, waiter))
+            self._outbox.add(Outgoing(id, encoded, waiter))
             self.touch()
         else:
             self.store(Outgoing(id, encoded, waiter, held=True), [])
@@ -202,7 +217,7 @@ class Sending:
         self.core.expect(id, expected)
         try:
             async with asyncio.timeout(timeout):
-                await self.send("COMMAND", to, payload, id, False, **fields)
+                await self.send("COMMAND", to, payload, id, **fields)
                 return await expected.future
         finally:
             self.core.abandon(id)
@@ -232,3 +247,7 @@ class Sending:
                 statements.append(state_dir.unfinish(out.answers.key))
             self.state.note(statements)
         self.make_room()
+
+
+def _nothing() -> None:
+    """There is no connection to write to."""

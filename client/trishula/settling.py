@@ -22,12 +22,11 @@ class Settling:
     def __init__(self, sending: Sending) -> None:
         self._sending = sending
         self._core = sending.core
-        self._touch = sending.touch
 
     def take(self, delivery: Delivery) -> None:
         """It is handed to the application."""
-        self._core.take(delivery)
-        self._touch()
+        self._core.inbox.take(delivery)
+        self._sending.touch()
 
     async def done(self, delivery: Delivery) -> None:
         """The application has finished with it."""
@@ -35,7 +34,7 @@ class Settling:
             return
         if self._sending.state is None or delivery.seq is None:
             self._core.done(delivery)
-            self._touch()
+            self._sending.touch()
         else:
             await self._finish(delivery, None)
 
@@ -49,7 +48,7 @@ class Settling:
             return
         if self._sending.state is None or requeue or delivery.seq is None:
             self._core.reject(delivery, reason, requeue)
-            self._touch()
+            self._sending.touch()
         else:
             await self._finish(delivery, reason)
 
@@ -61,7 +60,7 @@ class Settling:
                 self._core.done(delivery)
             else:
                 self._core.reject(delivery, reason, requeue=False)
-            self._touch()
+            self._sending.touch()
 
         # Shielded: when the caller is cancelled it is written, and said, all the same.
         outcome = self._sending.state.submit([state_dir.finish(delivery.key, reason)], stored)
@@ -123,16 +122,14 @@ class Settling:
             self._sending.store(out, more)
         elif settles is None:
             self._core.send(out)
-        self._touch()
+        self._sending.touch()
         return out
 
     async def progress(self, delivery: Delivery, payload: Any) -> Receipt:
         """A STATUS about it, to its sender."""
         sender, id = delivery.key
         thread = delivery.envelope.thread or id
-        return await self._sending.send(
-            "STATUS", sender, payload, None, False, reply_to=id, thread=thread
-        )
+        return await self._sending.send("STATUS", sender, payload, reply_to=id, thread=thread)
 
 
 def _retrieved(future: asyncio.Future[None]) -> None:

@@ -1,0 +1,248 @@
+"""``Agent`` for programs without asyncio: the same agent, its event loop in a thread.
+
+::
+
+    from trishula.sync import Agent
+
+    with Agent("dc") as agent:
+        agent.send("agni", {"n": 1})
+        for message in agent.messages():
+            message.reply({"ok": True})
+
+Arguments, semantics and errors are those of :class:`trishula.Agent`. Methods may be called from
+any thread. Handlers run in a thread of their own each, ``concurrency`` at most. Interrupting a
+call (Ctrl-C) does what cancelling does there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from trishula import agent as asynchronous
+from trishula import message as messages
+from trishula.errors import AgentClosed
+from trishula.receipt import Receipt, Stage
+from trishula_protocol.bodies import Op
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Callable[["Message"], Any])
+
+
+class _Loop:
+    """An event loop in a thread, for as long as its agent is entered."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=f"trishula-{name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` there and wait for it."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("called from the agent's own loop; use trishula.Agent there")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise InterruptedError("the agent was closed meanwhile") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+
+class Message:
+    """A :class:`trishula.Message`; its attributes are there under the same names."""
+
+    __slots__ = ("_call", "_message")
+
+    def __init__(self, loop: _Loop, message: messages.Message) -> None:
+        self._call = loop.call
+        self._message = message
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._message, name)
+
+    def __repr__(self) -> str:
+        return repr(self._message)
+
+    def done(self) -> None:
+        """See :meth:`trishula.Message.done`."""
+        self._call(self._message.done())
+
+    def reply(self, payload: Any = None, **options: Any) -> Receipt:
+        """See :meth:`trishula.Message.reply`."""
+        return self._call(self._message.reply(payload, **options))
+
+    def error(self, code: str, message: str = "", **options: Any) -> Receipt:
+        """See :meth:`trishula.Message.error`."""
+        return self._call(self._message.error(code, message, **options))
+
+    def reject(self, reason: str = "", *, requeue: bool = False) -> None:
+        """See :meth:`trishula.Message.reject`."""
+        self._call(self._message.reject(reason, requeue=requeue))
+
+    def progress(self, payload: Any) -> Receipt:
+        """See :meth:`trishula.Message.progress`."""
+        return self._call(self._message.progress(payload))
+
+
+class Agent:
+    """See :class:`trishula.Agent` for the arguments; use it as ``with Agent(...) as agent``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._agent = asynchronous.Agent(*args, **options)
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            max_workers=options.get("concurrency", 16), thread_name_prefix="trishula-handler"
+        )
+        self._running: _Loop | None = None
+
+    def __repr__(self) -> str:
+        return repr(self._agent)
+
+    @property
+    def _loop(self) -> _Loop:
+        if self._running is None:
+            raise AgentClosed(self._agent.name, "is not entered: use it with `with`")
+        return self._running
+
+    @property
+    def name(self) -> str:
+        """The agent's id."""
+        return self._agent.name
+
+    @property
+    def state(self) -> asynchronous.State:
+        """See :attr:`trishula.Agent.state`."""
+        return self._agent.state
+
+    def __enter__(self) -> Agent:
+        if self._agent.state is not asynchronous.State.NEW:
+            raise AgentClosed(self._agent.name, "was entered before")
+        self._running = _Loop(self._agent.name)
+        try:
+            self._running.call(self._agent.__aenter__())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._running is not None:
+            self.close(0.0 if error is not None else asynchronous.CLOSE_SECONDS)
+
+    def close(self, seconds: float = asynchronous.CLOSE_SECONDS) -> None:
+        """See :meth:`trishula.Agent.close`."""
+        if self._running is None:
+            return
+        try:
+            self._running.call(self._agent.close(seconds))
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def run(self) -> None:
+        """See :meth:`trishula.Agent.run`; Ctrl-C ends it."""
+        self._loop.call(self._agent.run())
+
+    def send(self, to: str, payload: Any = None, **options: Any) -> Receipt:
+        """See :meth:`trishula.Agent.send`."""
+        return self._loop.call(self._agent.send(to, payload, **options))
+
+    def reached(self, receipt: Receipt, stage: Stage = "done", timeout: float | None = None) -> str:
+        """See :meth:`trishula.Receipt.reached`."""
+        return self._loop.call(receipt.reached(stage, timeout))
+
+    def command(self, to: str, payload: Any = None, **options: Any) -> Any:
+        """See :meth:`trishula.Agent.command`; ``on_progress`` is called in the loop's thread."""
+        return self._loop.call(self._agent.command(to, payload, **options))
+
+    def messages(self, timeout: float | None = None) -> Iterator[Message]:
+        """See :meth:`trishula.Agent.messages`; ends when none comes for ``timeout`` seconds."""
+        loop = self._loop
+        source = self._agent.messages()
+
+        async def following() -> messages.Message | None:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await anext(source)
+            except (TimeoutError, StopAsyncIteration):
+                return None
+
+        while (message := loop.call(following())) is not None:
+            yield Message(loop, message)
+
+    def watch(self) -> Iterator[Any]:
+        """See :meth:`trishula.Agent.watch`."""
+        loop = self._loop
+        source = self._agent.watch()
+        over = object()
+
+        async def following() -> Any:
+            return await anext(source, over)
+
+        while (change := loop.call(following())) is not over:
+            yield change
+
+    def ask(self, op: Op) -> Any:
+        """See :meth:`trishula.Agent.ask`."""
+        return self._loop.call(self._agent.ask(op))
+
+    def agents(self, **filters: Any) -> list[dict[str, Any]]:
+        """See :meth:`trishula.Agent.agents`; the other questions go through :meth:`ask`."""
+        return self._loop.call(self._agent.agents(**filters))
+
+    def on_command(self, handler: H) -> H:
+        """See :meth:`trishula.Agent.on_command`."""
+        self._handle(self._agent.on_command, handler)
+        return handler
+
+    def on_status(self, handler: H) -> H:
+        """See :meth:`trishula.Agent.on_status`."""
+        self._handle(self._agent.on_status, handler)
+        return handler
+
+    def on_message(self, handler: H) -> H:
+        """See :meth:`trishula.Agent.on_message`."""
+        self._handle(self._agent.on_message, handler)
+        return handler
+
+    def _handle(self, register: Callable[[Any], Any], handler: Callable[[Message], Any]) -> None:
+        async def run(message: messages.Message) -> Any:
+            wrapped = Message(self._loop, message)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, handler, wrapped)
+
+        if self._running is None:
+            register(run)
+        else:
+
+            async def registered() -> None:
+                register(run)
+
+            self._running.call(registered())
