@@ -10,6 +10,7 @@ import asyncio
 import base64
 import os
 import resource
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -27,8 +28,7 @@ HEARTBEAT_MS = 60_000
 
 def resident(pid: int) -> int:
     """Bytes of memory a process holds."""
-    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)])) * 1024
 
 
 def text_frame(payload: bytes) -> bytes:

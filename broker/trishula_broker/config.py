@@ -132,7 +132,14 @@ def load(
     for path, (value, _) in values.items():
         section, _, key = path.rpartition(".")
         (tree.setdefault(section, {}) if section else tree)[key] = value
-    return Loaded(msgspec.convert(tree, Config), values, warnings)
+    config = msgspec.convert(tree, Config)
+    if config.websocket.write_limit_bytes <= config.websocket.write_pause_bytes:
+        raise ConfigError(
+            path := "websocket.write_limit_bytes",
+            "must be more than websocket.write_pause_bytes, or slow readers never pause",
+            values[path].origin,
+        )
+    return Loaded(config, values, warnings)
 
 
 _Leaf = tuple[Any, Any]

@@ -102,6 +102,11 @@ def test_variables_are_text_and_lists_are_separated_by_commas(layers: Layers) ->
             "port: Expected `int`, got `str` (TRISHULA_PORT)",
         ),
         ({"flags": {"port": -1}}, "port: Expected `int` >= 0 (--port)"),
+        (
+            {"environ": {"TRISHULA_WEBSOCKET_WRITE_LIMIT_BYTES": "2048"}},
+            "websocket.write_limit_bytes: must be more than websocket.write_pause_bytes, "
+            "or slow readers never pause (TRISHULA_WEBSOCKET_WRITE_LIMIT_BYTES)",
+        ),
     ],
 )
 def test_an_error_names_the_key_the_rule_and_the_origin(

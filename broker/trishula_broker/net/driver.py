@@ -29,7 +29,7 @@ from trishula_protocol.errors import ProtocolError
 
 QUESTIONS: Final = 8
 """Questions asked of the store at the same time; more wait."""
-FAILURE_PAUSE_S: Final = 0.1
+FAILURE_PAUSE_S: Final = 0.2
 """Rest after a commit failed, so that a store that fails at once is not hammered."""
 REGISTERED: Final = "registered"
 """The core's note that the connection ``link`` has registered."""
@@ -227,8 +227,12 @@ class Driver:
         return work
 
     async def _commit(self, work: list[tuple[Core, Batch]]) -> None:
-        """Commit ``work``, then what has come meanwhile, until nothing is left."""
-        while work:
+        """Commit ``work``, then what has come meanwhile, until nothing is left.
+
+        While the store fails, commits of nothing ask it whether it is well again: who waits for
+        that, such as a load balancer, may be why nothing arrives.
+        """
+        while work or (self.trouble is not None and not self._closed):
             why = ""
             outcomes: list[list[Outcome]] = []
             try:
@@ -331,7 +335,9 @@ class Driver:
     # --- the end ---
 
     def _is_quiet(self) -> bool:
-        return not (self._wires or self._committing or self._asking or self._waiting)
+        # A store in trouble promises no end of its commits.
+        committing = self._committing is not None and self.trouble is None
+        return not (self._wires or committing or self._asking or self._waiting)
 
     async def drain(self, timeout: float) -> bool:
         """Have the cores finish and close every session; whether they did within ``timeout``.

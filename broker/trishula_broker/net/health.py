@@ -36,8 +36,8 @@ class Health:
         try:
             store = await self._store.health()
         except StoreError as error:
-            store = {}
-            trouble = trouble or str(error)
+            store = {"problem": str(error)}
+        trouble = trouble or store.get("problem")
         report: dict[str, Any] = {"status": "degraded" if trouble else "ok", **self._about}
         if driver.draining:
             report["status"] = "draining"

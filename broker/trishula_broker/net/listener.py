@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.driver import Driver
-from trishula_broker.net.handshake import Gate
+from trishula_broker.net.handshake import RETRY_AFTER_S, Gate
 from trishula_broker.net.ports import Log
 from trishula_broker.net.settings import NetSettings
 from trishula_broker.net.websocket import Surroundings, WebSocketConnection
@@ -126,6 +126,11 @@ class Listener:
             port = listening.getsockname()[1]
         self._listen()
         return port
+
+    @property
+    def crowded(self) -> bool:
+        """Whether too many connections have not said what they want."""
+        return len(self.visitors) > self.settings.unregistered
 
     def _strangers(self) -> int:
         return self._driver.unregistered + len(self.visitors)
@@ -247,6 +252,7 @@ class Listener:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # for the connection_lost of those that were closed
         self.deadlines.close()
 
 
@@ -265,7 +271,10 @@ class Visitor(asyncio.Protocol):
         """The clock starts."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._listener.visitors.add(self)
-        self._listener.deadlines.set(self, self._listener.settings.handshake_s)
+        if self._listener.crowded:
+            self._refuse(b"503 Service Unavailable\r\nretry-after: %d" % RETRY_AFTER_S)
+        else:
+            self._listener.deadlines.set(self, self._listener.settings.handshake_s)
 
     def data_received(self, data: bytes) -> None:
         """Some of the head, or all of it and more."""

@@ -48,6 +48,15 @@ async def test_a_failed_commit_is_told_and_the_next_one_is_tried(rig: Rig) -> No
     assert [event for event, _ in rig.log.heard.all] == ["store_unavailable", "store_available"]
 
 
+async def test_a_store_that_is_well_again_is_noticed_without_work(rig: Rig) -> None:
+    rig.store.failure = StoreUnavailable("cut off")
+    submit(rig)
+    await rig.heard.next("commit_failed")
+    rig.store.failure = None
+    await rig.log.heard.next("store_available")
+    assert rig.store.commits[-1] == []
+
+
 async def test_an_unexpected_failure_of_the_store_is_logged_and_told(rig: Rig) -> None:
     rig.store.failure = ZeroDivisionError("a bug")
     submit(rig)

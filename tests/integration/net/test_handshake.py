@@ -138,6 +138,18 @@ async def test_unregistered_connections_are_capped(rig_of: Any) -> None:
         await client.close()
 
 
+async def test_connections_that_say_nothing_are_capped(rig_of: Any) -> None:
+    rig = await rig_of(unregistered=3)
+    silent = [await rig.raw() for _ in range(3)]
+    crowd = await rig.raw()
+    head = await crowd.head()
+    assert "503" in head
+    assert "retry-after" in head
+    assert await crowd.rest() == b""
+    await silent[0].send(upgrade_request())
+    assert "101" in await silent[0].head()
+
+
 async def test_the_rate_of_handshakes_is_capped(rig_of: Any) -> None:
     rig = await rig_of(handshakes_per_s=5)
 

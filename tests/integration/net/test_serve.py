@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,17 @@ async def test_what_was_accepted_survives_a_kill(hub: HubProcess) -> None:
     async with agent(hub) as agni:
         await register(agni, "agni")
         assert (await hear(agni))["id"] == "m1"
+
+
+async def test_a_silent_peer_is_found_within_two_heartbeats(hub: HubProcess) -> None:
+    async with agent(hub) as dc:
+        payload = {"op": "register", "agent": "dc", "heartbeat_ms": 2000}
+        await ask(dc, payload, "register")
+        before = time.monotonic()
+        with pytest.raises(ConnectionClosed):
+            await dc.recv()
+        assert dc.close_code == 4408
+        assert 3 < time.monotonic() - before < 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
