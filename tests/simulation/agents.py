@@ -378,9 +378,9 @@ class AgentHost:
             return
 
         def answered(payload: Any) -> None:
-            if payload["recalled"]:
-                self.log(history.Withdrawn, id=id, agents=tuple(payload["recalled"]))
+            self.log(history.Recalled, id=id, agents=tuple(payload["recalled"]))
 
+        self.log(history.Recalling, id=id)
         self._ask({"op": "recall", "id": id}, answered)
 
     def join(self, group: str, member: bool) -> None:

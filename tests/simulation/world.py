@@ -289,6 +289,8 @@ class World:
         self.host.outage = None
         self.host.slow_ms = 0
         self.host.wall_offset = 0
+        # Two agents whose full mailboxes wait for each other's answers would wait for ever.
+        self.host.store._books.limits = base.MailboxLimits()
         self.host.start()
         for agent in self._all:
             if agent.core is None and not agent.stopped:

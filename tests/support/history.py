@@ -89,11 +89,17 @@ class Abandoned(Event, frozen=True, gc=False):
     id: str
 
 
-class Withdrawn(Event, frozen=True, gc=False):
-    """The hub confirmed that it was recalled; of ``agents``, or everybody when empty."""
+class Recalling(Event, frozen=True, gc=False):
+    """The application asked for it to be taken back. Until the answer comes it may have been."""
 
     id: str
-    agents: tuple[str, ...] = ()
+
+
+class Recalled(Event, frozen=True, gc=False):
+    """The hub's answer: it was taken back from ``agents``."""
+
+    id: str
+    agents: tuple[str, ...]
 
 
 class Handed(Event, frozen=True, gc=False):
@@ -151,7 +157,8 @@ AnyEvent = (
     | Accepted
     | Refused
     | Abandoned
-    | Withdrawn
+    | Recalling
+    | Recalled
     | Handed
     | Ended
     | Settled
@@ -399,18 +406,19 @@ class Unclear(Violation, frozen=True):
 DECIDED = frozenset(
     {"bad_message", "too_large", "unknown_recipient", "mailbox_full", "stale_ack", "forbidden"}
 )
-"""Refusals made where dedup is known: this message is not stored, by no earlier try either.
+"""Refusals made where dedup is known: the message is not stored, by no earlier try either.
 ``unavailable`` and ``internal`` leave that open, ``rate_limited`` is said before looking (§6)."""
 
 
 class _Message:
     """What its sender's side says about a message."""
 
-    __slots__ = ("accepted", "refusals", "refused_last", "sent", "told")
+    __slots__ = ("accepted", "recalling", "refusals", "refused_last", "sent", "told")
 
     def __init__(self, sent: Sent) -> None:
         self.sent = sent
         self.accepted = False
+        self.recalling = False
         self.refusals: list[Refused] = []
         self.refused_last: Refused | None = None
         """The refusal that nothing came after, if any."""
@@ -495,10 +503,10 @@ class _Checker:
                 self._messages[MessageKey(event.agent, event.id)].refused_last = None
             elif isinstance(event, Abandoned):
                 self._abandoned.add(MessageKey(event.agent, event.id))
-            elif isinstance(event, (Accepted, Refused, Withdrawn, Noticed)):
+            elif isinstance(event, (Accepted, Refused, Recalling, Recalled, Noticed)):
                 self._heard(event)
 
-    def _heard(self, event: Accepted | Refused | Withdrawn | Noticed) -> None:
+    def _heard(self, event: Accepted | Refused | Recalling | Recalled | Noticed) -> None:
         about = event.about if isinstance(event, Noticed) else event.id
         key = MessageKey(event.agent, about)
         message = self._messages.get(key)
@@ -510,9 +518,13 @@ class _Checker:
         elif isinstance(event, Refused):
             message.refusals.append(event)
             message.refused_last = event
+        elif isinstance(event, (Recalling, Recalled)):
+            message.recalling = isinstance(event, Recalling)
+            if isinstance(event, Recalled) and event.agents:
+                message.told.append(event.agents)
         else:
             message.told.append(event.agents)
-            if isinstance(event, Noticed) and event.code == "expired" and not message.sent.ttl:
+            if event.code == "expired" and not message.sent.ttl:
                 self.violations.append(Unfounded(key, event.code, "which had no ttl"))
 
     # --- what recipients say ---
@@ -532,7 +544,7 @@ class _Checker:
                 elif holder.held or holder.finished:
                     self.violations.append(Duplicated(key, instance, holder.finished))
                 holder.hands.append(event)
-                holder.void |= parted
+                holder.void = parted
                 holder.held = not event.answer
                 holder.finished = event.answer
                 self._content(key, event)
@@ -553,9 +565,11 @@ class _Checker:
             elif isinstance(event, Started):
                 for holder in mine.values():
                     holder.held = False
-                    # What only the application knew it had finished is forgotten with it.
-                    if event.fresh and not holder.settled:
-                        holder.finished = False
+                    if not holder.settled:
+                        # It may have lost it to another meanwhile, and is not told of that.
+                        holder.void = True
+                        # What only the application knew it had finished may be forgotten.
+                        holder.finished &= not event.fresh
                 if event.fresh:
                     notices.clear()
             elif isinstance(event, Registered):
@@ -604,7 +618,10 @@ class _Checker:
         many = asked is not None and (asked.sent.to == "broadcast" or asked.sent.to.startswith("#"))
         groups: dict[str, list[MessageKey]] = defaultdict(list)
         for answer in sorted(answers):
-            groups[answer.sender if many else ""].append(answer)
+            by = self._copies[request].get(self._messages[answer].sent.instance)
+            # What an instance finished after it had lost the message may be answered again.
+            if by is None or not by.void:
+                groups[answer.sender if many else ""].append(answer)
         for group in groups.values():
             if len(group) > 1:
                 self.violations.append(AnsweredTwice(request, tuple(group)))
@@ -614,7 +631,9 @@ class _Checker:
         if message.accepted and final:
             self.violations.append(Contradicted(key, final[0].code, "accepted"))
         last = message.refused_last
-        if last is not None and not message.accepted and last.code in DECIDED:
+        if last is None or last.retryable or message.accepted:
+            return  # after a retryable refusal an SDK may have tried again by itself
+        if last.code in DECIDED:
             for instance in self._copies.get(key, ()):
                 self.violations.append(Contradicted(key, last.code, f"handed to {instance}"))
 
@@ -622,7 +641,7 @@ class _Checker:
         sent = message.sent
         reached = {holder.agent for holder in self._copies.get(key, {}).values()}
         # A notice that names nobody is about the whole message.
-        if not all(message.told) or key in self._abandoned:
+        if not all(message.told) or message.recalling or key in self._abandoned:
             return
         told = {agent for agents in message.told for agent in agents}
         if sent.to.startswith("@"):

@@ -267,11 +267,11 @@ def swap(events: list[Event], rng: random.Random) -> Mutant | None:
     """Exchange two messages of one sender at one priority in one recipient's log."""
     refused = {MessageKey(e.agent, e.id) for e in events if isinstance(e, Refused)}
     sent = sends(events)
-    lines: dict[tuple[str, str, int], list[Handed]] = {}
+    lines: dict[tuple[str, str, int, bool], list[Handed]] = {}
     for e in events:
         key = key_of(e)
         if isinstance(e, Handed) and key and key not in refused and sent[key].to[0] != "@":
-            line = lines.setdefault((e.instance, e.sender, e.priority), [])
+            line = lines.setdefault((e.instance, e.sender, e.priority, e.answer), [])
             if all(key_of(other) != key for other in line):
                 line.append(e)
     candidates = [line for line in lines.values() if len(line) > 1]
