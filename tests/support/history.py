@@ -480,7 +480,7 @@ class _Checker:
         self._messages: dict[MessageKey, _Message] = {}
         self._copies: dict[MessageKey, dict[str, _Holder]] = defaultdict(dict)
         self._firsts: dict[str, list[Handed]] = {}
-        self._answers: dict[tuple[str, str], set[MessageKey]] = defaultdict(set)
+        self._answers: dict[MessageKey, set[MessageKey]] = defaultdict(set)
         self._abandoned: set[MessageKey] = set()
 
     def unclear(self, instance: str, what: str) -> None:
@@ -596,7 +596,7 @@ class _Checker:
         if event.agent not in sent.expects and event.agent not in sent.may:
             self.violations.append(Misdirected(key, sent.to, event.agent))
         if sent.settles and sent.reply_to is not None:
-            self._answers[event.agent, sent.reply_to].add(key)
+            self._answers[MessageKey(event.agent, sent.reply_to)].add(key)
 
     # --- both sides together ---
 
@@ -609,13 +609,12 @@ class _Checker:
         self._places()
         for instance, firsts in self._firsts.items():
             self._order(instance, firsts)
-        for (asker, request), answers in self._answers.items():
-            self._answered(MessageKey(asker, request), answers)
+        for request, answers in self._answers.items():
+            self._answered(request, answers)
 
     def _answered(self, request: MessageKey, answers: set[MessageKey]) -> None:
         """A copy is settled by one answer: a request to many has one of each."""
-        asked = self._messages.get(request)
-        many = asked is not None and (asked.sent.to == "broadcast" or asked.sent.to.startswith("#"))
+        many = self._to_many(request)
         groups: dict[str, list[MessageKey]] = defaultdict(list)
         for answer in sorted(answers):
             by = self._copies[request].get(self._messages[answer].sent.instance)
@@ -625,6 +624,12 @@ class _Checker:
         for group in groups.values():
             if len(group) > 1:
                 self.violations.append(AnsweredTwice(request, tuple(group)))
+
+    def _to_many(self, key: MessageKey) -> bool:
+        message = self._messages.get(key)
+        if message is None:
+            return False
+        return message.sent.to == "broadcast" or message.sent.to.startswith("#")
 
     def _acceptance(self, key: MessageKey, message: _Message) -> None:
         final = [refusal for refusal in message.refusals if not refusal.retryable]
@@ -650,8 +655,13 @@ class _Checker:
                 self.violations.append(Lost(key, sent.to, f"one of {candidates}"))
             return
         for recipient in sent.expects:
-            if sent.reply_to and MessageKey(recipient, sent.reply_to) in self._abandoned:
-                continue
+            if sent.reply_to is not None:
+                request = MessageKey(recipient, sent.reply_to)
+                if request in self._abandoned:
+                    continue
+                # Two instances of an agent may both answer; the second answer is one too many.
+                if sent.settles and self._answers.get(request) and not self._to_many(request):
+                    continue
             if recipient not in reached and recipient not in told:
                 self.violations.append(Lost(key, sent.to, recipient))
 
