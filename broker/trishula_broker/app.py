@@ -64,6 +64,9 @@ async def serve(config: Config) -> int:
         CannotStart: the port or the data directory cannot be had.
     """
     log = make_log(config.log)
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, found: log.error("bug", during=found["message"], exc_info=found.get("exception"))
+    )
     store = make_store(config)
     try:
         await store.open()

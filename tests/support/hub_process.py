@@ -23,6 +23,7 @@ class HubProcess:
         port: where to listen; 0 takes a free port, which :meth:`restart` then keeps.
         node: the hub's name.
         environ: variables for it; the test's own ``TRISHULA_*`` are not passed on.
+        under: a command that runs the command line behind it, such as ``("nice",)``.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class HubProcess:
         port: int = 0,
         node: str = "hub",
         environ: dict[str, str] | None = None,
+        under: tuple[str, ...] = (),
     ) -> None:
         self.data = data
         self.port = port
@@ -40,6 +42,7 @@ class HubProcess:
         self.ready_line = ""
         self._options = options
         self._environ = environ or {}
+        self._under = under
         self._process: asyncio.subprocess.Process | None = None
 
     def __repr__(self) -> str:
@@ -88,6 +91,7 @@ class HubProcess:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("TRISHULA_")}
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
+                *self._under,
                 *(sys.executable, "-m", "trishula_broker", "serve"),
                 *("--port", str(self.port), "--data", str(self.data), "--node", self.node),
                 *self._options,

@@ -81,6 +81,7 @@ class Listener:
         )
         self._room = None if descriptors is None else descriptors - RESERVED_DESCRIPTORS
         self._sockets: list[socket.socket] = []
+        self._exhausted = False
         self._taking: set[asyncio.Task[None]] = set()
         self._resume: asyncio.TimerHandle | None = None
         self._dater: asyncio.TimerHandle | None = None
@@ -107,24 +108,35 @@ class Listener:
         addresses = await self._loop.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
+        failure: OSError | None = None
         for family, _, _, _, address in dict.fromkeys(addresses):
-            listening = socket.socket(family, socket.SOCK_STREAM)
-            self._sockets.append(listening)
+            try:
+                port = self._bind(family, (address[0], port, *address[2:]))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    self._close_sockets()
+                    raise PortInUse(host, port) from error
+                failure = error  # localhost is often ::1 too, where there may be no IPv6
+        if not self._sockets:
+            raise failure or OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+        self._listen()
+        return port
+
+    def _bind(self, family: int, address: tuple[Any, ...]) -> int:
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
             listening.setblocking(False)
             # A hub that is started again must not wait for its old connections' TIME_WAIT.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                listening.bind((address[0], port, *address[2:]))
-                listening.listen(BACKLOG)
-            except OSError as error:
-                self._close_sockets()
-                if error.errno == errno.EADDRINUSE:
-                    raise PortInUse(host, port) from error
-                raise
-            port = listening.getsockname()[1]
-        self._listen()
+            listening.bind(address)
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        self._sockets.append(listening)
+        port: int = listening.getsockname()[1]
         return port
 
     @property
@@ -144,7 +156,9 @@ class Listener:
 
     def _rest(self, why: str) -> None:
         """Leave new connections in the kernel's queue for a while."""
-        self._log.error("accepting_paused", why=why, connections=self.count)
+        if not self._exhausted:
+            self._exhausted = True
+            self._log.error("accepting_paused", why=why, connections=self.count)
         for listening in self._sockets:
             self._loop.remove_reader(listening.fileno())
         self._resume = self._loop.call_later(PAUSE_S, self._listen)
@@ -169,6 +183,9 @@ class Listener:
                     raise
                 self._rest(f"file descriptors used up: {error.strerror}")
                 return
+            if self._exhausted:
+                self._exhausted = False
+                self._log.info("accepting_resumed", connections=self.count)
             task = self._loop.create_task(self._take(taken))
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)

@@ -80,6 +80,16 @@ async def test_a_port_in_use_says_so_and_by_whom(rig: Rig, rig_of: Any) -> None:
     assert who == f"a trishula hub (node rig, pid {os.getpid()})"
 
 
+async def test_a_name_is_served_on_every_address_this_machine_has(rig: Rig) -> None:
+    rig.listener.stop()
+    port = await rig.listener.bind("localhost", 0)
+    families = {info[0] for info in socket.getaddrinfo("localhost", port)}
+    assert socket.AF_INET in families
+    rig.port = port
+    raw = await rig.upgraded()
+    await raw.close()
+
+
 async def test_somebody_else_on_the_port_is_not_mistaken_for_a_hub() -> None:
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
     async with server:

@@ -162,6 +162,21 @@ async def test_an_address_of_another_machine_ends_with_one_line(tmp_path: Path) 
     assert out.count("\n") == 1
 
 
+async def test_a_flood_of_connections_leaves_the_store_its_descriptors(tmp_path: Path) -> None:
+    few = ("sh", "-c", 'ulimit -n 100 && exec "$@"', "sh")
+    async with HubProcess(tmp_path / "data", under=few) as hub, agent(hub) as dc:
+        await register(dc, "dc")
+        flood = [await asyncio.open_connection("127.0.0.1", hub.port) for _ in range(150)]
+        await dc.send('{"type":"COMMAND","to":"dc","id":"m1","payload":1}')
+        assert "accepted" in str(await dc.recv())
+        for _, writer in flood:
+            writer.close()
+        async with agent(hub) as agni:
+            await register(agni, "agni")
+        assert "accepting_paused" in hub.log
+        assert '"bug"' not in hub.log
+
+
 async def test_nothing_of_a_payload_is_logged(hub: HubProcess) -> None:
     async with agent(hub) as dc:
         await register(dc, "dc")
