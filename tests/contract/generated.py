@@ -7,11 +7,13 @@ operations of recipes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
 
 from trishula_broker.store import base
+from trishula_broker.store.memory import MemoryStore
 from trishula_protocol.address import HUB, parse_address
 
 AGENTS = ("ada", "bob", "cyd", "dee")
@@ -20,7 +22,7 @@ GROUPS = ("ops", "web")
 NAMESPACES = ("default", "other")
 IDS = tuple(f"id{n}" for n in range(14))
 THREADS = (*IDS[:3], "talk")
-MAILBOXES = (*AGENTS, *(f"@{name}" for name in CAPABILITIES), HUB, "nobody")
+MAILBOXES = (*AGENTS, *AGENTS, *(f"@{name}" for name in CAPABILITIES), HUB, "nobody")
 ADDRESSES = (
     *AGENTS,
     *AGENTS,
@@ -43,7 +45,8 @@ Recipe = Callable[["Run"], base.Operation]
 class Run:
     """What recipes need to know of the run so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: MemoryStore) -> None:
+        self._model = model
         self.namespace = NAMESPACES[0]
         self.last_seq = 0
         self.last_epoch = 0
@@ -55,9 +58,15 @@ class Run:
         current = self._epochs.get((self.namespace, agent), 0)
         return {"current": current, "old": max(1, current - 1), "none": 0}[which]
 
-    def seq(self, back: int) -> int:
-        """A seq counted from the newest."""
-        return max(1, self.last_seq + 1 - back)
+    def seq(self, agent: str, back: int) -> int:
+        """A seq counted from the newest: mostly of what ``agent`` has, else of the log."""
+        if back > 2:
+            waiting = self._model.answer(self.namespace, base.Peek(agent, 100)).heads
+            dead = self._model.answer(self.namespace, base.DeadLetters(agent, 0, 100))
+            seqs = [copy.message.seq for copy in (*waiting, *(letter.copy for letter in dead))]
+            if seqs:
+                return seqs[back % len(seqs)]
+        return max(1, self.last_seq + 2 - back)
 
     def notice(self, to: str | None) -> base.Notice | None:
         """Mail from the hub; an id is used twice now and then."""
@@ -85,7 +94,7 @@ class Run:
 
 _agents = st.sampled_from(AGENTS)
 _mailboxes = st.sampled_from(MAILBOXES)
-_epochs = st.sampled_from(("current",) * 6 + ("none", "old"))
+_epochs = st.sampled_from(("current",) * 8 + ("none", "none", "old"))
 _backs = st.integers(0, 12)
 _some_backs = st.lists(_backs, max_size=5)
 _leases = st.sampled_from((1_000, 60_000))
@@ -96,8 +105,12 @@ def _tags(names: Sequence[str]) -> st.SearchStrategy[tuple[str, ...] | None]:
     return st.none() | st.lists(st.sampled_from(names), max_size=2).map(tuple)
 
 
-def _seqs(run: Run, backs: list[int]) -> tuple[int, ...]:
-    return tuple(run.seq(back) for back in backs)
+def _seqs(run: Run, agent: str, backs: list[int]) -> tuple[int, ...]:
+    return tuple(run.seq(agent, back) for back in backs)
+
+
+def _same(op: base.Operation, run: Run) -> base.Operation:
+    return op
 
 
 @st.composite
@@ -112,12 +125,12 @@ def _register(draw: st.DrawFn) -> Recipe:
         capabilities=draw(_tags(CAPABILITIES)),
         groups=draw(_tags(GROUPS)),
     )
-    return lambda run: op
+    return partial(_same, op)
 
 
 @st.composite
 def _accept(draw: st.DrawFn) -> Recipe:
-    sender = draw(st.sampled_from((*AGENTS, *AGENTS, HUB, "nobody")))
+    sender = draw(st.sampled_from((*AGENTS, *AGENTS, *AGENTS, HUB, "nobody")))
     epoch = draw(_epochs)
     fields: dict[str, Any] = {
         "sender": sender,
@@ -138,7 +151,7 @@ def _accept(draw: st.DrawFn) -> Recipe:
         notice = run.notice(sender) if told else None
         return base.Accept(
             epoch=run.epoch(sender, epoch),
-            settles=None if settles is None else run.seq(settles),
+            settles=None if settles is None else run.seq(sender, settles),
             full_notice=base.FullNotice(notice.id, b'{"full":', b"}") if notice else None,
             **fields,
         )
@@ -154,7 +167,7 @@ def _marks(draw: st.DrawFn) -> Recipe:
     lease_ms, want = draw(_leases), draw(st.booleans())
 
     def make(run: Run) -> base.Operation:
-        epoch, seqs = run.epoch(agent, which), _seqs(run, backs)
+        epoch, seqs = run.epoch(agent, which), _seqs(run, agent, backs)
         if kind == "settle":
             return base.Settle(agent, epoch, seqs, (at,) * len(seqs))
         if kind == "read":
@@ -176,7 +189,7 @@ def _session(draw: st.DrawFn) -> Recipe:
     def make(run: Run) -> base.Operation:
         epoch = run.epoch(agent, which)
         if kind == "leave":
-            return base.Leave(agent, epoch, _seqs(run, backs))
+            return base.Leave(agent, epoch, _seqs(run, agent, backs))
         if kind == "update":
             return base.Update(agent, epoch, status, join, leave)
         if kind == "forget":
@@ -195,7 +208,7 @@ def _discard(draw: st.DrawFn) -> Recipe:
     to = draw(st.none() | st.sampled_from((*AGENTS, "nobody")))
     unread_only = draw(st.booleans())
     return lambda run: base.Discard(
-        agent, run.epoch(agent, which), run.seq(back), outcome, "why", run.notice(to), unread_only
+        agent, run.epoch(agent, which), run.seq(agent, back), outcome, "why", run.notice(to), unread_only
     )
 
 
@@ -209,16 +222,25 @@ def _duties(draw: st.DrawFn) -> Recipe:
 
     def make(run: Run) -> base.Operation:
         if kind == "fetch":
-            start = None if after is None else (after[0], run.seq(after[1]))
+            start = None if after is None else (after[0], run.seq(agent, after[1]))
             return base.Fetch(agent, run.epoch(agent, which), start, limit, size)
         if kind == "assign":
             return base.Assign(capability, limit)
         if kind == "sweep":
             return base.Sweep(limit)
-        return base.Retry(agent, run.seq(back))
+        return base.Retry(agent, run.seq(agent, back))
 
     return make
 
+
+everyone: list[Recipe] = [
+    partial(
+        _same,
+        base.Register(name, "n1", "s", True, False, 60_000, CAPABILITIES[n:], GROUPS[: n % 3]),
+    )
+    for n, name in enumerate(AGENTS)
+]
+"""Registrations to begin with."""
 
 recipes: st.SearchStrategy[Recipe] = st.one_of(
     _register(), _accept(), _accept(), _accept(), _marks(), _session(), _discard(), _duties()
@@ -249,7 +271,7 @@ def every_question(last_seq: int) -> list[base.Query]:
         base.DeadLetters(None, 0, 100),
         base.DeadLetters(None, middle, 2),
     ]
-    for name in MAILBOXES:
+    for name in dict.fromkeys(MAILBOXES):
         questions += [
             base.Agents(id=name),
             base.Peek(name, 3),

@@ -12,26 +12,55 @@ from typing import Final
 
 import msgspec
 
-from trishula_broker.store.base import AgentRecord
+from trishula_broker.store.base import AgentRecord, Settled
 from trishula_broker.store.sqlite_statements import statements
 from trishula_protocol import limits
 
 SQL: Final = statements("commit")
+RECENT: Final = 50_000
+"""Copies kept in memory at most, some 12 MiB, for the settling that mostly follows at once."""
+
+
+class Held(msgspec.Struct, array_like=True, gc=False):
+    """A row of ``copies``."""
+
+    agent: int
+    seq: int
+    priority: int
+    size: int
+    hub: int
+    via: str | None
+    expires_at: int | None
+    attempts: int
+    deliveries: int
+    due_at: int | None
+    delivered_at: int | None
+    read_at: int | None
+    lease_until: int | None
+    settled_at: int | None
+    outcome: Settled | None
+    reason: str | None
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is a dead letter."""
+        return self.outcome == "dead" or self.outcome == "rejected"
 
 
 class Box:
     """A mailbox and whoever it belongs to: an agent, a pool, or a name that is not known.
 
-    ``count`` and ``size`` are of all that is unsettled; ``messages`` and ``bytes`` leave out the
+    ``unsettled`` and ``size`` are of all its mail; ``messages`` and ``bytes`` leave out the
     hub's own mail, and are what limits apply to. ``via`` counts ``@`` mail; ``leased`` has the
-    seqs that were read.
+    seqs that were read. An id above ``newest_id`` was never used by it. ``recent`` has some of
+    its unsettled copies, by seq, as they are in the database or will be once the transaction is
+    written.
     """
 
     __slots__ = (
         "by_priority",
         "bytes",
         "capabilities",
-        "count",
         "cut_off",
         "ephemeral",
         "epoch",
@@ -42,18 +71,22 @@ class Box:
         "leased",
         "messages",
         "name",
+        "newest_id",
         "node",
         "online",
+        "recent",
         "session",
         "since",
         "size",
         "status",
+        "unsettled",
         "via",
     )
 
-    def __init__(self, id_: int, name: str) -> None:
+    def __init__(self, id_: int, name: str, newest_id: str) -> None:
         self.id = id_
         self.name = name
+        self.newest_id = newest_id
         self.known = False
         self.capabilities: tuple[str, ...] = ()
         self.groups: tuple[str, ...] = ()
@@ -66,17 +99,18 @@ class Box:
         self.lease_ms = 0
         self.status: str | None = None
         self.cut_off = False
-        self.count = 0
+        self.unsettled = 0
         self.size = 0
         self.messages = 0
         self.bytes = 0
         self.via = 0
         self.by_priority = [0, 0, 0, 0, 0]
         self.leased: set[int] = set()
+        self.recent: dict[int, Held] = {}
 
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"
-        return f"<Box {self.name} {state}, epoch {self.epoch}, {self.count} unsettled>"
+        return f"<Box {self.name} {state}, epoch {self.epoch}, {self.unsettled} unsettled>"
 
     @property
     def orphan_at(self) -> int | None:
@@ -89,9 +123,9 @@ class Box:
         away = self.known and self.ephemeral and not self.online
         return self.since + limits.EPHEMERAL_MS if away else None
 
-    def count_in(self, n: int, size: int, priority: int, hub: bool, via: bool) -> None:
+    def count(self, n: int, size: int, priority: int, hub: bool, via: bool) -> None:
         """``n`` copies of ``size`` bytes in all came (or, below zero, ended)."""
-        self.count += n
+        self.unsettled += n
         self.size += size
         self.by_priority[priority - 1] += n
         if not hub:
@@ -124,10 +158,10 @@ def seen(box: Box) -> Seen:
             box.node,
             box.since,
             box.epoch,
-            box.count,
+            box.unsettled,
             box.size,
         )
-    return Seen(record, box.count, box.size, tuple(box.by_priority))
+    return Seen(record, box.unsettled, box.size, tuple(box.by_priority))
 
 
 class Space:
@@ -151,7 +185,7 @@ class Space:
             if (
                 box.online
                 and box.name != sender
-                and (best is None or (box.count, box.name) < (best.count, best.name))
+                and (best is None or (box.unsettled, box.name) < (best.unsettled, best.name))
             ):
                 best = box
         return best
@@ -191,12 +225,14 @@ class Directory:
     def __init__(self, db: sqlite3.Connection) -> None:
         self.spaces: dict[str, Space] = {}
         self.by_id: dict[int, Box] = {}
+        self.recent = 0
         counters: dict[str, int] = dict(SQL["counters"].execute(db).fetchall())
         self.epoch = counters["epoch"]
         self.seq: int = max(SQL["last_seq"].one(db), counters["seq"])
         self.log_bytes: int = counters["counted_bytes"] + SQL["bytes_after"].one(
             db, counters["counted_seq"]
         )
+        self.newest_id: str = SQL["newest_id"].one(db) or ""
         self._read(db)
 
     def _read(self, db: sqlite3.Connection) -> None:
@@ -205,7 +241,7 @@ class Directory:
             spaces[id_] = self.spaces[name] = Space(id_, name)
         for row in SQL["agents"].execute(db):
             id_, space_id, name, known, capabilities, groups, epoch, online = row[:8]
-            box = self.by_id[id_] = Box(id_, name)
+            box = self.by_id[id_] = Box(id_, name, self.newest_id)
             box.known = bool(known)
             box.groups = msgspec.json.decode(groups, type=tuple[str, ...])
             box.epoch = epoch
@@ -216,7 +252,7 @@ class Directory:
             space.boxes[name] = box
             space.changed(box, msgspec.json.decode(capabilities, type=tuple[str, ...]))
         for agent, priority, hub, via, count, size in SQL["mailboxes"].execute(db):
-            self.by_id[agent].count_in(count, size, priority, bool(hub), bool(via))
+            self.by_id[agent].count(count, size, priority, bool(hub), bool(via))
         for agent, seq in SQL["leased_copies"].execute(db):
             self.by_id[agent].leased.add(seq)
 

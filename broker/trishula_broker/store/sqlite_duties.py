@@ -51,7 +51,7 @@ def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
             )
         )
         after = (rows[-1].priority, rows[-1].seq) if len(rows) == POOL_PAGE else None
-        work.load((pool.id, row.seq) for row in rows)
+        work.load((pool, row.seq) for row in rows)
         for row in rows:
             sender = work.directory.by_id[row.sender].name
             taker = space.least_loaded(op.capability, sender)
@@ -76,7 +76,7 @@ def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
         return base.Unassigned(())
     work.flush()
     found = seqs.decode(SQL["capability_copies"].one(work.db, box.id))
-    work.load((box.id, seq) for seq in found)
+    work.load((box, seq) for seq in found)
     pools: set[str] = set()
     for seq in found:
         held = work.get(box, seq)
@@ -86,6 +86,7 @@ def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
             work.end_attempt(box, held)
         pools.add(held.via)
         work.hand_over(space, box, held, work.box(space, "@" + held.via))
+    work.flush()  # what was read is elsewhere now
     return base.Unassigned(tuple(sorted(pools)))
 
 

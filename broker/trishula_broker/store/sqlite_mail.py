@@ -9,8 +9,8 @@ import msgspec
 
 from trishula_broker.store import base
 from trishula_broker.store.sqlite_answers import copy_rows
-from trishula_broker.store.sqlite_directory import SQL, Box, Space
-from trishula_broker.store.sqlite_work import Held, Work
+from trishula_broker.store.sqlite_directory import SQL, Box, Held, Space
+from trishula_broker.store.sqlite_work import Work
 from trishula_protocol.address import HUB, Kind
 
 
@@ -25,32 +25,31 @@ def fence(box: Box | None, epoch: int) -> base.Fenced | None:
 def prepare(work: Work, space: Space, ops: Sequence[base.Operation]) -> None:
     """Read together what ``ops`` will ask for one by one. Saves steps and nothing else."""
     boxes = space.boxes
-    ids: list[tuple[str, int]] = []
-    copies: list[tuple[int, int]] = []
+    ids: list[tuple[Box, str]] = []
+    copies: list[tuple[Box, int]] = []
     hub = boxes.get(HUB)
     for op in ops:
         if isinstance(op, base.Accept):
             box = boxes.get(op.sender)
-            if box is None:
-                continue
-            ids.append((op.id, box.id))
-            if op.settles is not None:
-                copies.append((box.id, op.settles))
-        elif isinstance(op, base.Settle | base.Read | base.Requeue):
+            if box is not None:
+                ids.append((box, op.id))
+                if op.settles is not None:
+                    copies.append((box, op.settles))
+        elif isinstance(op, (base.Settle, base.Read, base.Requeue)):
             if (box := boxes.get(op.agent)) is not None:
-                copies += [(box.id, seq) for seq in op.seqs]
+                copies += [(box, seq) for seq in op.seqs]
         elif isinstance(op, base.Delivered):
             if (box := boxes.get(op.agent)) is not None:
-                copies += [(box.id, seq) for seq, _ in op.seqs]
+                copies += [(box, seq) for seq, _ in op.seqs]
         elif isinstance(op, base.Discard):
             if (box := boxes.get(op.agent)) is not None:
-                copies.append((box.id, op.seq))
+                copies.append((box, op.seq))
             if op.notice is not None and hub is not None:
-                ids.append((op.notice.id, hub.id))
+                ids.append((hub, op.notice.id))
     work.find_ids(ids)
     # What is not in the log yet cannot be read ahead.
     last = work.directory.seq
-    work.load(key for key in copies if key[1] <= last)
+    work.load([key for key in copies if key[1] <= last])
 
 
 def accept(
@@ -81,24 +80,24 @@ def accept(
         if held.settled_at is None:
             work.settle(space, sender, held, "done", None)
 
-    kind = op.address.kind
-    via = op.address.name if kind is Kind.CAPABILITY else None
-    expires_at = None if op.ttl is None else work.now + op.ttl
-    seq = work.append(op, sender, expires_at, boxes if op.address.fans_out else None)
-    hub = op.sender == HUB
-    for box in boxes:
-        work.point(space, box, seq, op.priority, size, hub, via, expires_at)
+    now = work.now
+    kind, name = op.address
+    via = name if kind is Kind.CAPABILITY else None
+    expires_at = None if op.ttl is None else now + op.ttl
+    fan = boxes if kind is Kind.BROADCAST or kind is Kind.GROUP else None
+    seq = work.append(op, sender, expires_at, fan)
+    work.point(space, boxes, seq, op.priority, size, op.sender == HUB, via, expires_at)
     if via is not None and boxes[0].name.startswith("@"):
-        return base.Accepted(seq, work.now, (), (), via)
+        return base.Accepted(seq, now, (), (), via)
     names = tuple([box.name for box in boxes])
     if not full:
-        return base.Accepted(seq, work.now, names)
+        return base.Accepted(seq, now, names)
     missed = tuple(box.name for box in full)
     notice = None
     if told := op.full_notice:
         body = told.head + msgspec.json.encode(missed) + told.tail
         notice = work.post(space, op.sender, told.id, body)
-    return base.Accepted(seq, work.now, names, missed, None, notice)
+    return base.Accepted(seq, now, names, missed, None, notice)
 
 
 def _recipients(space: Space, op: base.Accept) -> list[Box] | None:

@@ -49,7 +49,7 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
         work.end_reads(box)
     space.changed(box, capabilities)
     work.save(space, box)
-    pools = tuple(name for name in capabilities if space.boxes["@" + name].count)
+    pools = tuple(name for name in capabilities if space.boxes["@" + name].unsettled)
     return base.Registered(epoch, capabilities, box.groups, pools)
 
 
@@ -59,7 +59,7 @@ def leave(work: Work, space: Space, op: base.Leave) -> base.Left | base.Fenced:
         return fenced
     if box is None or not box.known:
         return base.Left(None)
-    work.load((box.id, seq) for seq in op.unread)
+    work.load((box, seq) for seq in op.unread)
     for seq in dict.fromkeys(op.unread):
         held = work.unsettled(box, seq)
         if held is not None and held.lease_until is None:
@@ -102,8 +102,8 @@ def forget(work: Work, space: Space, op: base.Forget) -> base.Forgotten | base.F
         return base.Forgotten(0)
     if box.online and op.epoch == 0:
         return base.Fenced(box.epoch)
-    if box.count:
-        return base.Forgotten(box.count)
+    if box.unsettled:
+        return base.Forgotten(box.unsettled)
     box.known = box.online = False
     box.epoch = 0
     space.changed(box, ())

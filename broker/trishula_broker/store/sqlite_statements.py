@@ -40,20 +40,26 @@ class Statement:
         row = db.execute(self._texts[1], named or values).fetchone()
         return None if row is None else row[0]
 
-    def many(self, db: sqlite3.Connection, values: Sequence[Any]) -> Iterator[sqlite3.Cursor]:
-        """Run it over rows of ``width`` values each, laid end to end."""
+    def many(
+        self, db: sqlite3.Connection, values: Sequence[Any], *first: Any
+    ) -> Iterator[sqlite3.Cursor]:
+        """Run it over rows of ``width`` values each, laid end to end.
+
+        ``first`` are the values of the placeholders before them.
+        """
         start = 0
         rows = len(values) // self.width
         for size in CHUNKS:
             while rows >= size:
                 end = start + size * self.width
-                yield db.execute(self._texts[size], values[start:end])
+                chunk = values[start:end]
+                yield db.execute(self._texts[size], (*first, *chunk) if first else chunk)
                 start = end
                 rows -= size
 
-    def run(self, db: sqlite3.Connection, values: Sequence[Any]) -> None:
+    def run(self, db: sqlite3.Connection, values: Sequence[Any], *first: Any) -> None:
         """:meth:`many`, for what answers nothing."""
-        for _ in self.many(db, values):
+        for _ in self.many(db, values, *first):
             pass
 
 

@@ -14,36 +14,12 @@ import msgspec
 
 from trishula_broker.store.base import Accept, Copy, MailboxLimits, Message, Settled
 from trishula_broker.store.sqlite_answers import read_messages
-from trishula_broker.store.sqlite_directory import SQL, Box, Directory, Space
+from trishula_broker.store.sqlite_directory import RECENT, SQL, Box, Directory, Held, Space
 from trishula_protocol import limits
-from trishula_protocol.address import HUB
+from trishula_protocol.address import HUB, Kind
 
-
-class Held(msgspec.Struct, array_like=True, gc=False):
-    """A row of ``copies``."""
-
-    agent: int
-    seq: int
-    priority: int
-    size: int
-    hub: int
-    via: str | None
-    expires_at: int | None
-    attempts: int
-    deliveries: int
-    due_at: int | None
-    delivered_at: int | None
-    read_at: int | None
-    lease_until: int | None
-    settled_at: int | None
-    outcome: Settled | None
-    reason: str | None
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether it is a dead letter."""
-        return self.outcome == "dead" or self.outcome == "rejected"
-
+WORTHWHILE: Final = 16
+"""Copies that must be alike for a statement of their own; it takes a third less time each."""
 
 _rows: Final = msgspec.json.Decoder(list[Held])
 
@@ -60,10 +36,11 @@ class Work:
         self.limits: Final = limits
         self._copies: dict[tuple[int, int], Held | None] = {}
         self._ids: dict[tuple[str, int], tuple[int, bytes] | None] = {}
+        self._newest: dict[Box, str] = {}
         self._written = directory.seq
         self._log: list[Any] = []
         self._new: list[Any] = []
-        self._done: dict[tuple[int, int], Held] = {}
+        self._done: list[Held] = []
         self._changed: dict[tuple[int, int], Held] = {}
         self._moved: list[int] = []
 
@@ -84,7 +61,7 @@ class Work:
         if box is None:
             id_ = SQL["insert_agent"].execute(self.db, space.id, name).lastrowid
             assert id_ is not None
-            box = self.directory.by_id[id_] = space.boxes[name] = Box(id_, name)
+            box = self.directory.by_id[id_] = space.boxes[name] = Box(id_, name, "")
             space.touched.add(box)
         return box
 
@@ -109,38 +86,46 @@ class Work:
 
     # --- the log ----------------------------------------------------------------------------
 
-    def find_ids(self, wanted: Iterable[tuple[str, int]]) -> None:
-        """Look up these ``(id, sender)`` together, for :meth:`used`."""
+    def find_ids(self, wanted: Iterable[tuple[Box, str]]) -> None:
+        """Look up these ids of senders together, for :meth:`used`.
+
+        Most ids sort behind all that their sender used before (they begin with the time), and
+        then there is nothing to look up.
+        """
         values: list[Any] = []
-        for key in wanted:
-            if key not in self._ids:
-                self._ids[key] = None
-                values += key
-        for cursor in SQL["find_ids"].many(self.db, values):
-            for id_, sender, seq, body in cursor.fetchall():
-                self._ids[id_, sender] = (seq, body)
+        for sender, id_ in wanted:
+            if id_ <= sender.newest_id and (id_, sender.id) not in self._ids:
+                self._ids[id_, sender.id] = None
+                values += (id_, sender.id)
+        if values:
+            for cursor in SQL["find_ids"].many(self.db, values):
+                for id_, sender_id, seq, body in cursor.fetchall():
+                    self._ids[id_, sender_id] = (seq, body)
 
     def used(self, sender: Box, id_: str) -> tuple[int, bytes] | None:
         """What the sender has used ``id_`` for: seq and body."""
         key = (id_, sender.id)
         if key not in self._ids:
-            self.find_ids([key])
+            if id_ > sender.newest_id:
+                return None
+            self.find_ids([(sender, id_)])
         return self._ids[key]
 
     def append(self, op: Accept, sender: Box, expires_at: int | None, fan: list[Box] | None) -> int:
         """Log what ``op`` accepts; its seq. ``fan``: the recipients of a fan-out."""
         directory = self.directory
         seq = directory.seq = directory.seq + 1
+        kind, to = op.address
         body = op.body
         size = len(body)
         directory.log_bytes += size
-        self._ids[op.id, sender.id] = (seq, body)
+        self._use_id(sender, op.id, seq, body)
         self._log += (
             seq,
             sender.id,
             op.id,
             op.type,
-            str(op.address),
+            to if kind is Kind.AGENT else str(op.address),
             op.priority,
             None if op.thread == op.id else op.thread,
             op.receipt,
@@ -151,6 +136,11 @@ class Work:
             body,
         )
         return seq
+
+    def _use_id(self, sender: Box, id_: str, seq: int, body: bytes) -> None:
+        self._ids[id_, sender.id] = (seq, body)
+        if id_ > self._newest.get(sender, ""):
+            self._newest[sender] = id_
 
     def post(self, space: Space, to: str, id_: str, body: bytes) -> Message | None:
         """Mail from the hub to ``to``; None when it is not known or has it already."""
@@ -164,10 +154,10 @@ class Work:
         seq = directory.seq = directory.seq + 1
         directory.log_bytes += len(body)
         priority = limits.PRIORITY_DEFAULT
-        self._ids[id_, hub.id] = (seq, body)
+        self._use_id(hub, id_, seq, body)
         self._log += (seq, hub.id, id_, "ERROR", to, priority, None, 0, self.now, None, None)
         self._log += (len(body), body)
-        self.point(space, box, seq, priority, len(body), True, None, None)
+        self.point(space, [box], seq, priority, len(body), True, None, None)
         return Message(seq, id_, HUB, "ERROR", to, priority, None, False, self.now, None, body)
 
     # --- copies -----------------------------------------------------------------------------
@@ -175,7 +165,7 @@ class Work:
     def point(
         self,
         space: Space,
-        box: Box,
+        boxes: list[Box],
         seq: int,
         priority: int,
         size: int,
@@ -183,10 +173,20 @@ class Work:
         via: str | None,
         expires_at: int | None,
     ) -> None:
-        """Point ``box`` to the message ``seq``."""
-        self._new += (box.id, seq, priority, size, hub, via, expires_at)
-        box.count_in(1, size, priority, hub, via is not None)
-        space.touched.add(box)
+        """Point ``boxes`` to the message ``seq``."""
+        new = self._new
+        for box in boxes:
+            new += (box.id, seq, priority, size, hub, via, expires_at)
+            box.count(1, size, priority, hub, via is not None)
+        space.touched.update(boxes)
+        directory = self.directory
+        if len(boxes) == 1 and directory.recent < RECENT:
+            directory.recent += 1
+            box = boxes[0]
+            box.recent[seq] = Held(
+                box.id, seq, priority, size, hub, via, expires_at, 0, 0,
+                None, None, None, None, None, None, None,
+            )  # fmt: skip
 
     def full(self, boxes: list[Box], sender: str, size: int) -> list[Box]:
         """Those of ``boxes`` that cannot take ``size`` bytes from ``sender``."""
@@ -196,10 +196,14 @@ class Work:
         room = self.limits.bytes - size
         return [box for box in boxes if box.messages >= most or box.bytes > room]
 
-    def load(self, wanted: Iterable[tuple[int, int]]) -> None:
-        """Read these ``(agent, seq)`` together, for :meth:`get`."""
+    def load(self, wanted: Iterable[tuple[Box, int]]) -> None:
+        """Read these copies together, for :meth:`get`."""
         copies = self._copies
-        missing = [key for key in wanted if key not in copies]
+        missing = [
+            (box.id, seq)
+            for box, seq in wanted
+            if seq not in box.recent and (box.id, seq) not in copies
+        ]
         if not missing:
             return
         if max(seq for _, seq in missing) > self._written:
@@ -213,9 +217,12 @@ class Work:
 
     def get(self, box: Box, seq: int) -> Held | None:
         """The copy ``seq`` of ``box``."""
+        held = box.recent.get(seq)
+        if held is not None:
+            return held
         key = (box.id, seq)
         if key not in self._copies:
-            self.load([key])
+            self.load([(box, seq)])
         return self._copies[key]
 
     def unsettled(self, box: Box, seq: int) -> Held | None:
@@ -231,15 +238,16 @@ class Work:
         self, space: Space, box: Box, held: Held, outcome: Settled, reason: str | None
     ) -> None:
         """End a copy; a dead letter may be ended once more."""
+        key = (held.agent, held.seq)
         if held.settled_at is None:
             self._count_out(space, box, held)
+            self._copies[key] = held
         held.settled_at = self.now
         held.outcome = outcome
         held.reason = reason
         held.due_at = held.lease_until = None
-        key = (held.agent, held.seq)
         if outcome == "done" and key not in self._changed:
-            self._done[key] = held
+            self._done.append(held)
         else:
             self._changed[key] = held
 
@@ -247,7 +255,7 @@ class Work:
         """A settled copy waits again, as if it were new."""
         held.settled_at = held.outcome = held.reason = None
         held.attempts = held.deliveries = 0
-        box.count_in(1, held.size, held.priority, bool(held.hub), held.via is not None)
+        box.count(1, held.size, held.priority, bool(held.hub), held.via is not None)
         space.touched.add(box)
         self.change(held)
 
@@ -264,7 +272,7 @@ class Work:
         """All attempts of ``box`` that were read have ended."""
         if box.leased:
             seqs = sorted(box.leased)
-            self.load((box.id, seq) for seq in seqs)
+            self.load((box, seq) for seq in seqs)
             for seq in seqs:
                 held = self.unsettled(box, seq)
                 if held is not None:
@@ -273,7 +281,7 @@ class Work:
     def hand_over(self, space: Space, source: Box, held: Held, target: Box) -> None:
         """Hand an unsettled copy to another box, with its history."""
         self._count_out(space, source, held)
-        target.count_in(1, held.size, held.priority, bool(held.hub), held.via is not None)
+        target.count(1, held.size, held.priority, bool(held.hub), held.via is not None)
         space.touched.add(target)
         self._moved += (source.id, held.seq, target.id)
 
@@ -291,8 +299,11 @@ class Work:
         return self.copies([(held.seq, held.attempts, held.deliveries, held.via)])[0]
 
     def _count_out(self, space: Space, box: Box, held: Held) -> None:
-        box.count_in(-1, -held.size, held.priority, bool(held.hub), held.via is not None)
-        box.leased.discard(held.seq)
+        box.count(-1, -held.size, held.priority, held.hub != 0, held.via is not None)
+        if box.recent.pop(held.seq, None) is not None:
+            self.directory.recent -= 1
+        if held.lease_until is not None:
+            box.leased.discard(held.seq)
         space.touched.add(box)
 
     # --- writing ----------------------------------------------------------------------------
@@ -314,14 +325,24 @@ class Work:
             self._moved = []
         self._copies = {}
         self._ids = {}
+        for sender, id_ in self._newest.items():
+            sender.newest_id = max(sender.newest_id, id_)
+        self._newest = {}
         self._written = self.directory.seq
 
     def _write_done(self) -> None:
-        values: list[Any] = []
-        for (agent, seq), held in self._done.items():
-            values += (agent, seq, held.settled_at, held.delivered_at)
-        SQL["settle_copies"].run(self.db, values)
-        self._done = {}
+        groups: dict[tuple[int, int | None], list[int]] = {}
+        for held in self._done:
+            groups.setdefault((held.agent, held.delivered_at), []).append(held.seq)
+        if len(groups) * WORTHWHILE <= len(self._done):
+            for (agent, at), seqs in groups.items():
+                SQL["settle_alike"].run(self.db, seqs, self.now, at, agent)
+        else:
+            values: list[Any] = []
+            for held in self._done:
+                values += (held.agent, held.seq, held.settled_at, held.delivered_at)
+            SQL["settle_copies"].run(self.db, values)
+        self._done = []
 
     def _write_changed(self) -> None:
         values: list[Any] = []

@@ -48,6 +48,12 @@ UPDATE copies SET
 FROM (VALUES {rows:4}) AS v
 WHERE copies.agent = v.column1 AND copies.seq = v.column2;
 
+-- name: settle_alike
+-- The same for copies of one mailbox that went out at the same moment.
+UPDATE copies SET
+    settled_at = ?, delivered_at = ?, outcome = 'done', due_at = NULL, lease_until = NULL
+WHERE agent = ? AND seq IN (VALUES {rows:1});
+
 -- name: update_copies
 UPDATE copies SET
     attempts = v.column3, deliveries = v.column4, due_at = v.column5, delivered_at = v.column6,
@@ -121,6 +127,9 @@ SELECT name, value FROM counters;
 
 -- name: last_seq
 SELECT ifnull(max(seq), 0) FROM log;
+
+-- name: newest_id
+SELECT max(id) FROM log;
 
 -- name: bytes_after
 SELECT ifnull(sum(size), 0) FROM log WHERE seq > ?;

@@ -1,0 +1,133 @@
+"""How fast the SQLite store is, alone: ``python -m loadtests.store_bench [--rounds N]``.
+
+Accepts messages with 200-byte payloads in batches and settles each batch, every commit synced
+(``synchronous=FULL``); and accepts fan-outs to 100 agents. Prints the median of several rounds,
+which take turns so that a busy moment does not fall on one of them alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from trishula_broker.store import base
+from trishula_broker.store.sqlite import SqliteStore
+from trishula_protocol.address import parse_address
+from trishula_protocol.ids import IdMaker
+
+PAYLOAD = "x" * 200
+AGENTS = 100
+_new_id = IdMaker(seed=0x5EED)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _accept(sender: str, epoch: int, to: str) -> base.Accept:
+    now = _now()
+    id_ = _new_id(now)
+    body = (
+        f'{{"type":"COMMAND","id":"{id_}","from":"{sender}","to":"{to}","timestamp":{now},'
+        f'"thread":"{id_}","payload":{{"text":"{PAYLOAD}"}}}}'
+    )
+    address = parse_address(to)
+    return base.Accept(
+        sender, epoch, address, id_, "COMMAND", 3, None, None, False, None, body.encode()
+    )
+
+
+class Bench:
+    """An open store with its agents registered."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._epochs: dict[str, int] = {}
+
+    async def register(self) -> None:
+        """Make the agents known, all of one group."""
+        names = [f"agent{n:03}" for n in range(AGENTS + 1)]
+        ops = [base.Register(n, "n", "s", True, False, 60_000, (), ("all",)) for n in names]
+        for name, outcome in zip(names, await self.commit(ops), strict=True):
+            assert isinstance(outcome, base.Registered)
+            self._epochs[name] = outcome.epoch
+
+    async def commit(self, ops: list[base.Operation]) -> list[base.Outcome]:
+        """One batch in the only namespace."""
+        return (await self._store.commit(_now(), [base.Batch("default", ops)]))[0]
+
+    async def accept_and_settle(self, messages: int, batch: int) -> float:
+        """Messages a second through a mailbox; making the operations is not counted."""
+        sender, taker = "agent000", "agent001"
+        spent = 0.0
+        for _ in range(0, messages, batch):
+            accepts: list[base.Operation] = [
+                _accept(sender, self._epochs[sender], taker) for _ in range(batch)
+            ]
+            start = time.perf_counter()
+            outcomes = await self.commit(accepts)
+            at = _now()
+            settles: list[base.Operation] = []
+            for n in range(0, batch, 20):
+                seqs = tuple(o.seq for o in outcomes[n : n + 20] if isinstance(o, base.Accepted))
+                settles.append(base.Settle(taker, self._epochs[taker], seqs, (at,) * len(seqs)))
+            await self.commit(settles)
+            spent += time.perf_counter() - start
+        return messages / spent
+
+    async def fan_out(self, messages: int, batch: int) -> float:
+        """Copies a second of messages to a group of 100 others."""
+        spent = 0.0
+        for _ in range(0, messages, batch):
+            accepts: list[base.Operation] = [
+                _accept("agent000", self._epochs["agent000"], "#all") for _ in range(batch)
+            ]
+            start = time.perf_counter()
+            await self.commit(accepts)
+            spent += time.perf_counter() - start
+        return messages * AGENTS / spent
+
+
+async def _measure(run: Callable[[Bench], Awaitable[float]]) -> float:
+    with tempfile.TemporaryDirectory(prefix="store-bench") as directory:
+        store = SqliteStore(Path(directory))
+        await store.open()
+        try:
+            bench = Bench(store)
+            await bench.register()
+            return await run(bench)
+        finally:
+            await store.close()
+
+
+def main() -> None:
+    """Run the rounds and print a line for each measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--messages", type=int, default=40_000)
+    options = parser.parse_args()
+    runs: dict[str, Callable[[Bench], Awaitable[float]]] = {
+        "accept + settle, batches of 100: messages/s": (
+            lambda bench: bench.accept_and_settle(options.messages, 100)
+        ),
+        "accept + settle, batches of 400: messages/s": (
+            lambda bench: bench.accept_and_settle(options.messages, 400)
+        ),
+        "accept, fan-out to 100, batches of 20: copies/s": lambda bench: bench.fan_out(1_000, 20),
+    }
+    results: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.rounds):
+        for name, run in runs.items():
+            results[name].append(asyncio.run(_measure(run)))
+    for name, figures in results.items():
+        low, high = min(figures), max(figures)
+        print(f"{name} {statistics.median(figures):>10,.0f}  ({low:,.0f}-{high:,.0f})")
+
+
+if __name__ == "__main__":
+    main()
