@@ -206,9 +206,11 @@ class HubSession:
         if self.state is not State.CLOSED:
             self._add(self.codec.encode(envelope))
 
-    def deliver(self, body: bytes, seq: int, attempt: int, expires_in: int | None) -> None:
-        """Queue a stored envelope."""
-        self._add(self.codec.stored(body, seq, attempt, expires_in))
+    def deliver(self, parts: list[bytes]) -> None:
+        """Queue stored envelopes, each as :meth:`Codec.stored` made it."""
+        self._parts += parts
+        self._size += sum(map(len, parts))
+        self.touch()
 
     def _add(self, part: bytes) -> None:
         self._parts.append(part)

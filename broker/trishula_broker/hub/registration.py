@@ -107,6 +107,12 @@ class Registration:
                 f"payload.agent: {request.agent[:80]!r} {problem}",
                 reply_to=envelope.id,
             )
+        if envelope.sender is not None and envelope.sender != request.agent:
+            raise ProtocolError(
+                ErrorCode.FORBIDDEN,
+                f"from: it is {request.agent} that registers; leave it out",
+                reply_to=envelope.id,
+            )
         return request
 
     def _registered(

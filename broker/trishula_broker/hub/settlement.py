@@ -13,6 +13,7 @@ from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster, Seat
 from trishula_broker.store import base
 from trishula_protocol import bodies
+from trishula_protocol.address import HUB
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
@@ -40,20 +41,25 @@ class Settlement:
                 f'payload: {error}; an ACK is {{"stage": "done"|"read"|"rejected", "seqs": [...]}}',
                 reply_to=envelope.id,
             ) from error
+        if envelope.to is not None and envelope.to != HUB:
+            raise ProtocolError(
+                ErrorCode.BAD_MESSAGE, "to: an ACK is for the hub", reply_to=envelope.id
+            )
+        seqs = list(dict.fromkeys(ack.seqs))
         seat = self._roster.seat_of(session)
         if seat is None:
-            session.error(_stale(ack.seqs))
+            session.error(_stale(seqs))
             return
-        if not ack.seqs:
+        if not seqs:
             return
         if isinstance(ack, bodies.Settle):
-            self._done(seat, ack.seqs)
+            self._done(seat, seqs)
         elif isinstance(ack, bodies.Read):
-            self._read(seat, ack.seqs, now)
+            self._read(seat, seqs, now)
         elif ack.requeue:
-            self._delivery.requeue(seat, ack.seqs, ack.reason or "rejected", answer=True)
+            self._delivery.requeue(seat, seqs, ack.reason or "rejected", answer=True)
         else:
-            self._reject(seat, ack.seqs, ack.reason, now)
+            self._reject(seat, seqs, ack.reason, now)
 
     def _done(self, seat: Seat, seqs: list[int]) -> None:
         mailbox = seat.mailbox
