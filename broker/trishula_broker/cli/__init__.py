@@ -10,6 +10,15 @@ import click
 COMMANDS: Final = {
     "serve": "Serve a hub.",
     "config": "Show the configuration in force and where each value comes from.",
+    "send": "Send a message, and wait for its answer when that is asked for.",
+    "listen": "Print messages as they come.",
+    "agents": "List the agents.",
+    "watch": "Print presence and status changes as they happen.",
+    "peek": "Show what waits in a mailbox.",
+    "history": "Print a thread, or all mail of an agent.",
+    "trace": "Show where a message is, and what it waits for.",
+    "recall": "Take a message back.",
+    "deadletters": "List, show, retry and drop what was given up.",
 }
 """Commands with their short help, by module name in this package; each has a ``command``."""
 

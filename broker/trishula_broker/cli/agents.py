@@ -1,0 +1,63 @@
+"""``broker agents``: who there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from trishula_broker.cli.exits import EPILOG
+from trishula_broker.cli.session import Session, session_options
+from trishula_broker.cli.table import show_table
+from trishula_broker.cli.text import moment
+from trishula_broker.cli.watch import status_text
+
+COLUMNS = ("agent", "online", "since", "unsettled", "node", "capabilities", "groups", "status")
+
+
+@click.command("agents", epilog=EPILOG)
+@click.option("--capability", metavar="NAME", help="Only those who offer it.")
+@click.option("--group", metavar="NAME", help="Only its members.")
+@click.option("--online/--offline", default=None, help="Only those who are, or are not, there.")
+@click.option(
+    "--all", "everybody", is_flag=True, help="Also the passing names of commands that have ended."
+)
+@session_options()
+def command(
+    session: Session,
+    capability: str | None,
+    group: str | None,
+    online: bool | None,
+    everybody: bool,
+) -> None:
+    """List the agents: since when they are there or not, what waits for them, what they do.
+
+    With --json a line each.
+
+    \b
+    Examples:
+      broker agents --capability review --online
+      broker agents --json | jq -r .id
+    """
+    found = session.ask(
+        lambda agent: agent.agents(capability=capability, group=group, online=online)
+    )
+    shown = [each for each in found if everybody or each["online"] or not each.get("ephemeral")]
+    if session.out.as_json:
+        for each in shown:
+            session.out.document(each)
+    else:
+        show_table(session.out, COLUMNS, [_row(each) for each in shown])
+
+
+def _row(record: dict[str, Any]) -> list[str]:
+    return [
+        record["id"],
+        "yes" if record["online"] else "no",
+        moment(record["since"]),
+        str(record["unsettled"]),
+        record["node"],
+        ",".join(record["capabilities"]),
+        ",".join(record["groups"]),
+        status_text(record["status"]),
+    ]

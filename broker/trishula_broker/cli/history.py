@@ -1,0 +1,58 @@
+"""``broker history``: what was said."""
+
+from __future__ import annotations
+
+import click
+
+from trishula_broker.cli.exits import EPILOG
+from trishula_broker.cli.session import Session, note, session_options
+from trishula_broker.cli.text import message_line
+
+
+@click.command("history", epilog=EPILOG)
+@click.argument("thread", required=False)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, help="Messages at most; 100 by default."
+)
+@click.option(
+    "--after",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="SEQ",
+    help="Begin behind this place in the log.",
+)
+@click.option("--all", "everything", is_flag=True, help="To the end, whatever --limit says.")
+@session_options(required=True)
+def command(session: Session, thread: str | None, limit: int, after: int, everything: bool) -> None:
+    """Print a THREAD the agent took part in, or all its mail, oldest first.
+
+    With --json a line each, with "seq", which --after takes.
+
+    \b
+    Examples:
+      broker history --as dc --all
+      broker history 0198a5c2-7d7e-7cc0-8000-4e1d5e2f9a10 --as dc --json
+    """
+    session.run(_history(session, thread, None if everything else limit, after))
+
+
+async def _history(session: Session, thread: str | None, limit: int | None, after: int) -> None:
+    from trishula_broker.cli.waiting import pages
+
+    printed = 0
+    async with session.agent() as agent:
+        messages = pages(agent, thread, after, limit)
+        while True:
+            shown = await session.answer(anext(messages, None))
+            if shown is None:
+                break
+            printed += 1
+            if session.out.as_json:
+                await session.out.document_later(shown)
+            else:
+                await session.out.line_later(message_line(shown))
+            after = shown["seq"]
+    if printed == limit:
+        note(f"there may be more: --after {after}, or --all")
+    elif not printed and not session.out.as_json:
+        note(f"nothing that {session.name} sent or received")

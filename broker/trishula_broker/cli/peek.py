@@ -1,0 +1,89 @@
+"""``broker peek``: what waits in a mailbox."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
+from trishula_broker.cli.session import Session, session_options
+from trishula_broker.cli.table import show_table
+from trishula_broker.cli.text import counted, moment, size_text
+
+if TYPE_CHECKING:
+    from trishula import Agent
+
+COLUMNS = ("accepted", "from", "to", "type", "priority", "size", "attempt", "id")
+
+
+@click.command("peek", epilog=EPILOG)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    help="Messages to show, those delivered first; 20 by default.",
+)
+@session_options(required=True)
+def command(session: Session, limit: int) -> None:
+    """Show what is unsettled in an agent's mailbox, in the order of delivery.
+
+    Nothing is delivered, read or settled by it.
+
+    \b
+    Example:
+      broker peek --as dc
+    """
+
+    async def look(agent: Agent) -> Any:
+        peeked = await agent.peek(limit)
+        if not peeked["count"]:
+            await must_be_known(agent)
+        return peeked
+
+    peeked = session.ask(look)
+    if session.out.as_json:
+        session.out.document(peeked)
+        return
+    count = peeked["count"]
+    if not count:
+        session.out.lines(f"nothing waits for {session.name}")
+        return
+    by_priority = ", ".join(
+        f"{each} of priority {priority}" for priority, each in peeked["by_priority"].items() if each
+    )
+    session.out.lines(
+        f"{counted(count, 'message')}, {size_text(peeked['bytes'])}, "
+        f"the oldest since {moment(peeked['oldest'])}: {by_priority}"
+    )
+    show_table(session.out, COLUMNS, [_row(head) for head in peeked["heads"]])
+    if count > len(peeked["heads"]):
+        session.out.lines(f"... and {count - len(peeked['heads'])} more; see --limit")
+
+
+def _row(head: dict[str, Any]) -> list[str]:
+    return [
+        moment(head["accepted_at"]),
+        head["from"],
+        head["to"],
+        head["type"],
+        str(head.get("priority", 3)),
+        size_text(head["size"]),
+        str(head["attempt"]),
+        head["id"],
+    ]
+
+
+async def must_be_known(agent: Agent) -> None:
+    """An empty mailbox of a name that only this command has used is a slip of the pen.
+
+    Raises:
+        Failure: the name was never registered here; with the nearest that were.
+    """
+    records = await agent.agents()
+    real = [each["id"] for each in records if each["online"] or not each.get("ephemeral")]
+    if agent.name not in real:
+        near = difflib.get_close_matches(agent.name, real, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`broker agents` lists them"
+        raise Failure(ExitCode.REFUSED, f"no agent {agent.name} is known here; {hint}")

@@ -1,0 +1,192 @@
+"""What every command that speaks to a hub has in common: its options, its agent, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import re
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from trishula_broker.cli.exits import ExitCode, Failure, exits
+from trishula_broker.cli.output import Output
+from trishula_broker.cli.text import visible
+
+if TYPE_CHECKING:  # the SDK is imported once the command line is found to be good
+    from trishula import Agent
+
+ANSWER_SECONDS: Final = 30.0
+"""How long the hub may take to answer one question, or to accept one message."""
+CONNECT_SECONDS: Final = 3.0
+"""How long the first hub is tried ..."""
+CONNECT_SECONDS_MORE: Final = 5.0
+"""... and how much longer for each further one: the SDK gives a silent hub this long."""
+
+T = TypeVar("T")
+
+
+class Session:
+    """What the common options say.
+
+    Attributes:
+        name: the agent named with ``--as``; None for a name of the command's own.
+        out: where results go.
+    """
+
+    def __init__(
+        self, url: str | None, name: str | None, as_json: bool, connect_timeout: float | None
+    ) -> None:
+        self.name = name
+        self.out = Output(as_json)
+        self._url = url
+        self._connect_timeout = connect_timeout
+
+    def agent(self, *, receive: bool = False, ephemeral: bool = True, **options: Any) -> Agent:
+        """The agent that speaks; by default a side session, which disturbs nobody."""
+        from trishula import Agent
+        from trishula.options import hub_urls
+
+        urls = hub_urls(self._url)
+        seconds = self._connect_timeout
+        if seconds is None:
+            seconds = CONNECT_SECONDS + CONNECT_SECONDS_MORE * (len(urls) - 1)
+        return Agent(
+            self.name or own_name(),
+            urls,
+            receive=receive,
+            ephemeral=ephemeral,
+            connect_timeout=seconds,
+            **options,
+        )
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work``."""
+        _hear(logging.ERROR)
+        return asyncio.run(work)
+
+    def follow(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work`` that goes on until it is interrupted, or nobody reads what it prints.
+
+        What the SDK says of its connection goes to stderr.
+        """
+        _hear(logging.INFO)
+        return asyncio.run(self.out.while_read(work))
+
+    def visit(self, work: Callable[[Agent], Awaitable[T]]) -> T:
+        """Do ``work`` with an agent in a side session."""
+
+        async def visiting() -> T:
+            async with self.agent() as agent:
+                return await work(agent)
+
+        return self.run(visiting())
+
+    def ask(self, question: Callable[[Agent], Awaitable[T]]) -> T:
+        """One question, in a side session; its answer."""
+        return self.visit(lambda agent: self.answer(question(agent)))
+
+    async def answer(self, question: Awaitable[T], seconds: float = ANSWER_SECONDS) -> T:
+        """What the hub answers, within ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await question
+        except TimeoutError:
+            raise Failure(
+                ExitCode.TIMED_OUT, f"the hub did not answer within {seconds:g} s; ask again"
+            ) from None
+
+
+def session_options(
+    *, required: bool = False, environment: bool = True, as_help: str = ""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the common options; the command gets a :class:`Session` before its own parameters.
+
+    Args:
+        required: ``--as`` must be given.
+        environment: ``TRISHULA_AGENT`` is the default of ``--as``.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def call(**params: Any) -> None:
+            common = ("url", "name", "as_json", "connect_timeout")
+            with exits():
+                command(Session(*(params.pop(key) for key in common)), **params)
+
+        wrapped: Callable[..., None] = call
+        for option in (
+            click.option(
+                "--connect-timeout",
+                type=click.FloatRange(min=0, min_open=True),
+                metavar="SECONDS",
+                help="How long to try to reach a hub; by default 3, and 5 more for each "
+                "further URL.",
+            ),
+            click.option(
+                "--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout."
+            ),
+            click.option(
+                "--as",
+                "name",
+                metavar="AGENT",
+                required=required,
+                envvar="TRISHULA_AGENT" if environment else None,
+                show_envvar=environment,
+                help=as_help or "The agent to ask as, in a side session: a running one goes on.",
+            ),
+            click.option(
+                "--url",
+                metavar="URL[,URL...]",
+                envvar="TRISHULA_URL",
+                show_envvar=True,
+                help="The hubs, tried in this order; by default ws://127.0.0.1:8765/ws. A token "
+                "is taken from TRISHULA_TOKEN only: options are seen by everybody on the host.",
+            ),
+        ):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def own_name() -> str:
+    """A name nobody else has."""
+    import getpass
+
+    try:
+        user = re.sub("[^a-z0-9_-]", "", getpass.getuser().lower())[:24]
+    except (KeyError, OSError):  # a container may not know its user
+        user = ""
+    return "-".join(filter(None, ("cli", user, secrets.token_hex(4))))
+
+
+def note(text: str) -> None:
+    """A line on stderr, beside the results."""
+    if sys.stderr is not None:
+        os.write(sys.stderr.fileno(), f"{visible(text)}\n".encode(errors="backslashreplace"))
+
+
+def _hear(level: int) -> None:
+    log = logging.getLogger("trishula")
+    log.addHandler(_Notes(level))
+    log.setLevel(level)
+
+
+class _Notes(logging.Handler):
+    """The SDK's log, without repeating what was said last."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text != self._last:
+            self._last = text
+            note(text)
