@@ -1,7 +1,8 @@
 """One port: WebSocket upgrades at ``/ws`` go to the hub, everything else to an ASGI server.
 
 A connection's first request head is read here, once; then the transport is handed over with
-the bytes read so far, and this module is done with it. It knows no frames and no routes.
+the bytes read so far, and this module is done with it: an upgrade must be a connection's first
+request, as clients make it. It knows no frames and no routes.
 """
 
 from __future__ import annotations
