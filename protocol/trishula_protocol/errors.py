@@ -46,6 +46,7 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001
     TOO_BIG = 1009
+    INTERNAL = 1011
     RESTART = 1012
     TRY_LATER = 1013
     PROTOCOL = 4400

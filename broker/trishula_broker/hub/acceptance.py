@@ -44,6 +44,8 @@ class Acceptance:
         self._delivery = delivery
         self._questions = questions
         self._sweep_at = sweep_at
+        self.unaccepted_bytes = 0
+        """Of all sessions: bodies submitted and not yet decided."""
         self._then = self._decided  # bound once, not once a message
 
     def accept(self, session: HubSession, envelope: Envelope, now: Now) -> None:
@@ -90,6 +92,7 @@ class Acceptance:
         )
         session.unaccepted += 1
         session.unaccepted_bytes += len(body)
+        self.unaccepted_bytes += len(body)
         self._commits.submit(op, self._then, session)
 
     def _thread_of(self, session: HubSession, reply_to: str, settles: int | None) -> str:
@@ -107,6 +110,7 @@ class Acceptance:
     ) -> None:
         session.unaccepted -= 1
         session.unaccepted_bytes -= len(op.body)
+        self.unaccepted_bytes -= len(op.body)
         if type(outcome) is base.Accepted:
             self._accepted(outcome, op, session, now)
         elif isinstance(outcome, base.Duplicate):

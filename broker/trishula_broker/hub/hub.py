@@ -56,6 +56,8 @@ class Hub:
         self._outlet: list[HubSession] = []
         self._effects: list[Effect] = []
         self._paused: set[int] = set()
+        self._intake: dict[int, tuple[int, int]] = {}
+        """link → envelopes and bytes taken while a commit was under way."""
         self._draining = False
         self._agenda = Agenda()
         self._commits = Commits(self._agenda)
@@ -138,9 +140,10 @@ class Hub:
         session.heard_at = now.mono
         session.bad_frames = 0
         self._take(session, items, now)
-        if session.unaccepted >= self._settings.unaccepted_messages or (
-            session.unaccepted_bytes >= self._settings.unaccepted_bytes
-        ):
+        if self._commits:
+            count, total = self._intake.get(link, (0, 0))
+            self._intake[link] = (count + len(items), total + size)
+        if self._is_flooding(session, 1):
             self._regulate(session, now)
         self._advance(now)
 
@@ -223,6 +226,7 @@ class Hub:
         self._after_commit(now)
 
     def _after_commit(self, now: Now) -> None:
+        self._intake.clear()
         if self._paused:
             for link in list(self._paused):
                 self._regulate(self._sessions[link], now)
@@ -283,13 +287,10 @@ class Hub:
         if session.closed:
             self._paused.discard(link)
             return
-        settings = self._settings
         paused = link in self._paused
         # Hysteresis: go on at half of what made it stop.
-        share = 2 if paused else 1
         full = (
-            session.unaccepted * share >= settings.unaccepted_messages
-            or session.unaccepted_bytes * share >= settings.unaccepted_bytes
+            self._is_flooding(session, 2 if paused else 1)
             or session.stalled_at is not None
             or self._draining
         )
@@ -304,6 +305,20 @@ class Hub:
             self._effects.append(Resume(link))
             session.heard_at = now.mono
             self._watch(session, now)
+
+    def _is_flooding(self, session: HubSession, share: int) -> bool:
+        """Whether more is undecided of ``session`` than a ``share`` of what it may have.
+
+        Messages until they are accepted; and whatever else it says (settling, asking, what it
+        sends along with its registration) while one commit is under way.
+        """
+        settings = self._settings
+        count, size = self._intake.get(session.link, (0, 0))
+        return (
+            max(session.unaccepted, count) * share >= settings.unaccepted_messages
+            or max(session.unaccepted_bytes, size) * share >= settings.unaccepted_bytes
+            or self._acceptance.unaccepted_bytes * share >= settings.all_unaccepted_bytes
+        )
 
     def _beat(self, link: int, now: Now) -> None:
         # The client hears that the hub lives although nothing it says is read.
@@ -359,7 +374,11 @@ class Hub:
                     continue
                 link = session.link
                 binary = session.codec.binary
-                effects.extend(Send(link, frame, binary) for frame in session.frames())
+                try:
+                    effects.extend(Send(link, frame, binary) for frame in session.frames())
+                except Exception as bug:  # one session's trouble is not the others'
+                    self._note("bug", {"link": link, "error": repr(bug)})
+                    effects.append(Close(link, CloseCode.INTERNAL, "internal error"))
                 if session.close_code is not None:
                     effects.append(Close(link, session.close_code, session.close_reason))
                     session.close_code = None

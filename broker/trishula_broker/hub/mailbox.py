@@ -163,6 +163,8 @@ class Mailbox:
             taken.append(copy)
             room -= 1
             size -= len(message.body)
+        if taken and not window.count:
+            window.shed()
         return taken
 
     def read(self, seqs: list[int], lease_until: int) -> None:

@@ -36,9 +36,8 @@ class Window:
         self.size = 0
         """Bytes of bodies."""
         self._first = limits.PRIORITY_FIRST
-        self._queues: tuple[deque[Copy], ...] = tuple(
-            deque() for _ in range(limits.PRIORITY_LAST + 1)
-        )
+        # Made when first needed: an empty deque has 760 bytes, and most mailboxes are empty.
+        self._queues: list[deque[Copy] | None] = [None] * (limits.PRIORITY_LAST + 1)
 
     def covers(self, copy: Copy) -> bool:
         """Whether the place of ``copy`` is within the horizon."""
@@ -51,7 +50,9 @@ class Window:
         message = copy.message
         priority = message.priority
         queue = self._queues[priority]
-        if not queue or queue[-1].message.seq < message.seq:
+        if queue is None:
+            self._queues[priority] = deque((copy,))
+        elif not queue or queue[-1].message.seq < message.seq:
             queue.append(copy)
         elif not _insert(queue, copy):
             return
@@ -63,9 +64,9 @@ class Window:
     def pop(self) -> Copy:
         """Take the first copy; there must be one."""
         queues = self._queues
-        while not queues[self._first]:
+        while not (queue := queues[self._first]):
             self._first += 1
-        copy = queues[self._first].popleft()
+        copy = queue.popleft()
         self.count -= 1
         self.size -= len(copy.message.body)
         return copy
@@ -73,17 +74,21 @@ class Window:
     def remove(self, seq: int) -> None:
         """Take the copy with this seq out, if it is there."""
         for queue in self._queues:
-            for copy in queue:
+            for copy in queue or ():
                 if copy.message.seq == seq:
+                    assert queue is not None
                     queue.remove(copy)
                     self.count -= 1
                     self.size -= len(copy.message.body)
                     return
 
+    def shed(self) -> None:
+        """Give the memory of the queues back; what they hold is forgotten."""
+        self._queues = [None] * (limits.PRIORITY_LAST + 1)
+
     def clear(self) -> None:
         """Know nothing."""
-        for queue in self._queues:
-            queue.clear()
+        self.shed()
         self.count = 0
         self.size = 0
         self.horizon = NOTHING

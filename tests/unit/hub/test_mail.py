@@ -415,6 +415,21 @@ def test_backpressure_stops_reading_and_goes_on_at_half() -> None:
     assert len(sender.acks("accepted")) == 12
 
 
+def test_all_sessions_together_have_a_bound_too() -> None:
+    bench = Bench(HubSettings(all_unaccepted_bytes=2_000))
+    bench.agent("agni", heartbeat_ms=60_000)
+    one, two = bench.agent("one"), bench.agent("two")
+    bench.hold_commits = True
+    one.tell("agni", "m1", "x" * 1_500)
+    assert not one.paused
+    two.tell("agni", "m2", "x" * 1_500)
+    assert bench.peers[two.link].paused
+    bench.hold_commits = False
+    bench.run()
+    assert not bench.peers[two.link].paused
+    assert two.acks("accepted") == ["m2"]
+
+
 def test_a_slow_reader_is_closed_and_its_mailbox_untouched() -> None:
     bench = Bench()
     sender, receiver = bench.agent("dc", heartbeat_ms=60_000), bench.agent("agni")
