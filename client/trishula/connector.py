@@ -81,17 +81,20 @@ class Connector:
         self._task.add_done_callback(self._ended)
 
     async def stop(self, code: int = 1000, reason: str = "") -> None:
-        """End the connection and stop dialling."""
+        """End the connection and stop dialling; also when this is cancelled."""
+        ending: list[asyncio.Future[None]] = []
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            ending.append(self._task)
         link = self._link
         if link is not None:
             self._flush()
             link.close(code, reason)
             self._drop(code, reason)
-            await asyncio.wait([link.ended])
+            ending.append(link.ended)
         self._disarm()
+        if ending:
+            await asyncio.wait(ending)
 
     def not_connected(self) -> NotConnected:
         """What to raise when there was no connection in time."""

@@ -116,7 +116,7 @@ class AgentCore:
     @property
     def idle(self) -> bool:
         """Whether everything sent is accepted and everything settled is confirmed."""
-        return not len(self.outbox) and not self.inbox.unconfirmed and not self.inbox.waiting
+        return not len(self.outbox) and not self.inbox.unconfirmed
 
     def events(self) -> list[Event]:
         """What happened since the last call."""

@@ -82,12 +82,19 @@ class StateDir:
             StateDirHeld: another process has it.
             StateDirError: it cannot be used, or is another agent's.
         """
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            await asyncio.to_thread(self._open)
-        except BaseException as error:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped: let go of the directory once it has it.
+            opening.add_done_callback(self._abandon)
+            await asyncio.wait([opening])
+            raise
+        except (OSError, sqlite3.Error) as error:
             self._release()
-            if isinstance(error, (OSError, sqlite3.Error)):
-                raise StateDirError(str(self.path), str(error)) from error
+            raise StateDirError(str(self.path), str(error)) from error
+        except BaseException:
+            self._release()
             raise
         self._thread = threading.Thread(target=self._write, name="trishula-state", daemon=True)
         self._thread.start()
@@ -109,14 +116,18 @@ class StateDir:
         self._work.put(_Work(list(statements), None, None))
 
     async def close(self) -> None:
-        """Write what was given, then let go of the directory."""
-        if self._thread is not None:
+        """Write what was given, then let go of the directory; also when this is cancelled."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._work.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
-        self._release()
+            await asyncio.to_thread(thread.join)
 
     # inside
+
+    def _abandon(self, opening: asyncio.Future[None]) -> None:
+        if not opening.cancelled():
+            opening.exception()
+        self._release()
 
     def _open(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -159,6 +170,12 @@ class StateDir:
 
     def _write(self) -> None:
         """The writer thread."""
+        try:
+            self._commit_until_closed()
+        finally:
+            self._release()
+
+    def _commit_until_closed(self) -> None:
         commits = 0
         more = True
         while more:

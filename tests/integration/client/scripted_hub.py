@@ -125,6 +125,7 @@ class ScriptedHub:
                 for item in JSON.decode(frame.encode()):
                     assert isinstance(item, Envelope), item
                     self.seen.append(item)
+                    self._news.set()
                     if not self.silent:
                         if session is None:
                             session = await self._register(connection, item)
