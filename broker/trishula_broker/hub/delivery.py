@@ -14,6 +14,9 @@ from trishula_broker.store import base
 from trishula_protocol import limits
 from trishula_protocol.errors import CloseCode, ErrorCode
 
+Requeued = Callable[[Seat, list[int], tuple[int, ...]], None]
+"""``requeued(seat, those that wait again, those that were not waiting for this agent)``."""
+
 NOTE_MS = 1_000
 """Deliveries not settled within this are told to the store, for traces."""
 
@@ -186,25 +189,27 @@ class Delivery:
         if until is not None:
             self.lease(seat, now, until)
 
-    def requeue(self, seat: Seat, seqs: list[int], reason: str, *, answer: bool = False) -> None:
-        """End an attempt at each of ``seqs``; ``answer`` tells the session once it is durable."""
+    def requeue(
+        self, seat: Seat, seqs: list[int], reason: str, then: Requeued | None = None
+    ) -> None:
+        """End an attempt at each of ``seqs``; ``then`` is called once that is durable."""
         # Held until it is durable: until then a fetch may still find it waiting.
         seat.mailbox.said_over(seqs)
         self.stir(seat)
         self._commits.submit(
             base.Requeue(seat.agent, seat.epoch, tuple(seqs)),
             self._requeued,
-            (seat, reason, answer),
+            (seat, reason, then),
         )
 
     def _requeued(
         self,
         outcome: base.Requeued | base.Fenced | Unavailable,
         op: base.Requeue,
-        context: tuple[Seat, str, bool],
+        context: tuple[Seat, str, Requeued | None],
         now: Now,
     ) -> None:
-        seat, reason, answer = context
+        seat, reason, then = context
         if isinstance(outcome, Unavailable):
             if seat.session.live:
                 self._commits.retry(op, self._requeued, context, now)
@@ -220,8 +225,8 @@ class Delivery:
                 self.bury(seat, message, f"given up after {attempts} attempts: {reason}", now)
             else:
                 self._wake_at(due_at, seat, now)
-        if answer:
-            seat.session.settled(list(op.seqs))
+        if then is not None:
+            then(seat, [seq for seq, _, _ in outcome.copies], outcome.stale)
 
     # --- copies that end without being done ---
 

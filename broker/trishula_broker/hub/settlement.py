@@ -57,7 +57,7 @@ class Settlement:
         elif isinstance(ack, bodies.Read):
             self._read(seat, seqs, now)
         elif ack.requeue:
-            self._delivery.requeue(seat, seqs, ack.reason or "rejected", answer=True)
+            self._delivery.requeue(seat, seqs, ack.reason or "rejected", self._requeued)
         else:
             self._reject(seat, seqs, ack.reason, now)
 
@@ -89,7 +89,9 @@ class Settlement:
         release = seat.mailbox.release
         for seq in outcome.seqs:
             held = release(seq)
-            if held is not None and held.copy.message.receipt:
+            if held is None:
+                seat.mailbox.remove(seq)  # it had not gone out yet, and must not now
+            elif held.copy.message.receipt:
                 message = held.copy.message
                 self._roster.receipt(message.sender, "done", seat.agent, message.id)
         if outcome.seqs:
@@ -184,6 +186,30 @@ class Settlement:
             seat.mailbox.release(op.seq)
             self._delivery.offer_notice(outcome.notice)
             seat.session.settled([op.seq])
+
+    def _requeued(self, seat: Seat, again: list[int], others: tuple[int, ...]) -> None:
+        if again:
+            seat.session.settled(again)
+        if others:
+            # Settled long ago, or never this agent's: a Read changes neither and knows which.
+            self._commits.submit(
+                base.Read(seat.agent, seat.epoch, others, seat.session.lease_ms),
+                self._told_apart,
+                seat,
+            )
+
+    def _told_apart(
+        self, outcome: base.Marked | base.Fenced | Unavailable, op: base.Read, seat: Seat, now: Now
+    ) -> None:
+        if isinstance(outcome, Unavailable):
+            if seat.session.live:
+                self._commits.retry(op, self._told_apart, seat, now)
+        elif isinstance(outcome, base.Fenced):
+            self._delivery.fenced(seat)
+        else:
+            if outcome.seqs:
+                seat.session.settled(list(outcome.seqs))
+            self._tell_stale(outcome.stale, seat)
 
     def _tell_stale(self, seqs: tuple[int, ...], seat: Seat) -> None:
         for seq in seqs:
