@@ -192,6 +192,8 @@ class Hub:
                 elif session.state is State.REGISTERING:
                     session.waiting.append(item)
             except ProtocolError as error:
+                if error.reply_to is None and isinstance(item, Envelope):
+                    error.reply_to = item.id
                 session.error(error)
 
     def _ask(self, session: HubSession, envelope: Envelope, now: Now) -> None:
