@@ -17,6 +17,8 @@ BROADCAST: Final = "broadcast"
 
 AGENT_PATTERN: Final = r"^[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,63}\Z(?<!\.)"
 """An agent's id. The same rule holds for groups and capabilities."""
+MAILBOX_PATTERN: Final = AGENT_PATTERN.replace("^", "^@?", 1)
+"""An agent's mailbox, or a capability's pool with its sign."""
 ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}\Z"
 """An envelope's id."""
 

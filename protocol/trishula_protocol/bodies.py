@@ -11,13 +11,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from trishula_protocol import limits
-from trishula_protocol.address import AGENT_PATTERN, ID_PATTERN
+from trishula_protocol.address import AGENT_PATTERN, ID_PATTERN, MAILBOX_PATTERN
 from trishula_protocol.envelope import Sequence
 from trishula_protocol.errors import ProtocolError
 
 Name = Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
 Tags = Annotated[list[Name], msgspec.Meta(max_length=limits.TAGS)]
 Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
+MailboxName = Annotated[str, msgspec.Meta(pattern=MAILBOX_PATTERN)]
+"""An agent, or ``@capability`` for mail that no agent has yet."""
+After = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A page begins behind this seq."""
 Page = Annotated[int, msgspec.Meta(ge=1, le=limits.BATCH)]
 
 
@@ -109,10 +113,16 @@ class ErrorBody(msgspec.Struct, omit_defaults=True):
 
 
 def error_payload(error: ProtocolError) -> dict[str, Any]:
-    """``error`` as an ERROR's payload, ``retryable`` always said."""
+    """``error`` as an ERROR's payload, ``retryable`` always said.
+
+    A message that quotes what was sent is cut short.
+    """
+    message = error.message
+    if len(message) > limits.MESSAGE_LENGTH:
+        message = message[: limits.MESSAGE_LENGTH - 3] + "..."
     payload: dict[str, Any] = {
         "code": str(error.code),
-        "message": error.message,
+        "message": message,
         "retryable": error.retryable,
     }
     if error.retry_after_ms is not None:
@@ -172,7 +182,7 @@ class History(Op, tag="history"):
     """A thread the caller took part in, or its own mail, oldest first; ``after`` is a seq."""
 
     thread: Id | None = None
-    after: int = 0
+    after: After = 0
     limit: Page = 100
 
 
@@ -195,22 +205,22 @@ class Deregister(Op, tag="deregister"):
 class DeadLetters(Op, tag="deadletters"):
     """Operators: what was given up, newest last; of one agent when ``agent`` is given."""
 
-    agent: str | None = None
-    after: int = 0
+    agent: MailboxName | None = None
+    after: After = 0
     limit: Page = 100
 
 
 class Retry(Op, tag="retry"):
     """Operators: put a dead letter back into its mailbox, its attempts forgotten."""
 
-    agent: str
+    agent: MailboxName
     seq: Sequence
 
 
 class Drop(Op, tag="drop"):
     """Operators: remove a dead letter for good. The log keeps it for its retention time."""
 
-    agent: str
+    agent: MailboxName
     seq: Sequence
 
 

@@ -39,6 +39,8 @@ STATUS_LENGTH: Final = 1024
 """Characters of an agent's status text at most."""
 REASON_LENGTH: Final = 1024
 """Characters of a reason given with ``rejected`` at most."""
+MESSAGE_LENGTH: Final = 1024
+"""Characters of an ERROR's message at most."""
 TTL_MAX: Final = 366 * 24 * 3600 * 1000
 """Milliseconds of the longest ttl."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from trishula_broker.hub.commits import Commits, Then, Unavailable
 from trishula_broker.hub.delivery import Delivery
@@ -13,6 +14,9 @@ from trishula_broker.hub.roster import Roster
 from trishula_broker.store import base
 from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
+
+QUESTIONS_AT_ONCE: Final = 32
+"""Unanswered questions of one session: each answer may be a megabyte (see ``render``)."""
 
 
 class Desk:
@@ -31,6 +35,8 @@ class Desk:
         self.questions = questions
         self.roster = roster
         self.delivery = delivery
+        self.asking: Counter[int] = Counter()
+        """link → questions to the store that are not answered yet."""
 
 
 class Call:
@@ -70,11 +76,24 @@ class Call:
         """Go on with the store's answer; a failing store is handled."""
 
         def answered(answer: Any, context: None, now: Now) -> None:
+            asking[link] -= 1
+            if not asking[link]:
+                del asking[link]
             if isinstance(answer, Unavailable):
                 self._unavailable(answer)
             else:
                 then(answer, now)
 
+        asking = self.desk.asking
+        link = self.session.link
+        if asking[link] >= QUESTIONS_AT_ONCE:
+            self.error(
+                ErrorCode.RATE_LIMITED,
+                f"payload.op: {QUESTIONS_AT_ONCE} of your questions wait for their answers; "
+                "ask again when you have heard some",
+            )
+            return
+        asking[link] += 1
         self.desk.questions.ask(query, answered)
 
     def commit(self, op: base.Operation, then: Callable[[Any, Now], None]) -> None:

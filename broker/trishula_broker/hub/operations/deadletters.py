@@ -7,9 +7,10 @@ from typing import Any
 
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.operations.call import Call
-from trishula_broker.hub.operations.render import envelope_of
+from trishula_broker.hub.operations.render import envelope_of, fitting
 from trishula_broker.store import base
 from trishula_protocol import bodies
+from trishula_protocol.address import parse_address
 from trishula_protocol.errors import ErrorCode
 
 
@@ -17,11 +18,24 @@ def deadletters(call: Call, op: bodies.DeadLetters) -> None:
     """A page by seq; ``next`` is the ``after`` of the following page, null at the end."""
 
     def render(letters: Sequence[base.DeadLetter]) -> dict[str, Any]:
-        shown = [_describe(letter) for letter in letters]
-        more = len(letters) == op.limit
-        return {"deadletters": shown, "next": shown[-1]["message"]["seq"] if more else None}
+        size = fitting([letter.copy.message for letter in letters])
+        more = size < len(letters) or len(letters) == op.limit
+        page = _whole(letters[:size]) if more else letters
+        return {
+            "deadletters": [_describe(letter) for letter in page],
+            "next": page[-1].copy.message.seq if more else None,
+        }
 
     call.ask(base.DeadLetters(op.agent, op.after, op.limit), render)
+
+
+def _whole(letters: Sequence[base.DeadLetter]) -> Sequence[base.DeadLetter]:
+    # A message to many may have died in many mailboxes: a page does not end between them,
+    # for the next one begins behind a seq. (One seq alone may be more than a page.)
+    last = letters[-1].copy.message
+    if not parse_address(last.to).fans_out:
+        return letters
+    return [letter for letter in letters if letter.copy.message.seq != last.seq] or letters
 
 
 def _describe(letter: base.DeadLetter) -> dict[str, Any]:

@@ -6,25 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from trishula_broker.hub.operations.call import Call
-from trishula_broker.hub.operations.render import envelope_of
+from trishula_broker.hub.operations.render import envelope_of, fitting
 from trishula_broker.store import base
 from trishula_protocol import bodies
-
-PAGE_BYTES = 1 << 20
-"""Bytes of bodies in one page at most, so that the answer fits a frame; one message at least."""
 
 
 def history(call: Call, op: bodies.History) -> None:
     """A page, oldest first; ``next`` is the ``after`` of the following page, null at the end."""
 
     def render(messages: Sequence[base.Message]) -> dict[str, Any]:
-        page: list[dict[str, Any]] = []
-        size = 0
-        for message in messages:
-            size += len(message.body)
-            if page and size > PAGE_BYTES:
-                break
-            page.append(envelope_of(message))
+        page = [envelope_of(message) for message in messages[: fitting(messages)]]
         more = len(page) < len(messages) or len(messages) == op.limit
         return {"messages": page, "next": page[-1]["seq"] if page and more else None}
 

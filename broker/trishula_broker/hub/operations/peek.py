@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trishula_broker.hub.operations.call import Call
-from trishula_broker.hub.operations.render import summary_of
+from trishula_broker.hub.operations.render import fitting, summary_of
 from trishula_broker.store import base
 from trishula_protocol import bodies
 
@@ -22,6 +22,7 @@ def _render(peeked: base.Peeked) -> dict[str, Any]:
         "oldest": peeked.oldest,
         "by_priority": {str(n): count for n, count in enumerate(peeked.by_priority, start=1)},
         "heads": [
-            {**summary_of(copy.message), "attempt": copy.attempts + 1} for copy in peeked.heads
+            {**summary_of(copy.message), "attempt": copy.attempts + 1}
+            for copy in peeked.heads[: fitting([copy.message for copy in peeked.heads])]
         ],
     }

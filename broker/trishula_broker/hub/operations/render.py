@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
 from trishula_broker.store import base
+
+PAGE_BYTES: Final = 1 << 20
+"""Bytes of bodies in one page at most, so that the answer fits a frame; one message at least."""
+
+
+def fitting(messages: Sequence[base.Message]) -> int:
+    """How many of ``messages`` one page holds."""
+    size = 0
+    for n, message in enumerate(messages):
+        size += len(message.body)
+        if n and size > PAGE_BYTES:
+            return n
+    return len(messages)
 
 
 def envelope_of(message: base.Message) -> dict[str, Any]:

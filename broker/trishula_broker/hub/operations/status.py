@@ -24,7 +24,7 @@ def status(call: Call, op: bodies.Status) -> None:
         call.error(ErrorCode.BAD_MESSAGE, problem.replace("payload", "payload.details", 1))
         return
     text = msgspec.json.encode({"text": op.text, "details": op.details}).decode()
-    if len(text) > STATUS_BYTES:
+    if len(text.encode()) > STATUS_BYTES:
         call.error(
             ErrorCode.TOO_LARGE, f"payload: a status has at most {STATUS_BYTES} bytes of JSON"
         )
