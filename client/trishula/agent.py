@@ -131,6 +131,7 @@ class Agent(Questions):
             directory=None if state_dir is None else Path(state_dir),
             on_mail=self._intake.deliver,
             on_lost=self._intake.lost,
+            on_settled=self._intake.settled,
             on_presence=self._on_presence,
             on_change=self._changed,
         )
@@ -300,6 +301,12 @@ class Agent(Questions):
             TakenOver, Unauthorized, RegistrationRefused: what ended the agent.
         """
         return Messages(self._intake)
+
+    def give_back(self, messages: list[Message]) -> None:
+        """Put messages that were taken and could not be used back to the front, unsettled."""
+        for message in reversed(messages):
+            self._intake.give_back(message.delivery)
+        messages.clear()
 
     def on_command(self, handler: H) -> H:
         """Handle COMMANDs with a function of the message, sync or async.

@@ -23,7 +23,7 @@ The application::
 
 What happened, in order, from ``core.events()``, each once; the types are in
 ``trishula.events``: Active, Accepted, Refused, Answered, Returned, Progress, NewMail, Receipts,
-Presence, StaleMail, Idle, Trouble, Hangup, Lost.
+Presence, StaleMail, Confirmed, Trouble, Hangup, Lost.
 
 What it promises while it lives: every message sent is accepted once or refused to its waiter;
 what the application finished is settled and never handed out again; what is in progress goes on
@@ -41,9 +41,9 @@ from trishula.events import (
     Accepted,
     Active,
     Answered,
+    Confirmed,
     Event,
     Hangup,
-    Idle,
     Lost,
     NewMail,
     Presence,
@@ -286,8 +286,7 @@ class AgentCore:
                 self._accepted(event.ids)
             case session.Settled():
                 self.inbox.confirmed(event.seqs)
-                if self.idle:
-                    self._events.append(Idle())
+                self._events.append(Confirmed())
             case session.Answer():
                 out = self.outbox.remove(event.reply_to)
                 if out is not None:

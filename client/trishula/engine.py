@@ -21,6 +21,7 @@ from trishula.events import (
     Accepted,
     Active,
     Answered,
+    Confirmed,
     Event,
     Lost,
     NewMail,
@@ -47,6 +48,7 @@ class Engine:
     Args:
         on_mail: takes new deliveries.
         on_lost: the connection is gone; deliveries not taken are the hub's again.
+        on_settled: the application may have fewer unsettled messages than before.
         on_presence: takes the hub's news for watchers.
         on_change: the agent became active, lost its connection, or failed for good.
     """
@@ -61,6 +63,7 @@ class Engine:
         directory: Path | None,
         on_mail: Callable[[list[Delivery]], None],
         on_lost: Callable[[], None],
+        on_settled: Callable[[], None],
         on_presence: Callable[[Any], None],
         on_change: Callable[[], None],
     ) -> None:
@@ -74,6 +77,7 @@ class Engine:
         self._directory = directory
         self._on_mail = on_mail
         self._on_lost = on_lost
+        self._on_settled = on_settled
         self._on_presence = on_presence
         self._on_change = on_change
         self._connector: Connector | None = None
@@ -171,6 +175,9 @@ class Engine:
         match event:
             case Accepted():
                 self.sending.accepted(event.outs)
+                self._on_settled()
+            case Confirmed():
+                self._on_settled()
             case NewMail():
                 self._on_mail(event.deliveries)
             case Returned():

@@ -84,8 +84,8 @@ class StaleMail(Event, frozen=True, gc=False):
     deliveries: list[Delivery]
 
 
-class Idle(Event, frozen=True, gc=False):
-    """All that was sent is accepted, all that was settled is confirmed."""
+class Confirmed(Event, frozen=True, gc=False):
+    """The hub has confirmed settlements; ``AgentCore.idle`` may be true now."""
 
 
 class Trouble(Event, frozen=True, gc=False):

@@ -159,6 +159,13 @@ class Inbox:
             self._taken[seq] = delivery
             self._reads[seq] = None
 
+    def give_back(self, delivery: Delivery) -> None:
+        """The application did not get it after all. The hub may know it as read: renew no more."""
+        delivery.stage = Stage.WAITING
+        if delivery.seq is not None:
+            self._taken.pop(delivery.seq, None)
+            self._reads.pop(delivery.seq, None)
+
     def done(self, delivery: Delivery) -> None:
         """The application has finished with it; a repetition is ignored."""
         if self._finish(delivery, None) and delivery.seq is not None:

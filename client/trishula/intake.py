@@ -133,6 +133,18 @@ class Intake:
                 if reader in self._readers:
                     self._readers.remove(reader)
 
+    def settled(self) -> None:
+        """The application may have room for more."""
+        if self._unread and self._readers:
+            self._wake()
+
+    def give_back(self, delivery: Delivery) -> None:
+        """It was taken, and nobody got it: it is the next one again."""
+        if delivery.stage is Stage.TAKEN:
+            self.engine.core.inbox.give_back(delivery)
+            self._unread.appendleft(delivery)
+            self._wake()
+
     def _wake(self) -> None:
         free = len(self._unread)
         while self._readers and free > 0:
@@ -140,11 +152,6 @@ class Intake:
             if not reader.done():
                 reader.set_result(None)
                 free -= 1
-
-    def settled(self) -> None:
-        """The application may have room again."""
-        if self._unread and self._readers:
-            self._wake()
 
     def _keep_unread(self, delivery: Delivery) -> None:
         self._unread.append(delivery)

@@ -110,6 +110,11 @@ class Message:
         return self._delivery.envelope
 
     @property
+    def delivery(self) -> Delivery:
+        """The core's view of it."""
+        return self._delivery
+
+    @property
     def settled(self) -> bool:
         """Whether the application has finished with it, or its answer is on the way."""
         return self._delivery.stage >= Stage.ANSWERED

@@ -59,6 +59,10 @@ class _Loop:
             future.cancel()
             raise
 
+    def soon(self, work: Callable[[], None]) -> None:
+        """Have ``work`` done there; do not wait for it."""
+        self._loop.call_soon_threadsafe(work)
+
     def stop(self) -> None:
         """End the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -188,15 +192,24 @@ class Agent:
         loop = self._loop
         source = self._agent.messages()
 
-        async def following() -> messages.Message | None:
+        given: list[messages.Message] = []
+
+        async def following() -> None:
             try:
                 async with asyncio.timeout(timeout):
-                    return await anext(source)
+                    given.append(await anext(source))
             except (TimeoutError, StopAsyncIteration):
-                return None
+                pass
 
-        while (message := loop.call(following())) is not None:
-            yield Message(loop, message)
+        while True:
+            try:
+                loop.call(following())
+            except BaseException:
+                loop.soon(lambda: self._agent.give_back(given))
+                raise
+            if not given:
+                return
+            yield Message(loop, given.pop())
 
     def watch(self) -> Iterator[Any]:
         """See :meth:`trishula.Agent.watch`."""

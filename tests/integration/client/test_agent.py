@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.client.scripted_hub import ScriptedHub, hub
-from trishula import Agent, AgentClosed, Message, Refused, RemoteError
+from trishula import Agent, AgentClosed, Message, Refused, RemoteError, intake
 from trishula_protocol.bodies import Recall
 from trishula_protocol.envelope import Envelope
 
@@ -325,3 +325,24 @@ async def test_watching_hears_presence() -> None:
         await found.until(
             lambda: any(e.payload == {"op": "watch", "on": False} for e in found.seen)
         )
+
+
+async def test_who_settles_nothing_is_handed_no_more_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake, "UNSETTLED", 2)
+    async with pair() as (_, dc, agni):
+        for n in range(4):
+            await dc.send("agni", n)
+        mailbox = agni.messages()
+        one, two = await anext(mailbox), await anext(mailbox)
+        third = asyncio.ensure_future(anext(mailbox))
+        await dc.agents()
+        assert not third.done()
+        await one.done()
+        assert (await third).payload == 2
+        fourth = asyncio.ensure_future(anext(mailbox))
+        await dc.agents()
+        assert not fourth.done()
+        await two.reply()
+        assert (await fourth).payload == 3

@@ -1,0 +1,106 @@
+"""From arguments to bytes: what may be sent and what is refused, with its path."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trishula.compose import compose
+from trishula_protocol.codec import JSON
+from trishula_protocol.envelope import Envelope
+from trishula_protocol.payload import same_value
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
+)
+
+
+def written(payload: Any) -> Any:
+    (found,) = JSON.decode(compose("i", 0, "STATUS", "agni", payload))
+    assert isinstance(found, Envelope)
+    return found.payload
+
+
+@given(JSON_VALUES)
+def test_every_json_value_arrives_as_it_was(payload: Any) -> None:
+    assert same_value(written(payload), payload)
+
+
+@given(JSON_VALUES, st.sampled_from([math.nan, math.inf, -math.inf, 2**64, "\udc80", object()]))
+def test_one_bad_value_anywhere_is_named(payload: Any, bad: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match=r"payload\.x\[1\]"):
+        compose("i", 0, "STATUS", "agni", {"x": [payload, bad]})
+
+
+def test_null_beside_other_values_is_no_fault() -> None:
+    @dataclasses.dataclass
+    class Point:
+        x: float | None
+
+    assert written([None, Point(None), dt.date(2026, 1, 2), (1, 2)]) == [
+        None,
+        {"x": None},
+        "2026-01-02",
+        [1, 2],
+    ]
+    with pytest.raises(ValueError, match=r"payload\[0\]\.x: numbers must be finite"):
+        written([Point(math.nan)])
+
+
+@pytest.mark.parametrize("depth", [64, 65, 5_000])
+def test_depth_is_bounded(depth: int) -> None:
+    payload: Any = 0
+    for _ in range(depth):
+        payload = [payload]
+    if depth == 64:
+        assert same_value(written(payload), payload)
+    else:
+        with pytest.raises(ValueError, match="nested deeper than 64"):
+            written(payload)
+
+
+def test_a_payload_that_holds_itself_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(ValueError, match="nested deeper than 64"):
+        written(loop)
+
+
+def test_all_fields_are_written_in_the_units_of_the_wire() -> None:
+    body = compose(
+        "i", 7, "RESULT", "@review", 1, 2, 1.5, "r", "t", {"traceparent": "x"}, True, settles=9
+    )
+    (found,) = JSON.decode(body)
+    assert found == Envelope(
+        "RESULT",
+        id="i",
+        to="@review",
+        timestamp=7,
+        payload=1,
+        priority=2,
+        ttl=1_500,
+        reply_to="r",
+        thread="t",
+        headers={"traceparent": "x"},
+        receipt=True,
+        settles=9,
+    )
+
+
+def test_an_address_must_be_text() -> None:
+    with pytest.raises(TypeError, match="to: must be a string, not int"):
+        compose("i", 0, "STATUS", 7, None)  # type: ignore[arg-type]
