@@ -1,0 +1,246 @@
+"""Accepting: dedup, recipients, limits, answers that settle."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.world import World, body
+from trishula_broker.store import base
+
+
+@pytest.fixture(autouse=True)
+async def everybody(world: World) -> None:
+    for name in ("ada", "bob", "cyd"):
+        await world.come(name, groups=("ops",))
+
+
+async def test_an_accepted_message_is_in_the_log_as_it_was_sent(world: World) -> None:
+    accepted = await world.send("ada", "bob", "m1", priority=2, thread="talk", ttl=50)
+    assert accepted == base.Accepted(accepted.seq, world.now, ("bob",))
+    (copy,) = (await world.fetch("bob")).copies
+    assert copy == base.Copy(
+        base.Message(
+            seq=accepted.seq,
+            id="m1",
+            sender="ada",
+            type="COMMAND",
+            to="bob",
+            priority=2,
+            thread="talk",
+            receipt=False,
+            accepted_at=world.now,
+            expires_at=world.now + 50,
+            body=body(),
+        ),
+        attempts=0,
+        deliveries=0,
+        via=None,
+    )
+
+
+async def test_seqs_grow_in_the_order_of_acceptance(world: World) -> None:
+    outcomes = await world.do(*(world.mail("ada", "bob", f"m{n}") for n in range(5)))
+    seqs = [outcome.seq for outcome in outcomes]
+    assert seqs == sorted(set(seqs))
+
+
+async def test_a_thread_that_is_the_own_id_is_none(world: World) -> None:
+    await world.send("ada", "bob", "m1", thread="m1")
+    (copy,) = (await world.fetch("bob")).copies
+    assert copy.message.thread is None
+
+
+async def test_the_same_id_of_the_same_sender_is_a_duplicate(world: World) -> None:
+    first = await world.send("ada", "bob", "m1", size=20)
+    assert await world.do(world.mail("ada", "cyd", "m1", size=30)) == [
+        base.Duplicate(first.seq, body(20))
+    ]
+    assert await world.waiting("cyd") == []
+    await world.send("bob", "cyd", "m1")  # another sender's id
+
+
+async def test_a_duplicate_may_come_in_the_same_batch(world: World) -> None:
+    mail = world.mail("ada", "bob", "m1")
+    first, second, other = await world.do(mail, mail, world.mail("ada", "bob", "m0"))
+    assert second == base.Duplicate(first.seq, body())
+    assert isinstance(other, base.Accepted)
+    assert await world.waiting("bob") == [first.seq, other.seq]
+
+
+async def test_many_duplicates_among_many_new_ones_are_told_apart(world: World) -> None:
+    await world.come("zoe", receive=False)
+    seqs: list[int] = []
+    for n in range(0, 600, 3):
+        outcome = (await world.do(world.mail("ada", "broadcast", f"m{n:04}", size=14)))[0]
+        if isinstance(outcome, base.Accepted):
+            seqs.append(outcome.seq)
+        await world.do(*(world.settle(name, outcome.seq) for name in ("bob", "cyd", "zoe")))
+    ops = [world.mail("ada", "ada", f"m{n:04}", size=14) for n in reversed(range(600))]
+    outcomes = await world.do(*ops)
+    told = {o.seq for o in outcomes if isinstance(o, base.Duplicate)}
+    assert told == set(seqs)
+    assert sum(isinstance(o, base.Accepted) for o in outcomes) == 5  # the mailbox's limit
+    assert sum(isinstance(o, base.Refused) for o in outcomes) == 395
+
+
+async def test_a_namespace_knows_nothing_of_another(world: World) -> None:
+    await world.send("ada", "bob", "m1")
+    world.namespace = "other"
+    world.epochs.clear()
+    assert await world.do(world.mail("ada", "bob", "m1")) == [base.Refused("unknown_recipient")]
+    await world.come("bob")
+    await world.send("ada", "bob", "m1")
+    assert len(await world.waiting("bob")) == 1
+
+
+async def test_an_unknown_agent_is_refused_and_the_id_is_free(world: World) -> None:
+    refused = base.Refused("unknown_recipient")
+    assert await world.do(world.mail("ada", "zoe", "m1")) == [refused]
+    await world.send("ada", "bob", "m1")
+
+
+async def test_an_agent_may_write_to_itself(world: World) -> None:
+    assert (await world.send("ada", "ada", "m1")).recipients == ("ada",)
+
+
+async def test_a_broadcast_goes_to_all_but_the_sender_and_ephemeral_agents(world: World) -> None:
+    await world.come("eph", ephemeral=True)
+    await world.come("off", receive=False)
+    assert (await world.send("ada", "broadcast", "m1")).recipients == ("bob", "cyd", "off")
+
+
+async def test_a_broadcast_that_nobody_hears_is_accepted(world: World) -> None:
+    world.namespace = "other"
+    await world.come("ada")
+    assert (await world.send("ada", "broadcast", "m1")).recipients == ()
+
+
+async def test_a_group_is_its_members_but_the_sender(world: World) -> None:
+    await world.come("eph", ephemeral=True, groups=("ops",))
+    await world.come("web", groups=("web",))
+    assert (await world.send("ada", "#ops", "m1")).recipients == ("bob", "cyd", "eph")
+    refused = base.Refused("unknown_recipient")
+    assert await world.do(world.mail("web", "#web", "m2")) == [refused]
+    assert await world.do(world.mail("web", "#none", "m2")) == [refused]
+
+
+async def test_recipients_are_fixed_by_the_accepting_commit(world: World) -> None:
+    await world.send("ada", "#ops", "m1")
+    await world.come("late", groups=("ops",))
+    assert isinstance((await world.do(world.mail("ada", "#ops", "m1")))[0], base.Duplicate)
+    assert await world.waiting("late") == []
+
+
+async def test_the_only_recipient_being_full_refuses_the_message(world: World) -> None:
+    for n in range(5):
+        await world.send("ada", "bob", f"m{n}")
+    refused = base.Refused("mailbox_full", ("bob",))
+    assert await world.do(world.mail("ada", "bob", "m5")) == [refused]
+    (first, *_) = await world.waiting("bob")
+    await world.do(world.settle("bob", first))
+    await world.send("ada", "bob", "m5")
+
+
+async def test_a_mailbox_is_full_by_bytes_too(world: World) -> None:
+    await world.send("ada", "bob", "m1", size=600)
+    refused = base.Refused("mailbox_full", ("bob",))
+    assert await world.do(world.mail("ada", "bob", "m2", size=401)) == [refused]
+    await world.send("ada", "bob", "m2", size=400)
+
+
+async def test_limits_hold_within_a_batch(world: World) -> None:
+    outcomes = await world.do(*(world.mail("ada", "bob", f"m{n}") for n in range(7)))
+    assert [type(o) for o in outcomes] == [base.Accepted] * 5 + [base.Refused] * 2
+
+
+async def test_a_full_mailbox_costs_its_own_copy_alone_and_the_sender_is_told(
+    world: World,
+) -> None:
+    for n in range(5):
+        await world.send("ada", "bob", f"m{n}")
+    told = base.FullNotice("told", b'{"agents":', b"}")
+    accepted = await world.send("ada", "#ops", "m5", full_notice=told)
+    assert (accepted.recipients, accepted.full) == (("cyd",), ("bob",))
+    assert accepted.notice is not None
+    (copy,) = (await world.fetch("ada")).copies
+    assert copy.message == accepted.notice
+    assert copy.message.body == b'{"agents":["bob"]}'
+    assert (copy.message.sender, copy.message.id, copy.message.to) == ("hub", "told", "ada")
+    assert (copy.message.type, copy.message.priority) == ("ERROR", 3)
+
+
+async def test_a_fan_out_to_full_mailboxes_alone_is_refused(world: World) -> None:
+    for n in range(5):
+        await world.send("ada", "#ops", f"m{n}")
+    refused = base.Refused("mailbox_full", ("bob", "cyd"))
+    assert await world.do(world.mail("ada", "#ops", "m5")) == [refused]
+
+
+async def test_the_hubs_own_mail_is_outside_limits(world: World) -> None:
+    for n in range(5):
+        await world.send("ada", "bob", f"m{n}")
+    await world.send("hub", "bob", "h1")
+    assert len(await world.waiting("bob")) == 6
+    hub_seq = (await world.waiting("bob"))[-1]
+    await world.do(world.settle("bob", hub_seq))
+    refused = base.Refused("mailbox_full", ("bob",))
+    assert await world.do(world.mail("ada", "bob", "m5")) == [refused]
+
+
+async def test_limits_are_known_after_a_restart(world: World) -> None:
+    for n in range(5):
+        await world.send("ada", "bob", f"m{n}")
+    await world.send("hub", "bob", "h1")
+    await world.restart()
+    refused = base.Refused("mailbox_full", ("bob",))
+    assert await world.do(world.mail("ada", "bob", "m5", epoch=0)) == [refused]
+
+
+async def test_an_answer_settles_in_the_same_step(world: World) -> None:
+    asked = await world.send("ada", "bob", "m1")
+    await world.send("bob", "ada", "a1", settles=asked.seq)
+    assert await world.waiting("bob") == []
+    fate = (await world.fate("ada", "m1"))["bob"]
+    assert (fate.outcome, fate.settled_at) == ("done", world.now)
+
+
+async def test_an_answer_may_settle_what_is_done_already(world: World) -> None:
+    asked = await world.send("ada", "bob", "m1")
+    await world.do(world.settle("bob", asked.seq))
+    await world.send("bob", "ada", "a1", settles=asked.seq)
+
+
+async def test_an_answer_that_cannot_settle_is_not_stored(world: World) -> None:
+    other = await world.send("ada", "cyd", "m1")
+    ended = await world.send("ada", "bob", "m2")
+    await world.do(world.discard("bob", ended.seq, "dead"))
+    for seq in (other.seq, ended.seq, 999):
+        refused = base.Refused("stale_ack")
+        assert await world.do(world.mail("bob", "ada", "a1", settles=seq)) == [refused]
+    assert await world.waiting("ada") == []
+    await world.send("bob", "ada", "a1")
+
+
+async def test_an_answer_that_is_refused_settles_nothing(world: World) -> None:
+    asked = await world.send("ada", "bob", "m1")
+    await world.do(world.mail("bob", "zoe", "a1", settles=asked.seq))
+    assert await world.waiting("bob") == [asked.seq]
+
+
+async def test_a_duplicate_that_settles_changes_nothing(world: World) -> None:
+    await world.send("bob", "ada", "a1")
+    asked = await world.send("ada", "bob", "m1")
+    again = world.mail("bob", "ada", "a1", settles=asked.seq)
+    assert isinstance((await world.do(again))[0], base.Duplicate)
+    assert await world.waiting("bob") == [asked.seq]
+
+
+async def test_an_answer_cannot_settle_what_the_same_batch_brings(world: World) -> None:
+    """A seq can be guessed; the operations still see one another in their order."""
+    last = (await world.send("ada", "cyd", "m0")).seq
+    sent, answered = await world.do(
+        world.mail("ada", "bob", "m1"), world.mail("bob", "ada", "a1", settles=last + 1)
+    )
+    assert sent.seq == last + 1
+    assert isinstance(answered, base.Accepted)
+    assert await world.waiting("bob") == []
