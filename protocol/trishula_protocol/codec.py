@@ -15,7 +15,7 @@ import msgspec
 
 from trishula_protocol import limits
 from trishula_protocol.address import is_id
-from trishula_protocol.envelope import Envelope, fault
+from trishula_protocol.envelope import DirectError, Envelope, fault
 from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.payload import find_fault, to_json_value, to_msgpack_value
 
@@ -51,7 +51,7 @@ class Codec(Protocol):
         """
         ...
 
-    def encode(self, envelope: Envelope) -> bytes:
+    def encode(self, envelope: Envelope | DirectError) -> bytes:
         """One envelope as bytes that :meth:`frame` can join."""
         ...
 
@@ -83,7 +83,7 @@ class JsonCodec:
             return list(envelopes)
         return [_checked(envelope) for envelope in envelopes]
 
-    def encode(self, envelope: Envelope) -> bytes:
+    def encode(self, envelope: Envelope | DirectError) -> bytes:
         return _json_encode(envelope)
 
     def stored(self, body: bytes, seq: int, attempt: int, expires_in: int | None) -> bytes:
@@ -114,7 +114,7 @@ class MsgpackCodec:
             raise _unreadable("MessagePack", error) from error
         return [_decode_msgpack(raw, from_hub) for raw in raws]
 
-    def encode(self, envelope: Envelope) -> bytes:
+    def encode(self, envelope: Envelope | DirectError) -> bytes:
         envelope = msgspec.structs.replace(envelope, payload=to_msgpack_value(envelope.payload))
         return _msgpack_encode(envelope)
 

@@ -48,6 +48,15 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     payload: Any = None
 
 
+class DirectError(msgspec.Struct):
+    """The hub's ERROR that is not stored: it always says ``reply_to``, null when unknown (§6)."""
+
+    type: Literal["ERROR"]
+    sender: str = msgspec.field(name="from")
+    reply_to: str | None
+    payload: Any
+
+
 STORED_TYPES = frozenset({"COMMAND", "STATUS", "RESULT", "ERROR"})
 """Types that need an id and, unless they are for the hub, are stored."""
 ANSWER_TYPES = frozenset({"RESULT", "ERROR"})

@@ -8,15 +8,19 @@ hub's core. Time is an argument, in milliseconds of a clock that never jumps.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 from trishula_protocol.bodies import HubAck, Register, error_payload
 from trishula_protocol.codec import Codec, Item
-from trishula_protocol.envelope import Envelope
+from trishula_protocol.envelope import DirectError, Envelope
 from trishula_protocol.errors import CloseCode, ProtocolError
 
+_Item = TypeVar("_Item", str, int)
+
+ACK_ITEMS: Final = limits.PREFETCH_MAX
+"""Ids or seqs of one ACK at most, so that the longest ids fit a frame that clients must take."""
 FRAME_TARGET: Final = 256 << 10
 """Bytes after which a frame is closed and the next begun; a frame holds one envelope at least."""
 WAITING_ITEMS: Final = limits.UNACCEPTED_MESSAGES
@@ -201,7 +205,7 @@ class HubSession:
         """The outlet was emptied, but the socket takes nothing now: :meth:`touch` again later."""
         self._touched = False
 
-    def say(self, envelope: Envelope) -> None:
+    def say(self, envelope: Envelope | DirectError) -> None:
         """Queue an envelope from the hub."""
         if self.state is not State.CLOSED:
             self._add(self.codec.encode(envelope))
@@ -224,9 +228,7 @@ class HubSession:
 
     def error(self, error: ProtocolError) -> None:
         """Queue an ERROR; its ``reply_to`` is null when it answers nothing in particular."""
-        self.say(
-            Envelope("ERROR", sender=HUB, reply_to=error.reply_to, payload=error_payload(error))
-        )
+        self.say(DirectError("ERROR", HUB, error.reply_to, error_payload(error)))
 
     def accepted(self, envelope_id: str) -> None:
         """Acknowledge a message; acknowledgements of one moment share an envelope."""
@@ -253,13 +255,16 @@ class HubSession:
         """All there is to say, packed; nothing is left afterwards."""
         self._touched = False
         if self._accepted:
-            self._say_ack(HubAck("accepted", ids=self._accepted))
+            for ids in _shared(self._accepted):
+                self._say_ack(HubAck("accepted", ids=ids))
             self._accepted = []
         if self._settled:
-            self._say_ack(HubAck("settled", seqs=self._settled))
+            for seqs in _shared(self._settled):
+                self._say_ack(HubAck("settled", seqs=seqs))
             self._settled = []
-        for (stage, by), ids in self._receipts.items():
-            self._say_ack(HubAck(stage, ids=ids, by=by))  # type: ignore[arg-type]
+        for (stage, by), told in self._receipts.items():
+            for ids in _shared(told):
+                self._say_ack(HubAck(stage, ids=ids, by=by))  # type: ignore[arg-type]
         self._receipts.clear()
         parts = self._parts
         if not parts:
@@ -293,3 +298,10 @@ class HubSession:
         self._settled = []
         self._receipts.clear()
         self.waiting = []
+
+
+def _shared(items: list[_Item]) -> list[list[_Item]]:
+    """``items`` in pieces, each for one ACK."""
+    if len(items) <= ACK_ITEMS:
+        return [items]
+    return [items[n : n + ACK_ITEMS] for n in range(0, len(items), ACK_ITEMS)]

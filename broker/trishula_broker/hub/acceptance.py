@@ -164,7 +164,9 @@ class Acceptance:
         if seat is None:
             return
         held = seat.mailbox.release(op.settles)
-        if held is not None and held.copy.message.receipt:
+        if held is None:
+            seat.mailbox.remove(op.settles)  # it had not gone out yet, and must not now
+        elif held.copy.message.receipt:
             message = held.copy.message
             self._roster.receipt(message.sender, "done", session.agent, message.id)
         session.settled([op.settles])

@@ -82,7 +82,7 @@ def refused(scene: Scene, hostile: Hostile) -> None:
     assert error["payload"]["code"] == hostile.code
     assert error["payload"]["retryable"] is False
     assert all(word in error["payload"]["message"] for word in hostile.says)
-    assert error.get("reply_to") == ("bad" if hostile.named else None)
+    assert error["reply_to"] == ("bad" if hostile.named else None)
 
 
 # --- frames and envelopes ---
@@ -162,7 +162,7 @@ def test_another_agents_name_in_from_is_forbidden_on_everything(envelope: Json, 
     scene.say({**envelope, "from": name})
     [error] = scene.refusals()
     assert error["payload"]["code"] == "forbidden"
-    assert error.get("reply_to") == envelope.get("id")
+    assert error["reply_to"] == envelope.get("id")
     scene.check()
 
 
@@ -260,6 +260,18 @@ def test_what_waits_unsent_and_is_settled_all_the_same_is_not_sent_any_more() ->
     [first] = evil.mail()
     evil.ack("done", first["seq"] + 1)
     assert evil.acks("settled") == [first["seq"] + 1]
+    evil.ack("done", first["seq"])
+    assert [each["id"] for each in evil.mail()] == ["e2"]
+
+
+def test_what_waits_unsent_and_is_answered_all_the_same_is_not_sent_any_more() -> None:
+    scene = Scene()
+    evil = scene.bench.agent("evil", prefetch=1, heartbeat_ms=MINUTE)
+    for n in range(3):
+        scene.dc.tell("evil", f"e{n}")
+    [first] = evil.mail()
+    answer = {"type": "RESULT", "to": "dc", "id": "a", "reply_to": "e1"}
+    evil.send({**answer, "settles": first["seq"] + 1})
     evil.ack("done", first["seq"])
     assert [each["id"] for each in evil.mail()] == ["e2"]
 
