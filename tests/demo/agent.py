@@ -72,8 +72,7 @@ class Player:
         """Carry out an order, and say so."""
         match order.do:
             case "command":
-                steps = order.count if order.count > 1 else 0
-                await self._command(order, order.label, steps)
+                await self._command(order, order.label, steps=order.count)
             case "ping":
                 for turn in range(order.count):
                     await self._command(order, f"{order.label}-{turn}")

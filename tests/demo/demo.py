@@ -7,6 +7,7 @@ a temporary directory, and leaves nothing behind.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from tests.support.hub_process import HubProcess
 LONGEST_S: Final = 150.0
 """A demo that is not over by then never will be."""
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
+EXIT_UNWATCHED: Final = 128 + signal.SIGPIPE
 
 
 async def show(screen: Screen, play: Play) -> int:
@@ -61,6 +63,7 @@ async def stage(folder: Path) -> int:
             return 1
         finally:
             flushing.cancel()
+            await asyncio.wait([flushing])
             await cast.end()
 
 
@@ -85,5 +88,8 @@ if __name__ == "__main__":
         sys.exit(asyncio.run(main()))
     except asyncio.CancelledError:
         sys.exit(EXIT_TERMINATED)
+    except BrokenPipeError:  # nobody watches any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_UNWATCHED)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

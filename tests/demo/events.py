@@ -51,5 +51,6 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     to: tuple[str, ...] = ()
     label: str = ""
     text: str = ""
-    count: int = 1
+    count: int = 0
+    """How many messages, or how many steps a command takes."""
     priorities: tuple[int, ...] = ()
