@@ -120,6 +120,8 @@ def make_plan(seed: int) -> Plan:
     rng = Random(seed)
     length = rng.choice((3_000, 8_000, 20_000))
     calm = rng.random() < 0.08
+    # Some runs have deep mailboxes seen through a small window over a slow store.
+    deep = rng.random() < 0.15
     agents = _agents(rng, length)
     offers = {
         capability: tuple(a.name for a in agents if capability in a.capabilities)
@@ -129,17 +131,17 @@ def make_plan(seed: int) -> Plan:
     return Plan(
         seed=seed,
         agents=agents,
-        sends=_sends(rng, agents, offers, length, calm),
+        sends=_sends(rng, agents, offers, length, deep),
         faults=faults,
         settings=HubSettings(
             unaccepted_messages=rng.choice((3, 10_000)),
-            window_messages=rng.choice((2, 6, 2_000)),
+            window_messages=rng.choice((2, 6) if deep else (2, 6, 2_000)),
             outgoing_bytes=rng.choice((300, 2_000, 1 << 20)),
         ),
-        mail=MailboxLimits(messages=rng.choice((3, 100_000, 100_000, 100_000))),
-        fetch=rng.choice((1, 3, 500)),
+        mail=MailboxLimits(messages=100_000 if deep or rng.random() < 0.75 else 3),
+        fetch=rng.choice((1, 2) if deep else (1, 3, 500)),
         latency_ms=rng.choice((0, 3, 40, 300)),
-        commit_ms=rng.choice((0, 2, 10, 200)),
+        commit_ms=rng.choice((50, 200) if deep else (0, 2, 10, 200)),
         length_ms=length,
         joins=_joins(rng, agents, length),
         offers=offers,
@@ -175,7 +177,7 @@ def _sends(
     agents: tuple[AgentPlan, ...],
     offers: dict[str, tuple[str, ...]],
     length: int,
-    calm: bool,
+    deep: bool,
 ) -> tuple[SendPlan, ...]:
     names = [agent.name for agent in agents]
     plain = [*names, *names, "broadcast", "#ops", f"#{FLEX}"]
@@ -189,7 +191,7 @@ def _sends(
         choices = [a for a in plain if a != sender] + [f"@{c}" for c in offered] * 2
         to = "nobody" if rng.random() < 0.01 else rng.choice(choices)
         side = rng.random() < 0.06
-        for _ in range(rng.choice((1, 1, 2, 5))):
+        for _ in range(rng.choice((4, 8, 12) if deep else (1, 1, 2, 5))):
             kind: Literal["COMMAND", "STATUS"] = rng.choice(("COMMAND", "STATUS"))
             wait = kind == "COMMAND" and to[0] not in "#b" and not side and rng.random() < 0.7
             sends.append(
@@ -199,7 +201,7 @@ def _sends(
                     to=to,
                     priority=rng.choice((1, 3, 3, 3, 5)),
                     kind=kind,
-                    deeds=_deeds(rng, kind),
+                    deeds=_deeds(rng, kind, deep),
                     work_ms=rng.choice((0, 0, 5, 50, 700)),
                     ttl=rng.choice((500, 5_000)) if rng.random() < 0.12 else None,
                     receipt=rng.random() < 0.15,
@@ -215,8 +217,10 @@ def _sends(
     return tuple(sorted(sends, key=lambda send: send.at))
 
 
-def _deeds(rng: Random, kind: str) -> tuple[Deed, ...]:
+def _deeds(rng: Random, kind: str, deep: bool) -> tuple[Deed, ...]:
     last: Deed = "answer" if kind == "COMMAND" else "done"
+    if deep and rng.random() < 0.3:
+        return ("fail", last)
     fate = rng.random()
     if fate < 0.75:
         return (last,)
