@@ -32,8 +32,10 @@ format: $(STAMPS)/dev ## format, and fix what ruff can fix safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput and latency
+bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.bench $(ARGS)
+	$(BIN)/python -m loadtests.idle_connections
+	$(BIN)/python -m loadtests.store_bench
 
 demo: $(STAMPS)/dev ## watch a few agents talk through a hub
 	$(BIN)/python tests/demo/demo.py $(ARGS)

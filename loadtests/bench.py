@@ -1,0 +1,183 @@
+"""The hub's own figures: one sender, one receiver, one hub on SQLite with synchronous=FULL.
+
+    python -m loadtests.bench [--messages N] [--window N] [--rounds N] [--rate N] [--seconds N]
+
+Three processes, as users would run them, over the public SDK. *End to end* runs from the first
+send to the last settlement the hub has confirmed as durable. Latency is taken from each
+message's planned moment, so that a stall counts against every message it held up. Medians of
+the rounds; nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from tests.support.hub_process import HubProcess
+from trishula import Agent
+
+BODY = "x" * 200
+
+
+async def receive(url: str, count: int) -> dict[str, Any]:
+    """Settle ``count`` messages; when the last was, and their latencies in ms."""
+    latencies: list[float] = []
+    async with Agent("receiver", [url], prefetch=2000) as agent:
+        print("ready", flush=True)
+        async for message in agent.messages():
+            latencies.append((time.time() - message.payload["t"]) * 1e3)
+            await message.done()
+            if len(latencies) == count:
+                break
+    # Leaving the context waits until the hub has confirmed every settlement.
+    return {"end": time.time(), "latencies": latencies, "receiver_cpu": time.process_time()}
+
+
+async def send(url: str, count: int, window: int, rate: float) -> dict[str, Any]:
+    """Send ``count`` messages with at most ``window`` unconfirmed, at ``rate`` a second."""
+    async with Agent("sender", [url]) as agent:
+        numbers = iter(range(count))
+        start = time.time()
+
+        async def worker() -> None:
+            for n in numbers:
+                await agent.send("receiver", {"n": n, "t": time.time(), "body": BODY})
+
+        async def paced(n: int) -> None:
+            planned = start + n / rate
+            await asyncio.sleep(planned - time.time())
+            await agent.send("receiver", {"n": n, "t": planned, "body": BODY})
+
+        if rate:
+            await asyncio.gather(*(paced(n) for n in numbers))
+        else:
+            await asyncio.gather(*(worker() for _ in range(window)))
+        confirmed = time.time()
+    return {"start": start, "confirmed": confirmed, "sender_cpu": time.process_time()}
+
+
+async def play(url: str, count: int, window: int, rate: float) -> dict[str, Any]:
+    """One round with a sender and a receiver in processes of their own."""
+
+    async def child(*args: object) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "loadtests.bench",
+            *map(str, args),
+            stdout=asyncio.subprocess.PIPE,
+            limit=1 << 26,
+        )
+
+    async def line(process: asyncio.subprocess.Process) -> str:
+        assert process.stdout is not None
+        return (await process.stdout.readline()).decode()
+
+    receiver = await child("--receive", url, "--messages", count)
+    assert await line(receiver) == "ready\n"
+    sender = await child("--send", url, "--messages", count, "--window", window, "--rate", rate)
+    sent, received = json.loads(await line(sender)), json.loads(await line(receiver))
+    await asyncio.gather(sender.wait(), receiver.wait())
+    return {**sent, **received, "count": count}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which ``share`` of ``values`` lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def cpu_s(pid: int) -> float:
+    """Processor seconds that a process has used; 0 where /proc does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def sync_ms(folder: Path) -> float:
+    """The median time of one fdatasync of 4 KiB here."""
+    times = []
+    with (folder / "sync").open("wb") as file:
+        for _ in range(200):
+            file.write(b"x" * 4096)
+            file.flush()
+            begun = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append((time.perf_counter() - begun) * 1e3)
+    return statistics.median(times)
+
+
+async def bench(args: argparse.Namespace) -> None:
+    """All figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"fdatasync here: {sync_ms(Path(folder)):.2f} ms (median of 200)")
+        async with HubProcess(Path(folder) / "data") as hub:
+            speeds = []
+            for n in range(args.rounds):
+                before = cpu_s(hub.pid)
+                figures = await play(hub.url, args.messages, args.window, 0)
+                cpu = {
+                    "hub": cpu_s(hub.pid) - before,
+                    "sender": figures["sender_cpu"],
+                    "receiver": figures["receiver_cpu"],
+                }
+                took = figures["end"] - figures["start"]
+                confirmed = figures["confirmed"] - figures["start"]
+                speeds.append(args.messages / took)
+                print(
+                    f"round {n + 1}: {args.messages} messages of {len(BODY)} bytes, "
+                    f"{args.window} in flight: end to end {args.messages / took:8.0f} msg/s, "
+                    f"confirmed {args.messages / confirmed:8.0f}/s; processor µs a message: "
+                    + ", ".join(f"{who} {s / args.messages * 1e6:.1f}" for who, s in cpu.items()),
+                    flush=True,
+                )
+            print(f"median end to end: {statistics.median(speeds):.0f} msg/s")
+            halves, tails = [], []
+            for n in range(args.rounds):
+                figures = await play(hub.url, int(args.rate * args.seconds), 0, args.rate)
+                halves.append(percentile(figures["latencies"], 0.5))
+                tails.append(percentile(figures["latencies"], 0.99))
+                print(
+                    f"round {n + 1}: {args.rate:.0f} msg/s for {args.seconds:.0f} s: "
+                    f"p50 {halves[-1]:.3f} ms, p99 {tails[-1]:.3f} ms",
+                    flush=True,
+                )
+            print(
+                f"median: p50 {statistics.median(halves):.3f} ms, "
+                f"p99 {statistics.median(tails):.3f} ms"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--window", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=1_000)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--send", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--receive", metavar="URL", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.receive:
+        print(json.dumps(uvloop.run(receive(args.receive, args.messages))))
+    elif args.send:
+        print(json.dumps(uvloop.run(send(args.send, args.messages, args.window, args.rate))))
+    else:
+        uvloop.run(bench(args))
+
+
+if __name__ == "__main__":
+    main()
