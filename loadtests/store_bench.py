@@ -12,7 +12,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from trishula_broker.store import base
@@ -57,7 +57,7 @@ class Bench:
             assert isinstance(outcome, base.Registered)
             self._epochs[name] = outcome.epoch
 
-    async def commit(self, ops: list[base.Operation]) -> list[base.Outcome]:
+    async def commit(self, ops: Sequence[base.Operation]) -> list[base.Outcome]:
         """One batch in the only namespace."""
         return (await self._store.commit(_now(), [base.Batch("default", ops)]))[0]
 

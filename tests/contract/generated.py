@@ -65,7 +65,7 @@ class Run:
             dead = self._model.answer(self.namespace, base.DeadLetters(agent, 0, 100))
             seqs = [copy.message.seq for copy in (*waiting, *(letter.copy for letter in dead))]
             if seqs:
-                return seqs[back % len(seqs)]
+                return int(seqs[back % len(seqs)])
         return max(1, self.last_seq + 2 - back)
 
     def notice(self, to: str | None) -> base.Notice | None:
@@ -92,6 +92,7 @@ class Run:
         self._epochs.clear()
 
 
+_ENDINGS: tuple[base.Settled, ...] = ("rejected", "expired", "dead", "dead", "recalled", "dropped")
 _agents = st.sampled_from(AGENTS)
 _mailboxes = st.sampled_from(MAILBOXES)
 _epochs = st.sampled_from(("current",) * 8 + ("none", "none", "old"))
@@ -202,14 +203,15 @@ def _session(draw: st.DrawFn) -> Recipe:
 @st.composite
 def _discard(draw: st.DrawFn) -> Recipe:
     agent, which, back = draw(_mailboxes), draw(_epochs), draw(_backs)
-    outcome = draw(
-        st.sampled_from(("rejected", "expired", "dead", "dead", "recalled", "dropped"))
-    )
+    outcome = draw(st.sampled_from(_ENDINGS))
     to = draw(st.none() | st.sampled_from((*AGENTS, "nobody")))
     unread_only = draw(st.booleans())
-    return lambda run: base.Discard(
-        agent, run.epoch(agent, which), run.seq(agent, back), outcome, "why", run.notice(to), unread_only
-    )
+
+    def make(run: Run) -> base.Operation:
+        epoch, seq = run.epoch(agent, which), run.seq(agent, back)
+        return base.Discard(agent, epoch, seq, outcome, "why", run.notice(to), unread_only)
+
+    return make
 
 
 @st.composite

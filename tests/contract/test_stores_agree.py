@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.contract.generated import (
     LIMITS,
@@ -109,9 +115,12 @@ class Agreement(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
 
-class TestAgreement(Agreement.TestCase):
+def test_a_sqlite_store_agrees_with_the_model() -> None:
     # A quarter of what the profile says: each example is a whole history.
-    settings = settings(stateful_step_count=25, max_examples=settings().max_examples // 4)
+    examples = max(10, settings().max_examples // 4)
+    run_state_machine_as_test(
+        Agreement, settings=settings(stateful_step_count=25, max_examples=examples)
+    )
 
 
 pytestmark = pytest.mark.hypothesis
