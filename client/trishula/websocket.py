@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import ssl as tls
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -263,10 +265,17 @@ async def open_link(
         if isinstance(error, TimeoutError):
             raise ConnectFailed(f"no answer within {seconds:g} s") from error
         if isinstance(error, OSError):
-            raise ConnectFailed(error.strerror or str(error)) from error
+            raise ConnectFailed(_why(error)) from error
         if isinstance(error, UnicodeError):
             raise ConnectFailed(f"{uri.host!r} is not a host's name") from error
         raise
+
+
+def _why(error: OSError) -> str:
+    # asyncio tells the address again in place of the reason; names and TLS have their own errors.
+    if error.errno and not isinstance(error, (socket.gaierror, tls.SSLError)):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _refusal(response: Response) -> ConnectFailed:
