@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trishula import Agent
 
 COLUMNS = ("agent", "seq", "given up", "outcome", "attempts", "from", "type", "reason")
-PAGE = 100
+PAGE = 1000
 
 
 @click.group("deadletters", epilog=EPILOG)
