@@ -167,7 +167,12 @@ class Intake:
         for _ in range(0 if self._closing else free):
             worker = asyncio.get_running_loop().create_task(self._work(), name="trishula-handler")
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            worker.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        # What came between its last look and here found its place taken.
+        self._workers.discard(worker)
+        self._start_workers()
 
     async def _work(self) -> None:
         while self._jobs and not self._closing:

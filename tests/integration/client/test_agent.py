@@ -13,6 +13,7 @@ import pytest
 from tests.integration.client.scripted_hub import ScriptedHub, hub
 from trishula import Agent, AgentClosed, Message, Refused, RemoteError, intake
 from trishula_protocol.bodies import Recall
+from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import Envelope
 
 
@@ -346,3 +347,21 @@ async def test_who_settles_nothing_is_handed_no_more_until_it_does(
         assert not fourth.done()
         await two.reply()
         assert (await fourth).payload == 3
+
+
+async def test_mail_that_comes_as_the_last_worker_ends_is_handled() -> None:
+    async with pair(concurrency=1) as (found, _dc, agni):
+        connector = agni._engine._connector
+        assert connector is not None
+        late = Envelope("STATUS", id="late", sender="dc", to="agni", payload=2, seq=99)
+        seen: asyncio.Queue[int] = asyncio.Queue()
+
+        @agni.on_status
+        def work(message: Message) -> None:
+            seen.put_nowait(message.payload)
+            if message.payload == 1:
+                asyncio.get_running_loop().call_soon(connector._on_frame, JSON.encode(late))
+
+        await found.post("dc", "agni", 1)
+        async with asyncio.timeout(10):
+            assert [await seen.get(), await seen.get()] == [1, 2]
