@@ -1,0 +1,31 @@
+"""The kill campaigns in full; ``tests/acceptance/test_kill.py`` is their short form."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.support.history import assert_kept
+from tests.support.kill_campaign import Campaign
+
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3600)]
+
+
+@pytest.mark.parametrize(
+    ("hub_kills", "agent_kills"), [(50, 0), (20, 30)], ids=["hub", "hub-and-agents"]
+)
+async def test_twenty_thousand_messages_and_fifty_kills(
+    hub_kills: int, agent_kills: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = random.randrange(1 << 32)
+    campaign = Campaign(
+        tmp_path, messages=20_000, hub_kills=hub_kills, agent_kills=agent_kills, seed=seed
+    )
+    try:
+        history = await campaign.run()
+    finally:
+        with capsys.disabled():
+            print(f"\nseed {seed}: {campaign.report}")
+    assert_kept(history, f"seed {seed}: {campaign.report}")
