@@ -15,7 +15,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from trishula_broker.cli.exits import PipeClosed
+from trishula_broker.cli.exits import ExitCode, Failure, PipeClosed
 
 T = TypeVar("T")
 
@@ -58,6 +58,9 @@ class Output:
                 rest = rest[os.write(self._fd, rest) :]
         except BrokenPipeError:
             raise PipeClosed from None
+        except OSError as error:
+            text = f"standard output: {error.strerror}; what was not printed is not settled"
+            raise Failure(ExitCode.REFUSED, text) from None
 
     async def _write_later(self, data: bytes) -> None:
         """A reader that stops reading, such as a pager, must not stop the heartbeats."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sys
 import time
@@ -212,7 +213,7 @@ def read_payload(text: str, as_text: bool) -> Any:
             where = "JSON from standard input"
             data = sys.stdin.buffer.read() if sys.stdin is not None else b""
         else:
-            data = text.encode()
+            data = os.fsencode(text)  # the bytes of the command line, whatever the locale
         return data.decode() if as_text else msgspec.json.decode(data)
     except UnicodeError:
         raise click.UsageError(f"{where}: not UTF-8.") from None

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +135,23 @@ async def test_the_overview_names_every_command(broker: Broker) -> None:
     words = " ".join(done.out.split())
     for name, short in COMMANDS.items():
         assert f" {name} {short}" in words
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+async def test_a_full_disk_is_told_and_costs_no_message(broker: Broker) -> None:
+    assert (await broker("send", "full", "1", "--as", "full")).code == 0
+    with Path("/dev/full").open("wb") as full:
+        async with await broker.start("listen", "--as", "full", stdout=full.fileno()) as listening:
+            done = await listening.end()
+    assert done.code == 1
+    assert "Error: standard output: No space left on device" in done.err
+    assert (await broker("peek", "--as", "full", "--json")).json["count"] == 1
+
+
+async def test_an_ascii_locale_loses_nothing(broker: Broker) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert (await broker("send", "ascii", '"ü"', "--as", "ascii", env=ascii_only)).code == 0
+    done = await broker("history", "--as", "ascii", "--json", env=ascii_only)
+    assert done.json["payload"] == "ü"
+    done = await broker("history", "--as", "ascii", env=ascii_only)
+    assert done.out.endswith('  "\\xfc"\n')

@@ -1,6 +1,9 @@
 """``agents``, ``watch``, ``peek``, ``history``, ``trace`` and ``recall``."""
 
 import json
+import os
+import pty
+import termios
 from collections.abc import Callable
 
 import pytest
@@ -217,3 +220,18 @@ async def test_who_asks_must_be_said(broker: Broker, command: str) -> None:
     done = await broker(*command.split())
     assert done.code == 2
     assert "Missing option '--as' (env var: 'TRISHULA_AGENT')" in done.err
+
+
+async def test_on_a_terminal_it_is_a_table_too(broker: Broker, agent: AgentOf, name: str) -> None:
+    async with agent(name) as running:
+        await running.status("[red]at it[/red]")
+        terminal, end = pty.openpty()
+        termios.tcsetwinsize(end, (24, 160))
+        async with await broker.start("agents", "--online", stdout=end) as asking:
+            os.close(end)
+            assert (await asking.end()).code == 0
+        shown = os.read(terminal, 65536).decode()
+        os.close(terminal)
+    assert "unsettled" in shown
+    assert name in shown
+    assert "[red]at it[/red]" in shown
