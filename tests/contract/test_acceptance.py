@@ -244,3 +244,15 @@ async def test_an_answer_cannot_settle_what_the_same_batch_brings(world: World) 
     assert sent.seq == last + 1
     assert isinstance(answered, base.Accepted)
     assert await world.waiting("bob") == []
+
+
+async def test_a_seq_named_before_it_was_there_is_found_once_it_is(world: World) -> None:
+    last = (await world.send("ada", "cyd", "m0")).seq
+    stale, sent, settled = await world.do(
+        world.mail("bob", "ada", "a1", settles=last + 1),
+        world.mail("ada", "broadcast", "m1"),
+        world.settle("bob", last + 1),
+    )
+    assert stale == base.Refused("stale_ack")
+    assert (sent.seq, settled) == (last + 1, base.Marked((last + 1,), ()))
+    assert await world.waiting("bob") == []

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -69,6 +69,7 @@ class Agreement(RuleBasedStateMachine):
         for namespace, recipes in chosen:
             self.run.namespace = namespace
             made.append(base.Batch(namespace, [recipe(self.run) for recipe in recipes]))
+        note(f"commit({self.now}, {made})")
         outcomes = self.both("commit", self.now, made)
         assert isinstance(outcomes, list)
         for batch, results in zip(made, outcomes, strict=True):

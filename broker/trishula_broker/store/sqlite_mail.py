@@ -47,9 +47,7 @@ def prepare(work: Work, space: Space, ops: Sequence[base.Operation]) -> None:
             if op.notice is not None and hub is not None:
                 ids.append((hub, op.notice.id))
     work.find_ids(ids)
-    # What is not in the log yet cannot be read ahead.
-    last = work.directory.seq
-    work.load([key for key in copies if key[1] <= last])
+    work.load(copies)
 
 
 def accept(

@@ -199,10 +199,11 @@ class Work:
     def load(self, wanted: Iterable[tuple[Box, int]]) -> None:
         """Read these copies together, for :meth:`get`."""
         copies = self._copies
+        last = self.directory.seq  # what is behind it is not there, but may still come
         missing = [
             (box.id, seq)
             for box, seq in wanted
-            if seq not in box.recent and (box.id, seq) not in copies
+            if seq <= last and seq not in box.recent and (box.id, seq) not in copies
         ]
         if not missing:
             return
@@ -223,7 +224,7 @@ class Work:
         key = (box.id, seq)
         if key not in self._copies:
             self.load([(box, seq)])
-        return self._copies[key]
+        return self._copies.get(key)
 
     def unsettled(self, box: Box, seq: int) -> Held | None:
         """The copy ``seq`` of ``box`` when it is not settled."""
