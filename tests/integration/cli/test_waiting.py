@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.integration.cli.command import Broker
+from tests.support.hub_process import HubProcess
 from trishula import Agent, Message, RemoteError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -176,3 +177,18 @@ async def test_ctrl_c_while_waiting_is_quiet(broker: Broker, agent: AgentOf, nam
             await message.done()
             break
         assert await asking.interrupt() == (130, "", "")
+
+
+@AS
+async def test_the_hub_may_be_killed_and_come_back_meanwhile(
+    hub: HubProcess, broker: Broker, agent: AgentOf, name: str, other: str, named: bool
+) -> None:
+    args = ["--as", other] if named else []
+    first = agent(name)
+    async with first, await broker.start("send", name, "3", "--wait", *args) as asking:
+        await anext(aiter(first.messages()))  # it is there; and it is not settled
+        await hub.restart()
+        async with agent(name) as answering:
+            answering.on_command(twice)
+            done = await asking.end()
+    assert (done.code, done.out) == (0, '{"twice":6}\n')
