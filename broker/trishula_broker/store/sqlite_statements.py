@@ -31,6 +31,10 @@ class Statement:
             {n: _ROWS.sub(",".join([row] * n), sql) for n in CHUNKS} if found else {1: sql}
         )
 
+    def text(self, rows: int = 1) -> str:
+        """Its SQL for this many rows, one of :data:`CHUNKS`."""
+        return self._texts[rows]
+
     def execute(self, db: sqlite3.Connection, *values: Any, **named: Any) -> sqlite3.Cursor:
         """Run it once, with these values."""
         return db.execute(self._texts[1], named or values)

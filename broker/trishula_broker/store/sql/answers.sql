@@ -18,7 +18,7 @@ WHERE s.name = ? AND a.name = ?;
 SELECT json_group_array(json_array(seq, size, attempts, deliveries, via))
 FROM (
     SELECT seq, size, attempts, deliveries, via
-    FROM copies
+    FROM copies INDEXED BY copies_waiting
     WHERE agent = ? AND settled_at IS NULL
     ORDER BY priority, seq
     LIMIT ?
@@ -30,7 +30,7 @@ SELECT accepted_at
 FROM log
 WHERE seq = (
     SELECT min((
-        SELECT seq FROM copies
+        SELECT seq FROM copies INDEXED BY copies_waiting
         WHERE agent = ? AND settled_at IS NULL AND priority = p.column1
         ORDER BY seq LIMIT 1
     ))
@@ -119,7 +119,7 @@ SELECT json_group_array(json_array(
 FROM (
     SELECT a.name, c.*
     FROM agents AS a
-    CROSS JOIN copies AS c ON c.agent = a.id
+    CROSS JOIN copies AS c INDEXED BY copies_dead ON c.agent = a.id
     WHERE a.id = :agent AND c.outcome IN ('dead', 'rejected') AND c.seq > :after
     ORDER BY c.seq
     LIMIT :limit
@@ -131,7 +131,7 @@ SELECT json_group_array(json_array(
 ))
 FROM (
     SELECT a.name, c.*
-    FROM copies AS c
+    FROM copies AS c INDEXED BY copies_dead_all
     CROSS JOIN agents AS a ON a.id = c.agent
     WHERE c.outcome IN ('dead', 'rejected') AND c.seq > :after
         AND a.space = (SELECT id FROM spaces WHERE name = :space)

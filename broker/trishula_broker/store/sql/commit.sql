@@ -71,7 +71,7 @@ WHERE copies.agent = v.column1 AND copies.seq = v.column2;
 SELECT json_group_array(json_array(seq, size, attempts, deliveries, via))
 FROM (
     SELECT seq, size, attempts, deliveries, via
-    FROM copies
+    FROM copies INDEXED BY copies_waiting
     WHERE agent = :agent AND settled_at IS NULL AND (priority, seq) > (:priority, :seq)
         AND (due_at IS NULL OR due_at <= :now)
     ORDER BY priority, seq
@@ -79,26 +79,29 @@ FROM (
 );
 
 -- name: next_due
-SELECT min(due_at) FROM copies WHERE agent = ? AND due_at > ?;
+SELECT min(due_at) FROM copies INDEXED BY copies_delayed
+WHERE agent = ? AND due_at > ?;
 
 -- name: pool_copies
 -- A page of a pool, with each sender.
-SELECT json_group_array(json_array(c.priority, c.seq, c.size, c.attempts, c.deliveries, l.sender))
+SELECT json_group_array(json_array(
+    page.priority, page.seq, page.size, page.attempts, page.deliveries, l.sender
+))
 FROM (
     SELECT priority, seq, size, attempts, deliveries
-    FROM copies
+    FROM copies INDEXED BY copies_waiting
     WHERE agent = :agent AND settled_at IS NULL AND (priority, seq) > (:priority, :seq)
     ORDER BY priority, seq
     LIMIT :limit
-) AS c
-CROSS JOIN log AS l ON l.seq = c.seq;
+) AS page
+CROSS JOIN log AS l ON l.seq = page.seq;
 
 -- name: capability_copies
 -- The unsettled '@' mail of an agent.
 SELECT json_group_array(seq)
 FROM (
     SELECT seq
-    FROM copies
+    FROM copies INDEXED BY copies_waiting
     WHERE agent = ? AND settled_at IS NULL AND via IS NOT NULL
     ORDER BY priority, seq
 );
@@ -107,7 +110,7 @@ FROM (
 SELECT json_group_array(json_array(name, seq, attempts, deliveries, via))
 FROM (
     SELECT a.name, c.seq, c.attempts, c.deliveries, c.via
-    FROM copies AS c
+    FROM copies AS c INDEXED BY copies_expiring
     CROSS JOIN agents AS a ON a.id = c.agent
     WHERE c.expires_at <= :now AND c.settled_at IS NULL AND a.space = :space
     ORDER BY c.expires_at, c.seq, a.name
@@ -116,7 +119,7 @@ FROM (
 
 -- name: next_expiry
 SELECT c.expires_at
-FROM copies AS c
+FROM copies AS c INDEXED BY copies_expiring
 CROSS JOIN agents AS a ON a.id = c.agent
 WHERE c.expires_at > :now AND c.settled_at IS NULL AND a.space = :space
 ORDER BY c.expires_at

@@ -1,0 +1,268 @@
+"""What a SQLite store does with files: who may have them, and what happens when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.world import World, body
+from trishula_broker.store import base
+from trishula_broker.store.sqlite import SqliteStore
+
+
+class Disk:
+    """What stands between a store and its database: fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.error: str | None = None
+        self.code = sqlite3.SQLITE_IOERR
+        self.fails_at = ""
+        self.connections: list[sqlite3.Connection] = []
+
+    def connect(self, path: Path, **settings: Any) -> sqlite3.Connection:
+        disk = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+                if disk.error and sql.startswith(disk.fails_at):
+                    error = sqlite3.OperationalError(disk.error)
+                    error.sqlite_errorcode = disk.code
+                    raise error
+                return super().execute(sql, *args)
+
+        db = sqlite3.connect(path, factory=Connection, **settings)
+        self.connections.append(db)
+        return db
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, disk: Disk) -> AsyncIterator[World]:
+    world = World(lambda: SqliteStore(tmp_path / "data", node="n1", connect=disk.connect))
+    await world.store.open()
+    await world.come("ada")
+    await world.come("bob")
+    yield world
+    await world.store.close()
+
+
+async def problem(world: World) -> str:
+    return str((await world.store.health())["problem"])
+
+
+@pytest.mark.parametrize("fails_at", ["BEGIN", "INSERT INTO log", "INSERT INTO copies", "COMMIT"])
+async def test_what_cannot_be_written_is_not_promised_and_works_again_by_itself(
+    world: World, disk: Disk, fails_at: str
+) -> None:
+    kept = await world.send("ada", "bob", "m1")
+    disk.error, disk.fails_at = "disk I/O error", fails_at
+    for n in range(3):
+        with pytest.raises(base.StoreUnavailable, match="disk I/O error"):
+            await world.do(
+                world.settle("bob", kept.seq),
+                world.mail("ada", "bob", f"n{n}"),
+                base.Update("ada", 0, None, "ops", None),
+            )
+    assert "disk I/O error" in await problem(world)
+    record = await world.agent("bob")
+    assert (record.unsettled, record.online) == (1, True)
+    disk.error = None
+    assert (await world.agent("ada")).groups == ()
+    assert await world.waiting("bob") == [kept.seq]
+    assert (await world.send("ada", "bob", "n0")).seq > kept.seq
+    assert await problem(world) == "None"
+    assert (await world.agent("bob")).unsettled == 2
+
+
+async def test_sessions_stay_live_through_a_failure(world: World, disk: Disk) -> None:
+    disk.error = "disk I/O error"
+    with pytest.raises(base.StoreUnavailable):
+        await world.send("ada", "bob", "m1")
+    disk.error = None
+    await world.send("ada", "bob", "m1", epoch=world.epochs["ada"])
+
+
+async def test_a_session_that_was_not_begun_for_sure_is_not_live(world: World, disk: Disk) -> None:
+    disk.error, disk.fails_at = "disk I/O error", "COMMIT"
+    with pytest.raises(base.StoreUnavailable):
+        await world.come("cyd")
+    disk.error = None
+    assert await world.ask(base.Agents(id="cyd")) == ()
+    assert (await world.come("cyd")).epoch > world.epochs["bob"]
+
+
+async def test_a_full_disk_stops_accepting_until_there_is_room(world: World, disk: Disk) -> None:
+    writer = disk.connections[0]
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count = {pages + 10}")
+    accepted: list[int] = []
+
+    async def fill() -> None:
+        while True:
+            sent = await world.send("ada", "bob", f"m{len(accepted)}", size=5_000)
+            accepted.append(sent.seq)
+
+    with pytest.raises(base.StoreUnavailable, match="free some space"):
+        await fill()
+    assert accepted
+    assert "free some space" in await problem(world)
+    assert await world.waiting("bob") == accepted  # what was promised is there
+    writer.execute("PRAGMA max_page_count = 1000000")
+    more = await world.send("ada", "bob", "more", size=5_000)
+    assert await world.waiting("bob") == [*accepted, more.seq]
+    assert await problem(world) == "None"
+
+
+async def test_a_question_that_cannot_be_answered_is_unavailable(world: World, disk: Disk) -> None:
+    disk.error, disk.fails_at = "disk I/O error", "SELECT"
+    with pytest.raises(base.StoreUnavailable, match="disk I/O error"):
+        await world.ask(base.Trace("ada", "m1"))
+    disk.error = None
+    assert await world.ask(base.Trace("ada", "m1")) == ()
+
+
+async def test_another_programs_lock_is_told(world: World, disk: Disk) -> None:
+    disk.error, disk.code = "database is locked", sqlite3.SQLITE_BUSY
+    with pytest.raises(base.StoreUnavailable, match="another program"):
+        await world.send("ada", "bob", "m1")
+
+
+async def test_files_are_for_their_owner_only(world: World, tmp_path: Path) -> None:
+    await world.send("ada", "bob", "m1")
+    directory = tmp_path / "data"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()}
+    assert set(modes) == {"store.db", "store.db-wal", "store.db-shm", "store.lock"}
+    assert set(modes.values()) == {0o600}
+
+
+async def test_each_commit_is_synced(world: World, disk: Disk) -> None:
+    writer = disk.connections[0]
+    assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_a_held_store_says_who_holds_it(world: World, tmp_path: Path) -> None:
+    other = SqliteStore(tmp_path / "data", node="n2")
+    with pytest.raises(base.StoreHeld, match=rf"process {os.getpid()} \(node n1\) .* stop that"):
+        await other.open()
+    await world.store.close()
+    await other.open()
+    await other.close()
+    await world.store.open()
+
+
+async def test_another_process_cannot_have_it(world: World, tmp_path: Path) -> None:
+    script = (
+        "import asyncio, pathlib, sys\n"
+        "from trishula_broker.store.sqlite import SqliteStore\n"
+        "asyncio.run(SqliteStore(pathlib.Path(sys.argv[1])).open())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(tmp_path / "data"), stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert b"StoreHeld" in errors
+    assert str(os.getpid()).encode() in errors
+
+
+async def test_a_closed_store_promises_nothing(world: World) -> None:
+    await world.store.close()
+    with pytest.raises(base.StoreUnavailable, match="closed"):
+        await world.send("ada", "bob", "m1")
+    with pytest.raises(base.StoreUnavailable, match="closed"):
+        await world.ask(base.Agents())
+    await world.store.open()
+
+
+async def test_a_newer_versions_store_is_refused(world: World, tmp_path: Path) -> None:
+    await world.store.close()
+    path = tmp_path / "data" / "store.db"
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 9999")
+    db.close()
+    with pytest.raises(base.StoreError, match="newer version"):
+        await world.store.open()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+    await world.store.open()  # the refusal left no lock behind
+
+
+async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"this is not a database" * 1000)
+    with pytest.raises(base.StoreError, match="damaged"):
+        await SqliteStore(tmp_path).open()
+
+
+async def test_a_damaged_database_is_refused(world: World, tmp_path: Path) -> None:
+    for n in range(50):
+        await world.send("ada", "bob", f"m{n}", size=1_000)
+    await world.store.close()
+    path = tmp_path / "data" / "store.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + os.urandom(len(whole) - 8192))
+    with pytest.raises(base.StoreError, match="damaged"):
+        await world.store.open()
+    path.write_bytes(whole)
+    await world.store.open()
+
+
+async def test_a_directory_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(base.StoreError, match="cannot make"):
+        await SqliteStore(tmp_path / "file" / "data").open()
+
+
+async def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path, disk: Disk) -> None:
+    disk.error, disk.fails_at = "disk I/O error", "CREATE TABLE copies"
+    store = SqliteStore(tmp_path / "data", connect=disk.connect)
+    disk.fails_at = "\nCREATE TABLE copies"
+    with pytest.raises(base.StoreError, match="disk I/O error"):
+        await store.open()
+    disk.error = None
+    await store.open()
+    await store.close()
+
+
+async def test_trimmed_space_is_used_again(world: World, disk: Disk) -> None:
+    """Bodies that go before their ids, and ids that go later, both make room."""
+    writer = disk.connections[0]
+
+    async def fill(start: int) -> int:
+        for n in range(start, start + 2_000, 200):
+            ops = [world.mail("ada", "bob", f"m{n + i:06}", size=400) for i in range(200)]
+            accepted = await world.do(*ops)
+            await world.do(world.settle("bob", *(outcome.seq for outcome in accepted)))
+        pages = writer.execute("PRAGMA page_count").fetchone()[0]
+        assert isinstance(pages, int)
+        return pages
+
+    first = await fill(0)
+    small = base.Retention(max_age_ms=1 << 40, max_bytes=0, dedup_ms=1 << 40)
+    assert await world.store.trim(world.now, small) == 2_000
+    second = await fill(2_000)
+    assert second < first * 1.7  # ids and fates are kept, bodies are not
+    gone = base.Retention(max_age_ms=0, max_bytes=0, dedup_ms=0)
+    assert await world.store.trim(world.now, gone) == 4_000
+    assert await fill(4_000) <= second
+
+
+async def test_health_tells_what_there_is(world: World, tmp_path: Path) -> None:
+    await world.send("ada", "bob", "m1", size=50)
+    health = await world.store.health()
+    assert (health["kind"], health["durability"], health["log_bytes"]) == ("sqlite", "full", 50)
+    assert health["path"] == str(tmp_path / "data" / "store.db")
+    assert health["bytes"] > len(body(50))

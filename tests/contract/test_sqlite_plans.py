@@ -1,0 +1,83 @@
+"""No statement of the SQLite store reads a table from end to end: cost follows the answer."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trishula_broker.store.sqlite_schema import open_writer
+from trishula_broker.store.sqlite_statements import Statement, statements
+
+WHOLE = {
+    # Once, when the store is opened.
+    "counters": {"counters"},
+    "spaces": {"spaces"},
+    "agents": {"agents"},
+    "mailboxes": {"copies"},
+    "leased_copies": {"copies"},
+    # Agents only, once nothing is left to trim.
+    "unknown_agents": {"a"},
+    # What is being trimmed: a thousand rows.
+    "doomed_bytes": {"d"},
+    "remove_direct": {"d"},
+    "remove_fanned_out": {"d"},
+    "remove_assigned": {"d"},
+    "shorten": {"d"},
+    "restore_shortened": {"temp.shortened"},
+}
+"""Statements that read a whole table, and which."""
+
+QUEUE = "copies_waiting (agent=?"
+INDEXES = {
+    "fetch_copies": QUEUE,
+    "pool_copies": QUEUE,
+    "capability_copies": QUEUE,
+    "heads": QUEUE,
+    "oldest": "copies_waiting (agent=? AND priority=?)",
+    "next_due": "copies_delayed (agent=? AND due_at>?)",
+    "expired_copies": "copies_expiring (expires_at<?)",
+    "next_expiry": "copies_expiring (expires_at>?)",
+    "dead_letters": "copies_dead (agent=? AND seq>?)",
+    "all_dead_letters": "copies_dead_all (seq>?)",
+    "own_history": "log_sender (sender=? AND seq>?)",
+    "thread_history": "log_thread (thread=? AND seq>?)",
+    "by_id": "log_id (id=?)",
+    "nth_last": "log_sender (sender=?)",
+}
+"""What must be looked up where: another index would do, and read all that was ever settled."""
+
+ALL = [(file, name) for file in ("commit", "answers", "trim") for name in statements(file)]
+_GIVEN = re.compile(r"SCAN (\d+ CONSTANT|CONSTANT|\(subquery|(v|p|page)\b|r VIRTUAL)")
+"""Steps over what was given to the statement, or is its own result."""
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> sqlite3.Connection:
+    path: Path = tmp_path_factory.mktemp("plans") / "store.db"
+    db = open_writer(path, sqlite3.connect)
+    for name in ("make_doomed", "make_shortened"):
+        statements("trim")[name].execute(db)
+    return db
+
+
+def plan(db: sqlite3.Connection, statement: Statement) -> list[str]:
+    """The steps of the plan of ``statement``."""
+    sql = statement.text(64 if statement.width else 1)
+    names = set(re.findall(r":(\w+)", sql))
+    values: Any = dict.fromkeys(names, 1) if names else (1,) * sql.count("?")
+    return [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + sql, values)]
+
+
+@pytest.mark.parametrize(("file", "name"), ALL, ids=[name for _, name in ALL])
+def test_a_statement_looks_up_what_it_needs(db: sqlite3.Connection, file: str, name: str) -> None:
+    statement = statements(file)[name]
+    if statement.text().startswith("CREATE"):
+        return
+    steps = plan(db, statement)
+    whole = {s.split()[1] for s in steps if s.startswith("SCAN ") and not _GIVEN.match(s)}
+    assert whole == WHOLE.get(name, set()), steps
+    assert any(INDEXES.get(name, "") in step for step in ["", *steps]), steps
