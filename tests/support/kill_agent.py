@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from tests.support import history
 from tests.support.history import (
     Accepted,
     Ended,
@@ -27,11 +28,12 @@ from tests.support.history import (
     Log,
     MessageKey,
     Sent,
+    Stale,
     Started,
     digest,
     read_log,
 )
-from trishula import Agent, Message
+from trishula import Agent, Message, Refused
 from trishula.inbox import Delivery
 from trishula_protocol.envelope import Envelope
 
@@ -56,9 +58,10 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """A line of its standard output. ``at`` is the system's monotonic clock, in seconds."""
+    """A line of its standard output."""
 
-    at: float
+    registered_at: float
+    """When it registered last, seconds of the system's monotonic clock."""
     accepted: int
     handed: int
     """Different messages so far, over all its lives."""
@@ -123,9 +126,13 @@ class Program:
         self._handed = {
             MessageKey(event.sender, event.id) for event in before if isinstance(event, Handed)
         }
+        self._seqs: dict[int, MessageKey] = {}
         self._answers = sum(id.startswith(f"{settings.name}.r") for id in self._sent)
+        self._answer_ids: dict[tuple[str, str], str] = {}
         self._again = 0
-        self._dirty = False
+        self._dirty = True
+        """A report is due; before ``ready`` none is made."""
+        self._registered_at = 0.0
         self._more = asyncio.Event()
         self._agent = Agent(
             settings.name,
@@ -143,7 +150,7 @@ class Program:
         self._log(Started, fresh=not before or settings.state_dir is None)
 
     def _tap(self) -> None:
-        """Log the ids of answers before they leave, and count what the SDK keeps to itself."""
+        """Log the ids of answers before they leave, and see what the SDK keeps to itself."""
         engine = self._agent._engine
         make_id = engine.sending.make_id
         offer = engine.core.inbox.offer
@@ -158,6 +165,25 @@ class Program:
             self._again += len(found) - len(fresh)
             return fresh
 
+        connected = engine.core.inbox.connected
+
+        def noted_connected(now: int) -> None:
+            self._registered_at = time.monotonic()
+            self._changed()
+            connected(now)
+
+        stale = engine.core.inbox.stale
+
+        def noted_stale(seqs: Iterable[int]) -> list[Delivery]:
+            found = list(seqs)
+            for seq in found:
+                if seq in self._seqs:
+                    key = self._seqs[seq]
+                    self._log(Stale, sender=key.sender, id=key.id)
+            return stale(found)
+
+        engine.core.inbox.connected = noted_connected  # type: ignore[method-assign]
+        engine.core.inbox.stale = noted_stale  # type: ignore[method-assign]
         engine.sending.make_id = logged_id  # type: ignore[method-assign]
         engine.core.inbox.offer = counted_offer  # type: ignore[method-assign]
 
@@ -237,6 +263,8 @@ class Program:
     async def _handle(self, message: Message) -> None:
         envelope = message.envelope
         key = MessageKey(message.sender, message.id)
+        if message.seq is not None:
+            self._seqs[message.seq] = key
         self._log(
             Handed,
             sender=key.sender,
@@ -252,9 +280,7 @@ class Program:
         self._more.set()
         self._changed()
         if envelope.type == "COMMAND":
-            _answering.set(message)
-            receipt = await message.reply({"of": message.payload["n"]})
-            self._log(Accepted, id=receipt.id)
+            await self._answer(message)
         elif message.payload.get("fails") and message.attempt == 1:
             self._log(Ended, sender=key.sender, id=key.id, how="failed")
             await message.reject("as planned", requeue=True)
@@ -263,9 +289,22 @@ class Program:
             await message.done()
         self._log(Ended, sender=key.sender, id=key.id, how="done")
 
+    async def _answer(self, message: Message) -> None:
+        _answering.set(message)
+        try:
+            receipt = await message.reply({"of": message.payload["n"]})
+        except Refused as error:
+            # It was away for longer than its lease: somebody else has the command by now.
+            self._log(history.Refused, id=self._answer_ids[message.key], code=error.code)
+            self._log(Stale, sender=message.sender, id=message.id)
+            await message.done()
+        else:
+            self._log(Accepted, id=receipt.id)
+
     def _answer_id(self, message: Message) -> str:
         self._answers += 1
         id = f"{self._settings.name}.r{self._answers}"
+        self._answer_ids[message.key] = id
         payload = {"of": message.payload["n"]}
         self._log_sent(
             id,
@@ -288,7 +327,7 @@ class Program:
 
     def _report(self) -> None:
         self._dirty = False
-        line = Progress(time.monotonic(), len(self._accepted), len(self._handed), self._again)
+        line = Progress(self._registered_at, len(self._accepted), len(self._handed), self._again)
         print(msgspec.json.encode(line).decode(), flush=True)
 
 

@@ -36,7 +36,7 @@ class AgentProcess:
         self.handed = 0
         self.again = 0
         """Repetitions its SDK dropped, of lives that are over too."""
-        self.accepted_at = 0.0
+        self.registered_at = 0.0
         self.lives = 0
         self._before = 0
         self._changed = changed
@@ -104,8 +104,7 @@ class AgentProcess:
     async def _read(self, lines: asyncio.StreamReader) -> None:
         while line := await lines.readline():
             said = msgspec.json.decode(line, type=Progress)
-            if said.accepted > self.accepted:
-                self.accepted_at = said.at
+            self.registered_at = said.registered_at
             self.accepted, self.handed = said.accepted, said.handed
             self.again = self._before + said.again
             async with self._changed:
@@ -127,9 +126,9 @@ class Report:
     dropped: int = 0
     """Repetitions that SDKs dropped."""
     recoveries_ms: list[float] = field(default_factory=list)
-    """From the moment a hub served again until each agent had something accepted."""
+    """From the moment the hub served again until each agent was registered."""
     outages_ms: list[float] = field(default_factory=list)
-    """From the kill until every agent had something accepted."""
+    """From the kill until all agents were."""
     lasted_s: float = 0.0
 
     def __str__(self) -> str:
@@ -226,15 +225,12 @@ class Campaign:
         self.report.hub_kills += 1
         await self._hub.start()
         up = time.monotonic()
-        waiting = [agent for agent in self._agents.values() if agent.accepted < self._each]
         if self._rng.random() < 0.8:
-            await self._until(
-                lambda: all(agent.accepted_at > up for agent in waiting) or self._over
-            )
-            back = [agent.accepted_at for agent in waiting if agent.accepted_at > up]
-            self.report.recoveries_ms += [(at - up) * 1000 for at in back]
-            if back:
-                self.report.outages_ms.append((max(back) - killed) * 1000)
+            agents = self._agents.values()
+            await self._until(lambda: all(agent.registered_at > up for agent in agents))
+            self.report.recoveries_ms += [(agent.registered_at - up) * 1000 for agent in agents]
+            last = max(agent.registered_at for agent in agents)
+            self.report.outages_ms.append((last - killed) * 1000)
 
     async def _kill_agent(self, agent: AgentProcess) -> None:
         await agent.kill()
@@ -247,10 +243,6 @@ class Campaign:
     @property
     def _handed(self) -> int:
         return sum(agent.handed for agent in self._agents.values())
-
-    @property
-    def _over(self) -> bool:
-        return self._handed >= self.report.hand_overs
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached():
@@ -266,7 +258,9 @@ class Campaign:
     @property
     def _marks(self) -> tuple[Any, ...]:
         agents = self._agents.values()
-        return tuple((agent.accepted, agent.handed, agent.running) for agent in agents)
+        return tuple(
+            (agent.registered_at, agent.accepted, agent.handed, agent.running) for agent in agents
+        )
 
     def _state(self) -> str:
         agents = {n: (a.accepted, a.handed, a.errors[-500:]) for n, a in self._agents.items()}
