@@ -226,7 +226,7 @@ class Agent(Questions):
 
         Args:
             to: an agent, ``#group``, ``@capability`` or ``broadcast``.
-            payload: any JSON value.
+            payload: any JSON value; dataclasses, dates and such are written as plain values.
             type: ``STATUS``, ``COMMAND``, ``RESULT`` or ``ERROR``.
             priority: 1, the most urgent, to 5.
             ttl: seconds after which it expires, unless somebody has it by then.
@@ -256,6 +256,7 @@ class Agent(Questions):
         ttl: float | None = None,
         thread: str | None = None,
         headers: Mapping[str, str] | None = None,
+        id: str | None = None,
     ) -> Any:
         """Send a COMMAND and wait for its RESULT; returns that one's payload.
 
@@ -266,11 +267,12 @@ class Agent(Questions):
         Args:
             timeout: seconds; None waits for as long as it takes.
             on_progress: called in the event loop with the payload of every STATUS about it.
+            id: its own, unique, to ``trace`` or ``recall`` it by.
 
         Raises:
             RemoteError: it was answered by ERROR, by the agent or by the hub (``expired``,
                 ``undeliverable``).
-            TimeoutError: no answer within ``timeout``.
+            TimeoutError: no answer within ``timeout``; names the command's id.
             Also as :meth:`send`.
         """
         if not self._receive:
@@ -280,6 +282,7 @@ class Agent(Questions):
             payload,
             timeout,
             on_progress,
+            id,
             priority=priority,
             ttl=ttl,
             thread=thread,

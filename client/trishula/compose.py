@@ -10,11 +10,12 @@ import msgspec
 
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind, is_id, parse_address
-from trishula_protocol.codec import JSON
+from trishula_protocol.codec import JSON, decode_json
 from trishula_protocol.envelope import ANSWER_TYPES, STORED_TYPES, Envelope, HeaderName, HeaderValue
 from trishula_protocol.errors import ProtocolError
 from trishula_protocol.payload import find_fault, payload_fault
 
+_BYTES: Final = (bytes, bytearray, memoryview)
 _NO_HEADERS: Final[dict[str, str]] = {}
 
 
@@ -73,8 +74,9 @@ def compose(
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _explained(payload, error) from error
     fault = payload_fault(payload, encoded)
-    # msgspec writes NaN and the infinities as null.
-    if fault is not None or b"null" in encoded:
+    # What does not come back as it went in is NaN (written as null), bytes, keys that are no
+    # strings, or something richer than JSON, a dataclass for instance: the walk tells which.
+    if fault is not None or decode_json(encoded).payload != payload:
         fault = _plain_fault(payload)
         if fault is not None:
             raise _as_error(fault)
@@ -137,9 +139,10 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _plain_fault(payload: Any) -> str | None:
     """The fault of ``payload`` as it is written: dataclasses, dates and such as plain values."""
     try:
-        return find_fault(msgspec.to_builtins(payload, str_keys=True))
+        plain = msgspec.to_builtins(payload, builtin_types=_BYTES)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return find_fault(payload)
+        plain = payload
+    return find_fault(plain, binary=False)
 
 
 def _explained(payload: Any, error: Exception) -> Exception:
@@ -151,5 +154,5 @@ def _explained(payload: Any, error: Exception) -> Exception:
 
 
 def _as_error(fault: str) -> Exception:
-    wrong_type = fault.endswith("is not a JSON value") or ": keys must be strings" in fault
+    wrong_type = "not a JSON value" in fault or ": keys must be strings" in fault
     return (TypeError if wrong_type else ValueError)(fault)

@@ -208,17 +208,22 @@ class Sending:
         payload: Any,
         timeout: float | None,
         on_progress: ProgressCallback | None,
+        id: str | None = None,
         **fields: Any,
     ) -> Envelope:
         """Send a COMMAND; wait for the RESULT or ERROR that answers it."""
         self.check()
-        id = self.make_id()
+        id = self.make_id() if id is None else check_id(id)
         expected = Expected(asyncio.get_running_loop().create_future(), on_progress)
         self.core.expect(id, expected)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as limit:
                 await self.send("COMMAND", to, payload, id, **fields)
                 return await expected.future
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"no answer to command {id} within {timeout} s") from error
         finally:
             self.core.abandon(id)
 

@@ -57,13 +57,20 @@ def _is_too_deep(payload: Any) -> bool:
     return bool(level)
 
 
-def find_fault(payload: Any, at: str = "payload", depth: int = limits.PAYLOAD_DEPTH) -> str | None:
+def find_fault(
+    payload: Any,
+    at: str = "payload",
+    depth: int = limits.PAYLOAD_DEPTH,
+    *,
+    binary: bool = True,
+) -> str | None:
     """Walk ``payload`` without recursion; the first fault with its path, or None.
 
     Args:
         payload: what is looked at.
         at: its own path.
         depth: how deep it may be nested.
+        binary: whether bytes are allowed, as in MessagePack.
     """
     stack: list[tuple[Any, str, int]] = [(payload, at, depth)]
     while stack:
@@ -92,7 +99,10 @@ def find_fault(payload: Any, at: str = "payload", depth: int = limits.PAYLOAD_DE
             if left == 0:
                 return f"{path}: nested deeper than {depth}"
             stack.extend((item, f"{path}[{n}]", left - 1) for n, item in enumerate(value))
-        elif not isinstance(value, (bytes, bytearray, memoryview)):
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            if not binary:
+                return f'{path}: bytes are not a JSON value; send {{"{BASE64_KEY}": "..."}}'
+        else:
             return f"{path}: {type(value).__name__} is not a JSON value"
     return None
 

@@ -104,3 +104,15 @@ def test_all_fields_are_written_in_the_units_of_the_wire() -> None:
 def test_an_address_must_be_text() -> None:
     with pytest.raises(TypeError, match="to: must be a string, not int"):
         compose("i", 0, "STATUS", 7, None)  # type: ignore[arg-type]
+
+
+def test_what_would_not_arrive_as_it_is_is_refused_with_its_path() -> None:
+    with pytest.raises(TypeError, match=r"payload\.a: bytes are not a JSON value"):
+        written({"a": b"x"})
+    with pytest.raises(TypeError, match="payload: keys must be strings, not int"):
+        written({1: 2})
+
+
+def test_tuples_and_dates_are_written_as_plain_values() -> None:
+    day = dt.date(2026, 2, 10)
+    assert written({"t": (1, 2), "d": day}) == {"t": [1, 2], "d": "2026-02-10"}
