@@ -32,15 +32,15 @@ class Way:
         self._link = link
         self._to = to
         self._last = 0
-        self._held: deque[bytes] | None = None
+        self._held: deque[bytes | Callable[[], None]] | None = None
 
     def send(self, frame: bytes) -> None:
         """Put a frame behind those on their way."""
         self._link.clock.at(self._arrival(), self._arrive, frame)
 
     def after_all(self, call: Callable[[], None]) -> None:
-        """Call once what is on its way has arrived."""
-        self._link.clock.at(self._arrival(), call)
+        """Call once what is on its way was read."""
+        self._link.clock.at(self._arrival(), self._arrive, call)
 
     def delay(self, until: int) -> None:
         """Nothing that is sent from now on arrives before ``until``."""
@@ -63,14 +63,16 @@ class Way:
         self._last = max(self._last, link.clock.now + link.latency())
         return self._last
 
-    def _arrive(self, frame: bytes) -> None:
+    def _arrive(self, item: bytes | Callable[[], None]) -> None:
         link = self._link
         if link.broken or link.silent:
             return
         if self._held is not None:
-            self._held.append(frame)
+            self._held.append(item)
+        elif isinstance(item, bytes):
+            self._to(item)
         else:
-            self._to(frame)
+            item()
 
 
 class Link:
@@ -118,10 +120,9 @@ class Link:
         """A close frame behind what the hub has sent; the agent's TCP end follows."""
 
         def arrive() -> None:
-            if not self.broken and not self.silent:
-                self.broken = True
-                self._tell_agent(code, reason)
-                self.clock.after(self.latency(), self._tell_hub, code, reason)
+            self.broken = True
+            self._tell_agent(code, reason)
+            self.clock.after(self.latency(), self._tell_hub, code, reason)
 
         self._told_hub = True  # the hub counts it as ended when it says so
         self.down.after_all(arrive)
@@ -131,9 +132,8 @@ class Link:
         self._told_agent = True
 
         def arrive() -> None:
-            if not self.broken and not self.silent:
-                self.broken = True
-                self._tell_hub(code, reason)
+            self.broken = True
+            self._tell_hub(code, reason)
 
         self.up.after_all(arrive)
 

@@ -210,6 +210,8 @@ class World:
         links = [agent.link for agent in self._all if not agent.stopped]
         if any(link is None or link.silent or link.broken for link in links):
             return False
+        if any(link is not None and link.number not in self.host.links for link in links):
+            return False
         return not any(self._peek(box, 1).count for box in self._boxes())
 
     def _boxes(self) -> list[str]:
@@ -370,7 +372,7 @@ class World:
                     elif fate.outcome == "rejected":
                         good = (*key, "rejected") in ended
                     elif fate.outcome == "dead":
-                        good = tries[key] > 0 and (fate.attempts >= 5 or fate.deliveries >= 100)
+                        good = (tries[key] and fate.attempts >= 5) or fate.deliveries >= 100
                     else:
                         good = fate.outcome in ("expired", "recalled")
                     if not good:
