@@ -177,21 +177,23 @@ async def test_a_fan_out_to_full_mailboxes_alone_is_refused(world: World) -> Non
 
 
 async def test_the_hubs_own_mail_is_outside_limits(world: World) -> None:
+    for n in range(6):
+        await world.send("hub", "bob", f"h{n}", size=200)
     for n in range(5):
         await world.send("ada", "bob", f"m{n}")
-    await world.send("hub", "bob", "h1")
-    assert len(await world.waiting("bob")) == 6
-    hub_seq = (await world.waiting("bob"))[-1]
-    await world.do(world.settle("bob", hub_seq))
+    await world.send("hub", "bob", "h6")
+    first, *_ = await world.waiting("bob")
+    await world.do(world.settle("bob", first))
     refused = base.Refused("mailbox_full", ("bob",))
     assert await world.do(world.mail("ada", "bob", "m5")) == [refused]
 
 
 async def test_limits_are_known_after_a_restart(world: World) -> None:
-    for n in range(5):
+    for n in range(4):
+        await world.send("hub", "bob", f"h{n}")
         await world.send("ada", "bob", f"m{n}")
-    await world.send("hub", "bob", "h1")
     await world.restart()
+    await world.send("ada", "bob", "m4", epoch=0)
     refused = base.Refused("mailbox_full", ("bob",))
     assert await world.do(world.mail("ada", "bob", "m5", epoch=0)) == [refused]
 
@@ -256,3 +258,11 @@ async def test_a_seq_named_before_it_was_there_is_found_once_it_is(world: World)
     assert stale == base.Refused("stale_ack")
     assert (sent.seq, settled) == (last + 1, base.Marked((last + 1,), ()))
     assert await world.waiting("bob") == []
+
+
+async def test_a_duplicate_is_known_whatever_the_batch_did_before(world: World) -> None:
+    first = await world.send("ada", "bob", "m1")
+    read, again = await world.do(
+        world.read("bob", first.seq, want=True), world.mail("ada", "bob", "m1")
+    )
+    assert (len(read.copies), again) == (1, base.Duplicate(first.seq, body()))

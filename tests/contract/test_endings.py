@@ -186,3 +186,11 @@ async def test_dropped_ends_a_dead_letter_and_nothing_else(world: World) -> None
     ]
     assert await world.ask(base.DeadLetters(None, 0, 9)) == ()
     assert await world.waiting("bob") == [waits.seq]
+
+
+async def test_a_retried_dead_letter_has_no_attempt_that_could_end(world: World) -> None:
+    sent = await world.send("ada", "bob", "m1")
+    await world.do(world.read("bob", sent.seq), world.discard("bob", sent.seq, "dead"))
+    await world.do(base.Retry("bob", sent.seq))
+    await world.go("bob")
+    assert (await world.fate("ada", "m1"))["bob"].attempts == 0

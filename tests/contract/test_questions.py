@@ -143,7 +143,8 @@ async def test_questions_may_be_asked_while_a_commit_runs(world: World) -> None:
 
     async def questions() -> None:
         for _ in range(20):
-            assert await history(world, "bob") == await history(world, "ada")
+            received = await history(world, "bob")
+            assert received == (await history(world, "ada"))[: len(received)]
             assert len(await world.ask(base.Agents())) == 3
 
     async with asyncio.TaskGroup() as group:
