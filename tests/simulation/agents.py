@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tests.simulation.clock import Alarm, Scheduler
-from tests.simulation.hubs import HubHost
+from tests.simulation.hubs import WALL_MS, HubHost
 from tests.simulation.plan import AgentPlan, SendPlan
 from tests.simulation.wire import Link
 from tests.support import history
@@ -324,6 +324,7 @@ class AgentHost:
         assert core is not None
         self._ids += 1
         id = envelope.id = f"{self.instance}-{self._ids}"
+        envelope.timestamp = WALL_MS + self._clock.now + self.wall_offset
         assert envelope.to is not None
         expects, may = self.world.expected(self.name, envelope.to)
         self.log(

@@ -24,6 +24,8 @@ from trishula_protocol.codec import JSON
 from trishula_protocol.errors import ProtocolError
 
 NAMESPACE = "sim"
+WALL_MS = 1_700_000_000_000
+"""What people call the time when the scheduler's clock is at 0."""
 FAILURE_PAUSE_MS = 100
 """As the driver's."""
 RESTART_MS = 50
@@ -97,7 +99,7 @@ class HubHost:
     @property
     def wall(self) -> int:
         """The host's wall clock."""
-        return 1_700_000_000_000 + self.clock.now + self.wall_offset
+        return WALL_MS + self.clock.now + self.wall_offset
 
     # --- life ---
 

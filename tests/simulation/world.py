@@ -264,6 +264,8 @@ class World:
                 self.clock.after(ms, self._quick_again)
             case "hub_clock":
                 host.wall_offset += ms
+            case "agent_clock" if agent is not None:
+                agent.wall_offset += ms
             case "takeover" if agent is not None:
                 self._take_over(agent)
             case _:
