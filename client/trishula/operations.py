@@ -36,8 +36,12 @@ class Questions(ABC):
         Each has ``id``, ``capabilities``, ``groups``, ``online``, ``status``, ``node``,
         ``since`` (ms since the epoch) and ``unsettled``. Raises as :meth:`ask`.
         """
-        answer = await self.ask(bodies.Agents(capability, group, online))
-        found: list[dict[str, Any]] = answer["agents"]
+        found: list[dict[str, Any]] = []
+        after: str | None = ""
+        while after is not None:
+            page = await self.ask(bodies.Agents(capability, group, online, after))
+            found += page["agents"]
+            after = page.get("next")
         return found
 
     async def status(self, text: str = "", details: Any = None) -> Any:

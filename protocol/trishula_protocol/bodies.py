@@ -140,11 +140,12 @@ class Op(msgspec.Struct, tag_field="op", omit_defaults=True):
 
 
 class Agents(Op, tag="agents"):
-    """Who there is; each filter narrows."""
+    """Who there is, by name; each filter narrows; ``after`` is the last name of a page before."""
 
     capability: str | None = None
     group: str | None = None
     online: bool | None = None
+    after: Annotated[str, msgspec.Meta(max_length=limits.AGENT_LENGTH)] = ""
 
 
 class Status(Op, tag="status"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.hub_bench import Bench
+from tests.support.hub_bench import Bench, Json
 
 
 def test_an_unknown_operation_is_told_what_there_is() -> None:
@@ -26,6 +26,22 @@ def test_agents_by_capability_group_and_presence() -> None:
     assert [each["id"] for each in named] == ["agni"]
     assert [e["id"] for e in peer.ask("agents", group="ops")["payload"]["agents"]] == ["dc"]
     assert [e["id"] for e in peer.ask("agents", online=False)["payload"]["agents"]] == ["agni"]
+
+
+def test_many_agents_come_in_pages_that_fit_a_frame() -> None:
+    bench = Bench()
+    for n in range(400):
+        peer = bench.agent(f"agent-{n:03}")
+        peer.ask("status", text="x", details="y" * 4_000)
+        peer.drop()
+    peer = bench.agent("zz")
+    names: list[str] = []
+    pages: list[Json] = [{"next": ""}]
+    while pages[-1]["next"] is not None:
+        pages.append(peer.ask("agents", after=pages[-1]["next"])["payload"])
+        names += [each["id"] for each in pages[-1]["agents"]]
+    assert names == [f"agent-{n:03}" for n in range(400)] + ["zz"]
+    assert len(pages[1:]) == 2
 
 
 def test_capabilities_and_groups_are_kept_when_left_out() -> None:

@@ -8,20 +8,33 @@ from typing import Any
 import msgspec
 
 from trishula_broker.hub.operations.call import Call
+from trishula_broker.hub.operations.render import PAGE_BYTES
 from trishula_broker.store import base
 from trishula_protocol import bodies
 
 
 def agents(call: Call, op: bodies.Agents) -> None:
-    """Agents of the namespace by name, filtered."""
-    call.ask(base.Agents(None, op.capability, op.group, op.online), _render)
+    """Agents of the namespace by name, filtered; ``next`` as in :func:`picture`."""
+    call.ask(
+        base.Agents(None, op.capability, op.group, op.online),
+        lambda records: picture([record for record in records if record.id > op.after]),
+    )
 
 
-def _render(records: Sequence[base.AgentRecord]) -> dict[str, Any]:
-    return {"agents": [describe(record) for record in records]}
+def picture(records: Sequence[base.AgentRecord]) -> dict[str, Any]:
+    """A page of agents; ``next`` is the ``after`` of the following page, null at the end."""
+    page: list[dict[str, Any]] = []
+    size = 0
+    for record in records:
+        shown = _describe(record)
+        size += len(msgspec.json.encode(shown))
+        if page and size > PAGE_BYTES:
+            return {"agents": page, "next": page[-1]["id"]}
+        page.append(shown)
+    return {"agents": page, "next": None}
 
 
-def describe(record: base.AgentRecord) -> dict[str, Any]:
+def _describe(record: base.AgentRecord) -> dict[str, Any]:
     """One agent as others see it."""
     return {
         "id": record.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trishula_broker.hub.operations.agents import describe
+from trishula_broker.hub.operations.agents import picture
 from trishula_broker.hub.operations.call import Call
 from trishula_broker.store import base
 from trishula_protocol import bodies
@@ -12,6 +12,6 @@ def watch(call: Call, op: bodies.Watch) -> None:
     """Begin or end it. The answer is the picture that the changes start from."""
     call.desk.roster.watch(call.session, op.on)
     if op.on:
-        call.ask(base.Agents(), lambda records: {"agents": [describe(each) for each in records]})
+        call.ask(base.Agents(), picture)
     else:
         call.result({})
