@@ -33,7 +33,8 @@ async def _watch(session: Session) -> None:
     async with session.agent() as agent:
         # The watcher first: what changes after the hub's answer is news to it.
         changes = agent.watch()
-        picture = await session.answer(agent.ask(Watch()))
+        await session.answer(agent.ask(Watch()))
+        picture = {"agents": await session.answer(agent.agents())}
         if session.out.as_json:
             await session.out.document_later({"event": "snapshot", **picture})
         else:
