@@ -6,6 +6,7 @@ from tests.support.hub_bench import Bench
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store.base import Batch, Copy, Fetched, MailboxLimits, Message
+from trishula_protocol.errors import ErrorCode, ProtocolError
 
 
 def copy(seq: int, priority: int = 3) -> Copy:
@@ -69,3 +70,19 @@ def test_mail_for_a_capability_reaches_the_only_one_who_offers_it_though_its_mai
     sender.tell("agni", "m2")
     receiver = bench.agent("agni")
     assert sorted(mail["id"] for mail in receiver.mail()) == ["m1", "m2"]
+
+
+def test_mail_committed_while_much_else_is_to_be_said_is_not_forgotten() -> None:
+    bench = Bench(HubSettings(outgoing_bytes=100))
+    sender, receiver = bench.agent("dc"), bench.agent("agni")
+    bench.hold_commits = True
+    sender.tell("agni", "m1")
+    ops = bench.hub.ops_to_commit()
+    [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
+    nonsense = ProtocolError(ErrorCode.BAD_MESSAGE, "x" * 200)
+    bench.hub.receive(receiver.link, [nonsense], 1, bench.now)
+    bench.hub.committed(ops, outcomes, bench.now)
+    bench.hold_commits = False
+    bench.run()
+    bench.advance(0)
+    assert [mail["id"] for mail in receiver.mail()] == ["m1"]

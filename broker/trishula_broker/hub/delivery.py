@@ -100,10 +100,12 @@ class Delivery:
                     if message.receipt:
                         self._roster.receipt(message.sender, "delivered", seat.agent, message.id)
                 session.deliver(parts)
-                key = session.link
-                self._agenda.at(now.mono + NOTE_MS, ("note", key), lambda _: self._note_late(seat))
-                if mailbox.ready:  # this much at a time; go on once it was written
-                    self._agenda.at(now.mono, ("more", key), lambda _: self.stir(seat))
+                at = now.mono + NOTE_MS
+                self._agenda.at(at, ("note", session.link), lambda _: self._note_late(seat))
+            if (
+                mailbox.ready
+            ):  # so much at a time; go on once it, or what else there is, was written
+                self._agenda.at(now.mono, ("more", session.link), lambda _: self.stir(seat))
         if mailbox.wants_fetch():
             after, limit, limit_bytes = mailbox.fetch()
             self._commits.submit(
