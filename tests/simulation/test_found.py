@@ -6,7 +6,7 @@ from tests.support.hub_bench import Bench
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store.base import Batch, Copy, Fetched, MailboxLimits, Message
-from trishula_protocol.errors import ErrorCode, ProtocolError
+from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
 
 
 def copy(seq: int, priority: int = 3) -> Copy:
@@ -86,3 +86,20 @@ def test_mail_committed_while_much_else_is_to_be_said_is_not_forgotten() -> None
     bench.run()
     bench.advance(0)
     assert [mail["id"] for mail in receiver.mail()] == ["m1"]
+
+
+def test_a_late_registration_of_a_connection_that_is_gone_does_not_end_the_agent() -> None:
+    bench = Bench()
+    receiver = bench.agent("agni")
+    bench.hold_commits = True
+    ghost = bench.peer()
+    payload = {"op": "register", "agent": "agni"}
+    ghost.send({"type": "COMMAND", "to": "hub", "id": "late", "payload": payload})
+    ghost.drop()
+    bench.hold_commits = False
+    bench.run()
+    # Told to come back, and not that another has taken its place: it would stay away.
+    assert receiver.close_code() == CloseCode.RESTART
+    sender, back = bench.agent("dc"), bench.agent("agni")
+    sender.tell("agni", "m1")
+    assert [mail["id"] for mail in back.mail()] == ["m1"]

@@ -136,15 +136,14 @@ class Registration:
                 )
             return
         if session.closed:
-            # It left, or was told to, before the store had answered.
+            # It left, or was told to, before the store had answered. Whoever it replaced is not
+            # taken over, for nobody is there; an SDK told so would stay away.
             if outcome.epoch:
+                self._replace(op.agent, CloseCode.RESTART, "a registration since gone; come back")
                 self._leave(op.agent, outcome.epoch, ())
             return
         if outcome.epoch:
-            older = self._roster.seats.get(op.agent)
-            if older is not None:
-                older.session.close(CloseCode.TAKEN_OVER, "a newer registration took over")
-                self._roster.exit(older.session)
+            self._replace(op.agent, CloseCode.TAKEN_OVER, "a newer registration took over")
         session.activate(op.session, outcome.epoch, request.heartbeat_ms)
         session.prefetch = min(session.prefetch, self._settings.prefetch)
         self._roster.enter(session)
@@ -174,6 +173,13 @@ class Registration:
                 self._duties.assign(capability)
         waiting, session.waiting = session.waiting, []
         self._activated(session, waiting, now)
+
+    def _replace(self, agent: str, code: CloseCode, reason: str) -> None:
+        """The store knows a newer registration: the seat that is here is not one any more."""
+        older = self._roster.seats.get(agent)
+        if older is not None:
+            older.session.close(code, reason)
+            self._roster.exit(older.session)
 
     def end(self, session: HubSession, reason: str, now: Now) -> None:
         """``session`` is over, whoever ended it; safe to call twice."""
