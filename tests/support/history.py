@@ -720,6 +720,9 @@ class _Checker:
         if any(refusal.retryable for refusal in message.refusals):
             return False
         sent = message.sent
+        # An answer that nobody waits for is dropped, and after a restart taken for mail.
+        if sent.reply_to and MessageKey(recipient, sent.reply_to) in self._abandoned:
+            return False
         # Mail for a capability may wait for one agent and move to another; it has a place in
         # the line only where nobody else could ever take it.
         if sent.to.startswith("@") and len({*sent.expects, *sent.may}) > 1:
