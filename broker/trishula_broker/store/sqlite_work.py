@@ -128,7 +128,7 @@ class Work:
             to if kind is Kind.AGENT else str(op.address),
             op.priority,
             None if op.thread == op.id else op.thread,
-            op.receipt,
+            1 if op.receipt else 0,  # sqlite3 looks for an adapter of every bool, slowly
             self.now,
             expires_at,
             None if fan is None else msgspec.json.encode([box.id for box in fan]).decode(),
@@ -175,8 +175,9 @@ class Work:
     ) -> None:
         """Point ``boxes`` to the message ``seq``."""
         new = self._new
+        own = 1 if hub else 0
         for box in boxes:
-            new += (box.id, seq, priority, size, hub, via, expires_at)
+            new += (box.id, seq, priority, size, own, via, expires_at)
             box.count(1, size, priority, hub, via is not None)
         space.touched.update(boxes)
         directory = self.directory
