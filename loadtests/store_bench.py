@@ -1,14 +1,17 @@
-"""How fast the SQLite store is, alone: ``python -m loadtests.store_bench [--rounds N]``.
+"""How fast the SQLite store is, alone: ``python -m loadtests.store_bench``.
 
 Accepts messages with 200-byte payloads in batches and settles each batch, every commit synced
 (``synchronous=FULL``); and accepts fan-outs to 100 agents. Prints the median of several rounds,
-which take turns so that a busy moment does not fall on one of them alone.
+which take turns so that a busy moment does not fall on one of them alone, and what a sync of
+the same disk took in between: a batch takes two of them. ``--directory /dev/shm`` shows what is
+left without a disk.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import tempfile
 import time
@@ -93,8 +96,21 @@ class Bench:
         return messages * AGENTS / spent
 
 
-async def _measure(run: Callable[[Bench], Awaitable[float]]) -> float:
-    with tempfile.TemporaryDirectory(prefix="store-bench") as directory:
+def _sync_ms(where: str | None) -> float:
+    """Milliseconds that writing and syncing 200 KB takes, the median of several times."""
+    spent: list[float] = []
+    with tempfile.TemporaryFile(dir=where) as file:
+        for _ in range(20):
+            file.write(b"x" * 200_000)
+            file.flush()
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            spent.append((time.perf_counter() - start) * 1000)
+    return statistics.median(spent)
+
+
+async def _measure(run: Callable[[Bench], Awaitable[float]], where: str | None) -> float:
+    with tempfile.TemporaryDirectory(prefix="store-bench", dir=where) as directory:
         store = SqliteStore(Path(directory))
         await store.open()
         try:
@@ -110,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=40_000)
+    parser.add_argument("--directory", help="where the databases are made")
     options = parser.parse_args()
     runs: dict[str, Callable[[Bench], Awaitable[float]]] = {
         "accept + settle, batches of 100: messages/s": (
@@ -121,9 +138,12 @@ def main() -> None:
         "accept, fan-out to 100, batches of 20: copies/s": lambda bench: bench.fan_out(1_000, 20),
     }
     results: dict[str, list[float]] = {name: [] for name in runs}
+    syncs: list[float] = []
     for _ in range(options.rounds):
         for name, run in runs.items():
-            results[name].append(asyncio.run(_measure(run)))
+            syncs.append(_sync_ms(options.directory))
+            results[name].append(asyncio.run(_measure(run, options.directory)))
+    print(f"a sync: {statistics.median(syncs):.2f} ms  ({min(syncs):.2f}-{max(syncs):.2f})")
     for name, figures in results.items():
         low, high = min(figures), max(figures)
         print(f"{name} {statistics.median(figures):>10,.0f}  ({low:,.0f}-{high:,.0f})")

@@ -19,8 +19,9 @@ PREPARED: Final = 256
 """Statements a connection keeps prepared; there are about 60, most in five sizes."""
 PAGE: Final = 8192
 """Bytes of a page. Larger than the default 4096: a batch touches fewer."""
-CHECKPOINT_PAGES: Final = 4_000
-"""Pages of write-ahead log after which they are copied into the database, 32 MiB."""
+CHECKPOINT_PAGES: Final = 8_000
+"""Pages of write-ahead log after which they are copied into the database, 64 MiB. A page that
+was written many times meanwhile is copied once."""
 CACHE_KIB: Final = 64 * 1024
 _CORRUPT: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
