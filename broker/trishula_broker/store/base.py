@@ -148,7 +148,7 @@ class Updated(Outcome, frozen=True, gc=False):
 
 class Forget(Op, frozen=True, gc=False):
     """Remove ``agent`` from the directory. Refused while its mailbox holds anything, and,
-    when ``epoch`` is 0, while it is online. Its part in the log stays."""
+    when ``epoch`` is 0, while it is online (:class:`Fenced`). Its part in the log stays."""
 
     agent: str
     epoch: int
@@ -615,7 +615,7 @@ class Store(Protocol):
         ...
 
     async def trim(self, now: int, retention: Retention) -> int:
-        """Remove what retention allows, a bounded piece a call; messages removed.
+        """Remove what retention allows, a bounded piece a call; messages removed or shortened.
 
         A message with an unsettled copy or a dead letter stays. A body goes before its id does:
         the id stays for the dedup window.
