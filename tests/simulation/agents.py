@@ -7,7 +7,7 @@ keeps what must survive on its disk. It writes down what it sees for the checker
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -383,6 +383,13 @@ class AgentHost:
 
         self.log(history.Recalling, id=id)
         self._ask({"op": "recall", "id": id}, answered)
+
+    def tell_unheard(self, refused: Mapping[str, str]) -> None:
+        """Log refusals that were lost on the way: sent again, such a message lost its place."""
+        heard = {event.id for event in self.log.events if isinstance(event, history.Refused)}
+        for id in self._sent:
+            if id in refused and id not in heard:
+                self.log(history.Refused, id=id, code=refused[id], retryable=True)
 
     def join(self, group: str, member: bool) -> None:
         """Enter or leave a group."""

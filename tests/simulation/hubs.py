@@ -72,6 +72,8 @@ class HubHost:
         self.slow_ms = 0
         """Extra time of every commit."""
         self.starts = 0
+        self.refused: dict[str, str] = {}
+        """Codes of the store's refusals by message id, heard or not."""
         self.on_up: list[Callable[[], None]] = []
         """Called once, when the hub is up again."""
         self._rng = rng
@@ -269,7 +271,11 @@ class HubHost:
         self.clock.after(took, self._commit_over, hub, ops)
 
     def _apply(self, ops: Sequence[base.Operation]) -> list[base.Outcome]:
-        return self.store.apply(self.wall, [base.Batch(NAMESPACE, ops)])[0]
+        [outcomes] = self.store.apply(self.wall, [base.Batch(NAMESPACE, ops)])
+        for op, outcome in zip(ops, outcomes, strict=True):
+            if isinstance(op, base.Accept) and isinstance(outcome, base.Refused):
+                self.refused[op.id] = outcome.code
+        return outcomes
 
     def _abort_commit(self, applied: Applied) -> None:
         """Nobody will hear what became of the commit in flight; decide it."""

@@ -120,6 +120,8 @@ class World:
             self._play()
         finally:
             hub_mailbox.FETCH = fetch  # type: ignore[misc]
+        for agent in self._all:
+            agent.tell_unheard(self.host.refused)
         events = [event for agent in self._all for event in agent.log.events]
         self.faults += [str(violation) for violation in check(events)]
         if not self.faults or not self.faults[0].startswith("stuck"):
