@@ -53,8 +53,8 @@ def test_a_copy_given_back_is_not_delivered_again_before_that_is_durable() -> No
     bench.failing = "out of order"
     receiver.ack("rejected", mail["seq"], requeue=True)  # the window is fetched anew meanwhile
     bench.failing = None
-    bench.advance(0)
     sender.tell("agni", "m2")
+    bench.advance(300)
     assert [again["id"] for again in receiver.mail()] == ["m2"]
     bench.advance(2_000)
     assert [(again["id"], again["attempt"]) for again in receiver.mail()] == [("m1", 2)]
@@ -103,3 +103,16 @@ def test_a_late_registration_of_a_connection_that_is_gone_does_not_end_the_agent
     sender, back = bench.agent("dc"), bench.agent("agni")
     sender.tell("agni", "m1")
     assert [mail["id"] for mail in back.mail()] == ["m1"]
+
+
+def test_what_is_tried_again_after_a_failure_is_not_overtaken_by_what_came_later() -> None:
+    bench = Bench()
+    sender, receiver = bench.agent("dc"), bench.agent("agni")
+    sender.tell("agni", "m1")
+    [mail] = receiver.mail()
+    bench.failing = "no store"
+    receiver.ack("read", mail["seq"])
+    bench.failing = None
+    receiver.ack("rejected", mail["seq"], requeue=True)
+    bench.advance(2_000)
+    assert [(again["id"], again["attempt"]) for again in receiver.mail()] == [("m1", 2)]

@@ -1,7 +1,8 @@
 """Operations on their way to the store, each with what happens next.
 
 One commit is in flight at a time; what is submitted meanwhile is the next batch. A commit that
-failed leaves it unknown what was applied: each operation's continuation is told so.
+failed leaves it unknown what was applied: each operation's continuation is told so. What is
+tried again then goes first, in its old order: what came later may be about the same copies.
 """
 
 from __future__ import annotations
@@ -36,18 +37,19 @@ class Commits:
         self._agenda = agenda
         self._waiting: list[_Entry] = []
         self._in_flight: list[_Entry] = []
-        self._retries = 0
+        self._again: list[_Entry] = []
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._in_flight) + self._retries
+        return len(self._waiting) + len(self._in_flight) + len(self._again)
 
     def submit(self, op: base.Operation, then: Then, context: Any = None) -> None:
         """Queue ``op``."""
         self._waiting.append((op, then, context))
 
     def take(self) -> list[base.Operation]:
-        """The next batch; empty while one is in flight or there is nothing to do."""
-        if self._in_flight or not self._waiting:
+        """The next batch; empty while one is in flight, after a failure for a moment, or when
+        there is nothing to do."""
+        if self._in_flight or self._again or not self._waiting:
             return []
         self._in_flight = self._waiting
         self._waiting = []
@@ -74,11 +76,10 @@ class Commits:
             raise ExceptionGroup("continuations of a commit failed", bugs)
 
     def retry(self, op: base.Operation, then: Then, context: Any, now: Now) -> None:
-        """Submit an idempotent operation again in a moment."""
-        self._retries += 1
+        """Submit an idempotent operation again in a moment, before all that came after it."""
+        self._again.append((op, then, context))
+        self._agenda.at(now.mono + RETRY_MS, "again", self._resume)
 
-        def again(_: Now) -> None:
-            self._retries -= 1
-            self.submit(op, then, context)
-
-        self._agenda.at(now.mono + RETRY_MS, object(), again)
+    def _resume(self, now: Now) -> None:
+        self._waiting[:0] = self._again
+        self._again = []
