@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from trishula_broker.store.sqlite_schema import open_writer
-from trishula_broker.store.sqlite_statements import Statement, statements
+from trishula_broker.store.sqlite.schema import open_writer
+from trishula_broker.store.sqlite.statements import Statement, statements
 
 WHOLE = {
     # Once, when the store is opened.

@@ -17,8 +17,9 @@ from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.window import Window
-from trishula_broker.store import base, memory, memory_directory, memory_mail
-from trishula_broker.store.memory import MemoryStore
+from trishula_broker.store import base
+from trishula_broker.store.memory import MemoryStore, directory, mail
+from trishula_broker.store.memory import store as memory
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.hub_session import HubSession
 
@@ -118,8 +119,8 @@ def an_old_session_not_fenced() -> Any:
             return None
 
         with (
-            patch.object(memory_mail, "fence", open_to_all),
-            patch.object(memory_directory, "fence", open_to_all),
+            patch.object(mail, "fence", open_to_all),
+            patch.object(directory, "fence", open_to_all),
         ):
             yield
 
@@ -134,7 +135,7 @@ def a_broadcast_that_reaches_its_sender() -> Any:
 
         return everybody
 
-    return patch.object(memory_mail, "_recipients", make(memory_mail._recipients))
+    return patch.object(mail, "_recipients", make(mail._recipients))
 
 
 def nobody_told_of_what_was_given_up() -> Any:

@@ -11,10 +11,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from trishula_broker.store import base, memory_directory, memory_duties, memory_mail
-from trishula_broker.store.memory_answers import answer
-from trishula_broker.store.memory_books import Books, end_reads
-from trishula_broker.store.memory_space import Space
+from trishula_broker.store import base
+from trishula_broker.store.memory import directory, duties, mail
+from trishula_broker.store.memory.answers import answer
+from trishula_broker.store.memory.books import Books, end_reads
+from trishula_broker.store.memory.space import Space
 
 TRIM_AT_ONCE: Final = 5_000
 """Messages that one call of ``trim`` removes at most."""
@@ -127,19 +128,19 @@ class MemoryStore:
 
 
 _APPLY: Final[dict[type, Callable[[Books, Space, int, Any], base.Outcome]]] = {
-    base.Register: memory_directory.register,
-    base.Leave: memory_directory.leave,
-    base.Update: memory_directory.update,
-    base.Forget: memory_directory.forget,
-    base.Accept: memory_mail.accept,
-    base.Fetch: memory_mail.fetch,
-    base.Delivered: memory_mail.delivered,
-    base.Read: memory_mail.read,
-    base.Settle: memory_mail.settle,
-    base.Requeue: memory_mail.requeue,
-    base.Discard: memory_mail.discard,
-    base.Assign: memory_duties.assign,
-    base.Unassign: memory_duties.unassign,
-    base.Sweep: memory_duties.sweep,
-    base.Retry: memory_duties.retry,
+    base.Register: directory.register,
+    base.Leave: directory.leave,
+    base.Update: directory.update,
+    base.Forget: directory.forget,
+    base.Accept: mail.accept,
+    base.Fetch: mail.fetch,
+    base.Delivered: mail.delivered,
+    base.Read: mail.read,
+    base.Settle: mail.settle,
+    base.Requeue: mail.requeue,
+    base.Discard: mail.discard,
+    base.Assign: duties.assign,
+    base.Unassign: duties.unassign,
+    base.Sweep: duties.sweep,
+    base.Retry: duties.retry,
 }

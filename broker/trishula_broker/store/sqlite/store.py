@@ -1,7 +1,7 @@
 """The store of one host, in a SQLite database: the default.
 
 One thread writes, one reads. Commits are transactions of a write-ahead log that is synced
-before they return. What the operations mean is in the modules ``sqlite_*``, one noun each; the
+before they return. What the operations mean is in the modules beside this one, one noun each; the
 SQL is in ``sql/``. Knows nothing of connections, frames or the hub.
 """
 
@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from trishula_broker.store import base, sqlite_duties, sqlite_mail, sqlite_sessions, sqlite_trim
-from trishula_broker.store.sqlite_answers import answer
-from trishula_broker.store.sqlite_directory import SQL, Directory, Seen, Space, seen
-from trishula_broker.store.sqlite_lock import DirectoryLock
-from trishula_broker.store.sqlite_schema import (
+from trishula_broker.store import base
+from trishula_broker.store.sqlite import duties, mail, sessions, trimming
+from trishula_broker.store.sqlite.answers import answer
+from trishula_broker.store.sqlite.directory import SQL, Directory, Seen, Space, seen
+from trishula_broker.store.sqlite.lock import DirectoryLock
+from trishula_broker.store.sqlite.schema import (
     FILE,
     Connect,
     explain,
@@ -27,8 +28,8 @@ from trishula_broker.store.sqlite_schema import (
     open_writer,
     roll_back,
 )
-from trishula_broker.store.sqlite_work import Work
-from trishula_broker.store.sqlite_worker import Worker
+from trishula_broker.store.sqlite.work import Work
+from trishula_broker.store.sqlite.worker import Worker
 
 _T = TypeVar("_T")
 
@@ -117,7 +118,7 @@ class SqliteStore:
     def _close(self) -> None:
         try:
             if self._db is not None and self._directory is not None:
-                self._transaction(sqlite_trim.count)
+                self._transaction(trimming.count)
         except base.StoreUnavailable:
             pass  # it will be counted when the store is opened
         finally:
@@ -163,7 +164,7 @@ class SqliteStore:
         work = Work(db, directory, now, self._limits)
         epoch = directory.epoch
         if not self._sessions_ended:
-            sqlite_sessions.end_sessions(work)
+            sessions.end_sessions(work)
         outcomes = [_run(work, work.space(batch.namespace), batch.ops) for batch in batches]
         work.flush()
         if directory.epoch != epoch:
@@ -223,8 +224,8 @@ class SqliteStore:
         for _ in range(TRIM_LOOKS):
             found = await reader.run(partial(self._look, now, retention))
             doomed = found.doomed[: TRIM_AT_ONCE - removed]
-            for start in range(0, len(doomed), sqlite_trim.PIECE):
-                piece = doomed[start : start + sqlite_trim.PIECE]
+            for start in range(0, len(doomed), trimming.PIECE):
+                piece = doomed[start : start + trimming.PIECE]
                 await writer.run(partial(self._remove, piece))
                 removed += len(piece)
             if len(doomed) < len(found.doomed):
@@ -235,12 +236,12 @@ class SqliteStore:
                 break
         return removed
 
-    def _look(self, now: int, retention: base.Retention) -> sqlite_trim.Found:
+    def _look(self, now: int, retention: base.Retention) -> trimming.Found:
         db, directory = self._reader, self._directory
         if db is None or directory is None:
             raise base.StoreUnavailable(self._problem or "the store is closed")
         try:
-            return sqlite_trim.look(
+            return trimming.look(
                 db, now, retention, self._trim_after, directory.seq, directory.log_bytes
             )
         except sqlite3.Error as error:
@@ -248,13 +249,13 @@ class SqliteStore:
 
     def _remove(self, doomed: list[tuple[int, bool]]) -> None:
         def change(db: sqlite3.Connection, directory: Directory) -> None:
-            directory.log_bytes = sqlite_trim.remove(db, directory, doomed)
+            directory.log_bytes = trimming.remove(db, directory, doomed)
 
         self._transaction(change)
 
     def _remove_agents(self) -> None:
         def change(db: sqlite3.Connection, directory: Directory) -> list[tuple[str, str]]:
-            return [directory.remove(id_) for id_ in sqlite_trim.remove_agents(db)]
+            return [directory.remove(id_) for id_ in trimming.remove_agents(db)]
 
         for namespace, name in self._transaction(change):
             self._published[namespace].pop(name, None)
@@ -290,7 +291,7 @@ def _run(work: Work, space: Space, ops: Sequence[base.Operation]) -> list[base.O
         end = start
         while end < len(ops) and type(ops[end]) not in _ASKING:
             end += 1
-        sqlite_mail.prepare(work, space, ops[start:end])
+        mail.prepare(work, space, ops[start:end])
         outcomes += [_APPLY[type(op)](work, space, op) for op in ops[start : end + 1]]
         start = end + 1
     return outcomes
@@ -300,19 +301,19 @@ _ASKING: Final = {base.Fetch, base.Assign, base.Unassign, base.Sweep}
 """Operations that ask the database about more than single copies, so all must be written."""
 
 _APPLY: Final[dict[type, Callable[[Work, Space, Any], base.Outcome]]] = {
-    base.Register: sqlite_sessions.register,
-    base.Leave: sqlite_sessions.leave,
-    base.Update: sqlite_sessions.update,
-    base.Forget: sqlite_sessions.forget,
-    base.Accept: sqlite_mail.accept,
-    base.Fetch: sqlite_mail.fetch,
-    base.Delivered: sqlite_mail.delivered,
-    base.Read: sqlite_mail.read,
-    base.Settle: sqlite_mail.settle,
-    base.Requeue: sqlite_mail.requeue,
-    base.Discard: sqlite_mail.discard,
-    base.Assign: sqlite_duties.assign,
-    base.Unassign: sqlite_duties.unassign,
-    base.Sweep: sqlite_duties.sweep,
-    base.Retry: sqlite_duties.retry,
+    base.Register: sessions.register,
+    base.Leave: sessions.leave,
+    base.Update: sessions.update,
+    base.Forget: sessions.forget,
+    base.Accept: mail.accept,
+    base.Fetch: mail.fetch,
+    base.Delivered: mail.delivered,
+    base.Read: mail.read,
+    base.Settle: mail.settle,
+    base.Requeue: mail.requeue,
+    base.Discard: mail.discard,
+    base.Assign: duties.assign,
+    base.Unassign: duties.unassign,
+    base.Sweep: duties.sweep,
+    base.Retry: duties.retry,
 }

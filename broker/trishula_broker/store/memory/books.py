@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trishula_broker.store import base
-from trishula_broker.store.memory_space import Entry, Mailbox, Space
+from trishula_broker.store.memory.space import Entry, Mailbox, Space
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trishula_broker.store import base
-from trishula_broker.store.memory_books import Books, end_reads, fence
-from trishula_broker.store.memory_space import Agent, Space
+from trishula_broker.store.memory.books import Books, end_reads, fence
+from trishula_broker.store.memory.space import Agent, Space
 
 
 def register(books: Books, space: Space, now: int, op: base.Register) -> base.Outcome:

@@ -88,7 +88,7 @@ def _connect(path: Path, connect: Connect) -> sqlite3.Connection:
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    folder = files("trishula_broker.store") / "sql"
+    folder = files("trishula_broker.store.sqlite") / "sql"
     steps = sorted(
         (int(file.name[:4]), file.read_text(encoding="utf-8"))
         for file in folder.iterdir()

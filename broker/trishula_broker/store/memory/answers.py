@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trishula_broker.store import base
-from trishula_broker.store.memory_space import Entry, Held, Mailbox, Space
+from trishula_broker.store.memory.space import Entry, Held, Mailbox, Space
 
 
 def answer(space: Space, query: base.Query) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite_directory import Space
-from trishula_broker.store.sqlite_mail import fence
-from trishula_broker.store.sqlite_work import Work
+from trishula_broker.store.sqlite.directory import Space
+from trishula_broker.store.sqlite.mail import fence
+from trishula_broker.store.sqlite.work import Work
 
 
 def end_sessions(work: Work) -> None:

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store.base import Retention
-from trishula_broker.store.sqlite_directory import Directory
-from trishula_broker.store.sqlite_statements import statements
+from trishula_broker.store.sqlite.directory import Directory
+from trishula_broker.store.sqlite.statements import statements
 
 SQL: Final = statements("trim")
 COUNTERS: Final = statements("commit")["set_counter"]

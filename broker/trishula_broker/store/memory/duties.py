@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from trishula_broker.store import base
-from trishula_broker.store.memory_books import Books
-from trishula_broker.store.memory_space import Space
+from trishula_broker.store.memory.books import Books
+from trishula_broker.store.memory.space import Space
 
 
 def assign(books: Books, space: Space, now: int, op: base.Assign) -> base.Outcome:

@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite_answers import seqs
-from trishula_broker.store.sqlite_directory import SQL, Space
-from trishula_broker.store.sqlite_work import Work
+from trishula_broker.store.sqlite.answers import seqs
+from trishula_broker.store.sqlite.directory import SQL, Space
+from trishula_broker.store.sqlite.work import Work
 
 POOL_PAGE: Final = 256
 """Copies of a pool looked at together."""

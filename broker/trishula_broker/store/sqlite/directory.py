@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store.base import AgentRecord, Settled
-from trishula_broker.store.sqlite_statements import statements
+from trishula_broker.store.sqlite.statements import statements
 from trishula_protocol import limits
 
 SQL: Final = statements("commit")

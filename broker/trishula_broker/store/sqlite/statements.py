@@ -70,7 +70,9 @@ class Statement:
 @cache
 def statements(name: str) -> dict[str, Statement]:
     """The statements of ``sql/<name>.sql``."""
-    text = (files("trishula_broker.store") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    text = (files("trishula_broker.store.sqlite") / "sql" / f"{name}.sql").read_text(
+        encoding="utf-8"
+    )
     parts = _NAME.split(text)[1:]
     return {
         name: Statement(sql.strip().removesuffix(";"))

@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite_answers import copy_rows
-from trishula_broker.store.sqlite_directory import SQL, Box, Held, Space
-from trishula_broker.store.sqlite_work import Work
+from trishula_broker.store.sqlite.answers import copy_rows
+from trishula_broker.store.sqlite.directory import SQL, Box, Held, Space
+from trishula_broker.store.sqlite.work import Work
 from trishula_protocol.address import HUB, Kind
 
 

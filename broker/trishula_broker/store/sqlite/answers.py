@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite_directory import Seen
-from trishula_broker.store.sqlite_statements import statements
+from trishula_broker.store.sqlite.directory import Seen
+from trishula_broker.store.sqlite.statements import statements
 
 SQL: Final = statements("answers")
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from trishula_broker.store.base import Accept, Copy, MailboxLimits, Message, Settled
-from trishula_broker.store.sqlite_answers import read_messages
-from trishula_broker.store.sqlite_directory import RECENT, SQL, Box, Directory, Held, Space
+from trishula_broker.store.sqlite.answers import read_messages
+from trishula_broker.store.sqlite.directory import RECENT, SQL, Box, Directory, Held, Space
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.memory_books import Books, fence
-from trishula_broker.store.memory_space import Agent, Held, Space
+from trishula_broker.store.memory.books import Books, fence
+from trishula_broker.store.memory.space import Agent, Held, Space
 from trishula_protocol.address import Kind
 
 
