@@ -265,9 +265,9 @@ class World:
                 host.slow_ms = 400
                 self.clock.after(ms, self._quick_again)
             case "hub_clock":
-                host.wall_offset += ms
+                host.wall_offset = ms
             case "agent_clock" if agent is not None:
-                agent.wall_offset += ms
+                agent.wall_offset = ms
             case "takeover" if agent is not None:
                 self._take_over(agent)
             case _:
