@@ -58,6 +58,7 @@ class Box:
     """
 
     __slots__ = (
+        "alone",
         "by_priority",
         "bytes",
         "capabilities",
@@ -86,6 +87,8 @@ class Box:
     def __init__(self, id_: int, name: str, newest_id: str) -> None:
         self.id = id_
         self.name = name
+        self.alone = (name,)
+        """Its name as the recipients of a message."""
         self.newest_id = newest_id
         self.known = False
         self.capabilities: tuple[str, ...] = ()

@@ -66,6 +66,11 @@ def accept(
     earlier = work.used(sender, op.id)
     if earlier is not None:
         return base.Duplicate(*earlier)
+    kind, name = op.address
+    if kind is Kind.AGENT and op.settles is None:
+        box = space.boxes.get(name)
+        if box is not None and box.known and work.has_room(box, op):
+            return base.Accepted(work.send(space, op, sender, box), work.now, box.alone)
     boxes = _recipients(space, op)
     if boxes is None:
         return base.Refused("unknown_recipient")
@@ -84,7 +89,6 @@ def accept(
             work.settle(space, sender, held, "done", None)
 
     now = work.now
-    kind, name = op.address
     via = name if kind is Kind.CAPABILITY else None
     expires_at = None if op.ttl is None else now + op.ttl
     fan = boxes if kind is Kind.BROADCAST or kind is Kind.GROUP else None
@@ -174,6 +178,10 @@ def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
 
 
 def settle(work: Work, space: Space, op: base.Settle) -> base.Marked | base.Fenced:
+    mailbox = space.boxes.get(op.agent)
+    if mailbox is not None and mailbox.epoch == op.epoch and work.finish(space, mailbox, op):
+        return base.Marked(op.seqs, ())
+
     def done(box: Box, held: Held, at: int | None) -> None:
         if at is not None:
             held.delivered_at = at

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trishula_broker.store.base import Accept, Copy, MailboxLimits, Message, Settled
+from trishula_broker.store.base import Accept, Copy, MailboxLimits, Message, Settle, Settled
 from trishula_broker.store.sqlite.answers import read_messages
 from trishula_broker.store.sqlite.directory import RECENT, SQL, Box, Directory, Held, Space
 from trishula_protocol import limits
@@ -110,6 +110,89 @@ class Work:
                 return None
             self.find_ids([(sender, id_)])
         return self._ids[key]
+
+    def has_room(self, box: Box, op: Accept) -> bool:
+        """Whether ``box`` can take what ``op`` sends."""
+        limits = self.limits
+        return box.messages < limits.messages and box.bytes + len(op.body) <= limits.bytes
+
+    def send(self, space: Space, op: Accept, sender: Box, box: Box) -> int:
+        """:meth:`append` and :meth:`point` at once for one agent, which nearly all mail is for."""
+        directory = self.directory
+        seq = directory.seq = directory.seq + 1
+        body = op.body
+        size = len(body)
+        directory.log_bytes += size
+        id_ = op.id
+        priority = op.priority
+        ttl = op.ttl
+        expires_at = None if ttl is None else self.now + ttl
+        own = 1 if op.sender == HUB else 0
+        self._ids[id_, sender.id] = (seq, body)
+        if id_ > self._newest.get(sender, ""):
+            self._newest[sender] = id_
+        self._log += (
+            seq, sender.id, id_, op.type, op.address.name, priority,
+            None if op.thread == id_ else op.thread,
+            1 if op.receipt else 0,  # sqlite3 looks for an adapter of every bool, slowly
+            self.now, expires_at, None, size, body,
+        )  # fmt: skip
+        self._new += (box.id, seq, priority, size, own, None, expires_at)
+        box.unsettled += 1
+        box.size += size
+        box.by_priority[priority - 1] += 1
+        if not own:
+            box.messages += 1
+            box.bytes += size
+        space.touched.add(box)
+        if directory.recent < RECENT:
+            directory.recent += 1
+            box.recent[seq] = Held(
+                box.id, seq, priority, size, own, None, expires_at, 0, 0,
+                None, None, None, None, None, None, None,
+            )  # fmt: skip
+        return seq
+
+    def finish(self, space: Space, box: Box, op: Settle) -> bool:
+        """Settle all that ``op`` names at once, when all are at hand and as they were sent.
+
+        False, and nothing is done, when they are not.
+        """
+        recent = box.recent
+        changed = self._changed
+        agent = box.id
+        found: list[Held] = []
+        for seq in op.seqs:
+            held = recent.get(seq)
+            if held is None or held.via is not None or (agent, seq) in changed:
+                return False
+            found.append(held)
+        if len(set(op.seqs)) < len(found):
+            return False
+        now = self.now
+        size = own = own_size = 0
+        for held, at in zip(found, op.delivered_at, strict=True):
+            if at is not None:
+                held.delivered_at = at
+            held.settled_at = now
+            held.outcome = "done"
+            held.due_at = held.lease_until = None
+            size += held.size
+            if held.hub:
+                own += 1
+                own_size += held.size
+            box.by_priority[held.priority - 1] -= 1
+            del recent[held.seq]
+            self._copies[agent, held.seq] = held
+        box.leased.difference_update(op.seqs)
+        box.unsettled -= len(found)
+        box.size -= size
+        box.messages -= len(found) - own
+        box.bytes -= size - own_size
+        self.directory.recent -= len(found)
+        self._done += found
+        space.touched.add(box)
+        return True
 
     def append(self, op: Accept, sender: Box, expires_at: int | None, fan: list[Box] | None) -> int:
         """Log what ``op`` accepts; its seq. ``fan``: the recipients of a fan-out."""
