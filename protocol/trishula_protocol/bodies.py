@@ -11,13 +11,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from trishula_protocol import limits
-from trishula_protocol.address import AGENT_PATTERN, ID_PATTERN, MAILBOX_PATTERN
-from trishula_protocol.envelope import Sequence
+from trishula_protocol.address import AGENT_PATTERN, MAILBOX_PATTERN
+from trishula_protocol.envelope import EnvelopeId, Sequence
 from trishula_protocol.errors import ProtocolError
 
 Name = Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
 Tags = Annotated[list[Name], msgspec.Meta(max_length=limits.TAGS)]
-Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 MailboxName = Annotated[str, msgspec.Meta(pattern=MAILBOX_PATTERN)]
 """An agent, or ``@capability`` for mail that no agent has yet."""
 After = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -92,8 +91,8 @@ AgentAck = Settle | Read | Reject
 class HubAck(msgspec.Struct, omit_defaults=True):
     """What the hub says in an ACK.
 
-    ``accepted`` carries ``ids``; ``settled`` and ``read`` about the caller's own mail carry
-    ``seqs``; the receipts ``delivered``, ``read`` and ``done`` carry ``ids`` and ``by``.
+    ``accepted`` carries ``ids``, ``settled`` carries ``seqs``; the receipts ``delivered``,
+    ``read`` and ``done`` carry ``ids`` and ``by``.
     """
 
     stage: Literal["accepted", "settled", "delivered", "read", "done"]
@@ -107,7 +106,7 @@ class ErrorBody(msgspec.Struct, omit_defaults=True):
 
     code: str
     message: str
-    retryable: bool = msgspec.field(default=False)
+    retryable: bool = False
     retry_after_ms: int | None = None
     details: dict[str, Any] | None = None
 
@@ -182,7 +181,7 @@ class Peek(Op, tag="peek"):
 class History(Op, tag="history"):
     """A thread the caller took part in, or its own mail, oldest first; ``after`` is a seq."""
 
-    thread: Id | None = None
+    thread: EnvelopeId | None = None
     after: After = 0
     limit: Page = 100
 
@@ -190,13 +189,13 @@ class History(Op, tag="history"):
 class Trace(Op, tag="trace"):
     """Where a message is that the caller sent or received, and what it waits for."""
 
-    id: Id
+    id: EnvelopeId
 
 
 class Recall(Op, tag="recall"):
     """Take back what nobody has read yet."""
 
-    id: Id
+    id: EnvelopeId
 
 
 class Deregister(Op, tag="deregister"):

@@ -87,12 +87,6 @@ class Settled(Event, frozen=True, gc=False):
     seqs: list[int]
 
 
-class ReadNoted(Event, frozen=True, gc=False):
-    """The hub has noted that these seqs are with the application."""
-
-    seqs: list[int]
-
-
 class Receipt(Event, frozen=True, gc=False):
     """What became of messages sent with ``receipt``: ``delivered``, ``read`` or ``done``."""
 
@@ -342,7 +336,7 @@ def _ack(payload: Any) -> Event:
     if ack.stage == "settled":
         return Settled(ack.seqs)
     if ack.by is None:
-        return ReadNoted(ack.seqs)
+        return Trouble(f"ACK: {ack.stage} without by")
     return Receipt(ack.stage, ack.ids, ack.by)
 
 

@@ -125,7 +125,7 @@ def test_what_the_hub_says_is_told_apart() -> None:
     )
     assert [type(e) for e in events] == [
         cs.Settled,
-        cs.ReadNoted,
+        cs.Trouble,
         cs.Receipt,
         cs.Trouble,
         cs.Answer,
