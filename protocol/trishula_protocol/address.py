@@ -63,11 +63,9 @@ _KIND: Final = {"#": Kind.GROUP, "@": Kind.CAPABILITY}
 
 def agent_fault(name: str) -> str | None:
     """Why ``name`` cannot be an agent's id, or None when it can."""
-    if not _AGENT.match(name):
-        return (
-            "must be 1-64 characters of a-z 0-9 _ - and single dots, "
-            "starting with a letter or digit and not ending in a dot"
-        )
+    fault = tag_fault(name)
+    if fault is not None:
+        return fault
     if name in (HUB, BROADCAST):
         return f"{name!r} is taken by the protocol"
     if name.partition(".")[0] in _DEVICES:

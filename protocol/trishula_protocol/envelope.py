@@ -1,7 +1,7 @@
 """The envelope: the one thing that travels (docs/protocol.md §2).
 
 Both ends and the store use this type. Constraints stated here are checked by msgspec while
-decoding, so a violation names the field; what depends on two fields is in :func:`check`.
+decoding, so a violation names the field; what depends on two fields is in :func:`fault`.
 """
 
 from __future__ import annotations

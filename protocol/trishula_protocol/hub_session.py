@@ -23,8 +23,6 @@ ACK_ITEMS: Final = limits.PREFETCH_MAX
 """Ids or seqs of one ACK at most, so that the longest ids fit a frame that clients must take."""
 FRAME_TARGET: Final = 256 << 10
 """Bytes after which a frame is closed and the next begun; a frame holds one envelope at least."""
-WAITING_ITEMS: Final = limits.UNACCEPTED_MESSAGES
-"""Items that may arrive while the registration is being committed."""
 
 
 class State(Enum):
