@@ -27,6 +27,7 @@ from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener, PortInUse
 from trishula_broker.net.neighbour import who_listens
 from trishula_broker.net.ports import Core
 from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreError
+from trishula_broker.store.sqlite import SqliteStore
 
 EXIT_OK: Final = 0
 EXIT_CANNOT_START: Final = 3
@@ -161,8 +162,6 @@ def _signals() -> Stopping:
 
 def make_store(config: Config) -> Store:
     """The store the configuration names, not opened yet."""
-    from trishula_broker.store.sqlite import SqliteStore
-
     mailboxes = MailboxLimits(config.limits.mailbox_messages, config.limits.mailbox_bytes)
     return SqliteStore(Path(config.data).expanduser(), mailboxes, node=config.node)
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
 import msgspec
 
 from trishula_broker.net.settings import NetSettings
+from trishula_broker.store.base import Retention
 from trishula_protocol import limits
 from trishula_protocol.address import AGENT_PATTERN
 
@@ -26,9 +27,10 @@ SDK_VARIABLES: Final = frozenset({"TRISHULA_AGENT", "TRISHULA_URL", "TRISHULA_TO
 """Variables of the SDK, which a shell that starts a hub may well have set."""
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+_RETENTION: Final = Retention()
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a mailbox and a session may hold."""
 
     mailbox_messages: Positive = limits.MAILBOX_MESSAGES
@@ -41,11 +43,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long settled messages stay in the log; whichever limit is reached first."""
 
-    max_age_s: Positive = 30 * 24 * 3600
-    max_bytes: Positive = 10 << 30
-    dedup_s: Positive = 24 * 3600
-    dedup_ids: Positive = 1_000_000
+    max_age_s: Positive = _RETENTION.max_age_ms // 1000
+    max_bytes: Positive = _RETENTION.max_bytes
+    dedup_s: Positive = _RETENTION.dedup_ms // 1000
+    dedup_ids: Positive = _RETENTION.dedup_ids
     every_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """Seconds between two looks at what may go."""
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +70,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """This hub's name among the nodes; the host's name by default."""
     drain_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0
     """Seconds sessions get to finish when the hub is asked to stop."""
-    limits: Limits = Limits()
+    limits: LimitsConfig = LimitsConfig()
     websocket: NetSettings = NetSettings()
     retention: RetentionConfig = RetentionConfig()
     log: LogConfig = LogConfig()

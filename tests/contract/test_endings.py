@@ -35,7 +35,7 @@ async def test_a_copy_ends_and_its_sender_is_told_in_one_step(
         type="ERROR",
         to="ada",
         priority=3,
-        thread=None,
+        thread="m1",
         receipt=False,
         accepted_at=world.now,
         expires_at=None,

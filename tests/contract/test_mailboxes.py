@@ -181,6 +181,17 @@ async def test_requeue_spares_what_is_settled_or_not_ones_own(world: World) -> N
     assert requeued.stale == (done.seq, other.seq)
 
 
+async def test_requeue_of_what_waits_for_its_next_attempt_counts_nothing(world: World) -> None:
+    sent = await world.send("ada", "bob", "m1")
+    (first,) = await world.do(world.requeue("bob", sent.seq))
+    world.now += 500
+    (again,) = await world.do(world.requeue("bob", sent.seq))
+    assert again.copies == first.copies
+    world.now += RETRY_DELAYS_MS[0]
+    (later,) = await world.do(world.requeue("bob", sent.seq))
+    assert [attempts for _, attempts, _ in later.copies] == [2]
+
+
 async def test_requeue_voids_the_lease(world: World) -> None:
     sent = await world.send("ada", "bob", "m1")
     await world.do(world.read("bob", sent.seq), world.requeue("bob", sent.seq))
@@ -191,10 +202,10 @@ async def test_requeue_voids_the_lease(world: World) -> None:
 
 async def test_reading_in_the_delay_takes_the_attempt_up_again(world: World) -> None:
     sent = await world.send("ada", "bob", "m1")
-    await world.do(world.requeue("bob", sent.seq), world.requeue("bob", sent.seq))
+    await world.do(world.requeue("bob", sent.seq))
     await world.do(world.read("bob", sent.seq))
     fate = (await world.fate("ada", "m1"))["bob"]
-    assert (fate.attempts, fate.due_at) == (1, None)
+    assert (fate.attempts, fate.due_at) == (0, None)
     assert await world.waiting("bob") == [sent.seq]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
@@ -12,14 +14,16 @@ from trishula_broker.hub.roster import Roster
 from trishula_broker.store import base
 from trishula_protocol.errors import ErrorCode
 
-SWEEP = 500
-"""Of each kind looked at in one sweep."""
-SWEEP_PAUSE_MS = 1_000
+SWEEP: Final = 500
+"""Copies and agents of each kind looked at in one sweep: commits must not wait for long."""
+SWEEP_PAUSE_MS: Final = 1_000
 """Between sweeps that find something they must leave alone."""
-SWEEP_LATEST_MS = 60_000
+SWEEP_LATEST_MS: Final = 60_000
 """A sweep at least this often: the wall clock may have jumped over a due time."""
-ASSIGN = 200
-PEEK = 500
+ASSIGN: Final = 200
+"""Copies of a pool handed out in one operation; when there are more, another follows."""
+PEEK: Final = 500
+"""Copies of a ghost discarded at a time; when there are more, it is looked at again."""
 
 
 class Duties:
@@ -68,7 +72,7 @@ class Duties:
         for agent in outcome.orphans:
             self._commits.submit(base.Unassign(agent), self._unassigned)
         for agent in outcome.ghosts:
-            self._lay(agent)
+            self._reap(agent)
         due = now.wall + SWEEP_LATEST_MS if outcome.next_at is None else outcome.next_at
         self.sweep_at(max(due, now.wall + SWEEP_PAUSE_MS), now)
 
@@ -100,7 +104,7 @@ class Duties:
 
     # --- ephemeral agents that left ---
 
-    def _lay(self, agent: str) -> None:
+    def _reap(self, agent: str) -> None:
         self._questions.ask(base.Peek(agent, PEEK), self._peeked, agent)
 
     def _peeked(self, answer: base.Peeked | Unavailable, agent: str, now: Now) -> None:
@@ -118,4 +122,4 @@ class Duties:
         self, outcome: base.Forgotten | Unavailable, op: base.Forget, context: None, now: Now
     ) -> None:
         if isinstance(outcome, base.Forgotten) and outcome.waiting:
-            self._lay(op.agent)
+            self._reap(op.agent)

@@ -40,7 +40,7 @@ def notice(
         },
         wall=wall,
     )
-    return Notice(message.sender, notice_id, message.id, body)
+    return Notice(message.sender, notice_id, message.thread or message.id, body)
 
 
 _AGENTS = b'"agents":[]'
@@ -66,7 +66,7 @@ def full_notice(
         wall=wall,
     )
     head, _, tail = body.rpartition(_AGENTS)
-    return FullNotice(notice_id, head + b'"agents":', tail)
+    return FullNotice(notice_id, head + b'"agents":', tail, thread or envelope_id)
 
 
 def _body(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,13 +16,13 @@ from trishula_broker.hub.roster import Roster, Seat
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store import base
 from trishula_protocol import bodies, limits
-from trishula_protocol.address import agent_fault
+from trishula_protocol.address import HUB, agent_fault
 from trishula_protocol.codec import Item
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
 
-FIRST = "the first envelope must be a COMMAND to hub with payload.op register"
+REGISTER_FIRST: Final = "the first envelope must be a COMMAND to hub with payload.op register"
 
 
 class Registration:
@@ -89,11 +89,11 @@ class Registration:
         payload = envelope.payload
         if (
             envelope.type != "COMMAND"
-            or envelope.to != "hub"
+            or envelope.to != HUB
             or not isinstance(payload, dict)
             or payload.get("op") != "register"
         ):
-            raise ProtocolError(ErrorCode.NOT_REGISTERED, FIRST, reply_to=envelope.id)
+            raise ProtocolError(ErrorCode.NOT_REGISTERED, REGISTER_FIRST, reply_to=envelope.id)
         try:
             request = msgspec.convert(payload, bodies.Register)
         except (msgspec.ValidationError, RecursionError) as error:

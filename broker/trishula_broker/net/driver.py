@@ -25,7 +25,7 @@ from trishula_broker.store.base import (
     StoreUnavailable,
 )
 from trishula_protocol.codec import Codec, Item
-from trishula_protocol.errors import ProtocolError
+from trishula_protocol.errors import CloseCode, ProtocolError
 
 QUESTIONS: Final = 8
 """Questions asked of the store at the same time; more wait."""
@@ -33,8 +33,6 @@ FAILURE_PAUSE_S: Final = 0.2
 """Rest after a commit failed, so that a store that fails at once is not hammered."""
 REGISTERED: Final = "registered"
 """The core's note that the connection ``link`` has registered."""
-INTERNAL_ERROR: Final = 1011
-"""WebSocket's close code for a bug on this side (RFC 6455 §7.4.1)."""
 
 
 class Driver:
@@ -150,7 +148,7 @@ class Driver:
     def bug(self, wire: Wire, error: Exception) -> None:
         """A failure of this program while it served ``wire``: that connection ends, alone."""
         self._log.error("bug", link=wire.link, exc_info=error)
-        wire.close(INTERNAL_ERROR, "internal error")
+        wire.close(CloseCode.INTERNAL, "internal error")
         self.wake()
 
     def _tell(self, wire: Wire, event: Callable[..., None], *args: Any) -> None:
@@ -270,7 +268,7 @@ class Driver:
                 # and send again under the same ids; nobody waits for ever.
                 self._log.error("bug", during="committed", ops=len(batch.ops), exc_info=error)
                 for wire in [wire for wire in self._wires.values() if wire.core is core]:
-                    wire.close(INTERNAL_ERROR, "internal error")
+                    wire.close(CloseCode.INTERNAL, "internal error")
 
     async def _ask(self, namespace: str, core: Core, question: Question) -> None:
         try:

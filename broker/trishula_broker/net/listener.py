@@ -39,7 +39,7 @@ DEFAULT_NAMESPACE: Final = "default"
 
 
 class PortInUse(Exception):
-    """Somebody else listens there. ``address`` is ``host:port``."""
+    """Somebody else listens at ``host`` and ``port``."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(host, port)
@@ -77,9 +77,7 @@ class Listener:
         self._driver = driver
         self._log = log
         self._around = Surroundings(driver, settings, self.deadlines)
-        self._gate = Gate(
-            settings, lambda: driver.unregistered + len(self.visitors), self._loop.time
-        )
+        self._gate = Gate(settings, self._strangers, self._loop.time)
         self._room = None if descriptors is None else descriptors - RESERVED_DESCRIPTORS
         self._sockets: list[socket.socket] = []
         self._exhausted = False
@@ -146,6 +144,7 @@ class Listener:
         return len(self.visitors) > self.settings.unregistered
 
     def _strangers(self) -> int:
+        """Connections of which nobody knows yet whose they are."""
         return self._driver.unregistered + len(self.visitors)
 
     # --- accepting ---

@@ -24,6 +24,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from trishula_protocol import limits
 from trishula_protocol.address import Address
 
 Settled = Literal["done", "rejected", "expired", "dead", "recalled", "dropped"]
@@ -170,6 +171,7 @@ class FullNotice(msgspec.Struct, frozen=True, gc=False):
     id: str
     head: bytes
     tail: bytes
+    thread: str | None = None
 
 
 class Accept(Op, frozen=True, gc=False):
@@ -299,7 +301,9 @@ class Marked(Outcome, frozen=True, gc=False):
 
 class Requeue(Op, frozen=True, gc=False):
     """An attempt at each of these has ended without settling: ``attempts`` grows by one, the
-    lease is void, and it waits ``retry_delay_ms(attempts)`` before it can be fetched again."""
+    lease is void, and it waits ``retry_delay_ms(attempts)`` before it can be fetched again.
+
+    One that waits like that already is left as it is, so that a repetition counts once."""
 
     agent: str
     epoch: int
@@ -319,7 +323,8 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
 
     to: str
     id: str
-    reply_to: str
+    thread: str | None
+    """The conversation it belongs to, as in :class:`Message`."""
     body: bytes
 
 
@@ -557,15 +562,15 @@ class Retention(msgspec.Struct, frozen=True):
 
     max_age_ms: int = 30 * 24 * 3600 * 1000
     max_bytes: int = 10 << 30
-    dedup_ms: int = 24 * 3600 * 1000
-    dedup_ids: int = 1_000_000
+    dedup_ms: int = limits.DEDUP_MS
+    dedup_ids: int = limits.DEDUP_IDS
 
 
 class MailboxLimits(msgspec.Struct, frozen=True):
     """What an unsettled mailbox may hold; the hub's own mail does not count."""
 
-    messages: int = 100_000
-    bytes: int = 256 << 20
+    messages: int = limits.MAILBOX_MESSAGES
+    bytes: int = limits.MAILBOX_BYTES
 
 
 class StoreError(Exception):

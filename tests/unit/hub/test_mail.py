@@ -440,3 +440,28 @@ def test_a_slow_reader_is_closed_and_its_mailbox_untouched() -> None:
     bench.advance(61_000)
     assert receiver.close_code() == 1013
     assert ids(bench.agent("agni")) == ["m1"]
+
+
+def test_the_hubs_own_mail_belongs_to_the_thread_it_is_about() -> None:
+    bench = Bench()
+    sender, receiver = bench.agent("dc"), bench.agent("agni")
+    sender.tell("agni", "m1")
+    receiver.ack("rejected", receiver.mail()[0]["seq"], reason="no")
+    page = sender.ask("history", thread="m1")["payload"]["messages"]
+    assert [(each["id"], each["thread"]) for each in page] == [
+        ("m1", "m1"),
+        (sender.mail()[0]["id"], "m1"),
+    ]
+
+
+def test_a_requeue_said_twice_counts_one_attempt() -> None:
+    bench = Bench()
+    bench.agent("dc").tell("dc", "m1")
+    receiver = bench.agent("dc", heartbeat_ms=60_000)
+    [mail] = receiver.mail()
+    receiver.ack("rejected", mail["seq"], requeue=True)
+    receiver.ack("rejected", mail["seq"], requeue=True)
+    assert receiver.acks("settled") == [mail["seq"], mail["seq"]]
+    bench.advance(1_500)
+    [again] = receiver.mail()
+    assert again["attempt"] == 2

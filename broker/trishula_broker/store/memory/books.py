@@ -39,14 +39,16 @@ class Books:
         )
         return self._log(space, message)
 
-    def post(self, space: Space, now: int, to: str, id_: str, body: bytes) -> base.Message | None:
+    def post(
+        self, space: Space, now: int, to: str, id_: str, thread: str | None, body: bytes
+    ) -> base.Message | None:
         """Mail from the hub to ``to``; None when it is not known or has it already."""
         if to not in space.agents or (HUB, id_) in space.ids:
             return None
         self.seq += 1
         priority = limits.PRIORITY_DEFAULT
         message = base.Message(
-            self.seq, id_, HUB, "ERROR", to, priority, None, False, now, None, body
+            self.seq, id_, HUB, "ERROR", to, priority, thread, False, now, None, body
         )
         space.point(self._log(space, message), to, None)
         return message

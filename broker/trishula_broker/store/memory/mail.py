@@ -41,7 +41,7 @@ def accept(books: Books, space: Space, now: int, op: base.Accept) -> base.Outcom
     if full and op.full_notice:
         told = op.full_notice
         body = told.head + msgspec.json.encode(full) + told.tail
-        notice = books.post(space, now, op.sender, told.id, body)
+        notice = books.post(space, now, op.sender, told.id, told.thread, body)
     pooled = via is not None and recipients[0].startswith("@")
     return base.Accepted(
         seq=entry.message.seq,
@@ -120,6 +120,8 @@ def requeue(books: Books, space: Space, now: int, op: base.Requeue) -> base.Outc
         held = box.unsettled(seq)
         if held is None:
             stale.append(seq)
+        elif held.lease_until is None and held.due_at is not None and held.due_at > now:
+            copies.append((seq, held.attempts, held.due_at))
         else:
             copies.append((seq, held.attempts + 1, held.end_attempt(now)))
     return base.Requeued(tuple(copies), tuple(stale))
@@ -141,7 +143,7 @@ def discard(books: Books, space: Space, now: int, op: base.Discard) -> base.Outc
         return base.Discarded(False, held.outcome)
     space.settle(held, now, op.outcome, op.reason)
     told = op.notice
-    posted = books.post(space, now, told.to, told.id, told.body) if told else None
+    posted = books.post(space, now, told.to, told.id, told.thread, told.body) if told else None
     return base.Discarded(True, op.outcome, posted)
 
 

@@ -103,7 +103,7 @@ def accept(
     notice = None
     if told := op.full_notice:
         body = told.head + msgspec.json.encode(missed) + told.tail
-        notice = work.post(space, op.sender, told.id, body)
+        notice = work.post(space, op.sender, told.id, told.thread, body)
     return base.Accepted(seq, now, names, missed, None, notice)
 
 
@@ -228,6 +228,8 @@ def requeue(work: Work, space: Space, op: base.Requeue) -> base.Requeued | base.
         held = work.unsettled(box, seq) if box else None
         if box is None or held is None:
             stale.append(seq)
+        elif held.lease_until is None and held.due_at is not None and held.due_at > work.now:
+            copies.append((seq, held.attempts, held.due_at))
         else:
             due_at = work.end_attempt(box, held)
             copies.append((seq, held.attempts, due_at))
@@ -253,5 +255,5 @@ def discard(work: Work, space: Space, op: base.Discard) -> base.Discarded | base
         return base.Discarded(False, held.outcome)
     work.settle(space, box, held, op.outcome, op.reason)
     told: Final = op.notice
-    posted = work.post(space, told.to, told.id, told.body) if told else None
+    posted = work.post(space, told.to, told.id, told.thread, told.body) if told else None
     return base.Discarded(True, op.outcome, posted)

@@ -225,7 +225,9 @@ class Work:
         if id_ > self._newest.get(sender, ""):
             self._newest[sender] = id_
 
-    def post(self, space: Space, to: str, id_: str, body: bytes) -> Message | None:
+    def post(
+        self, space: Space, to: str, id_: str, thread: str | None, body: bytes
+    ) -> Message | None:
         """Mail from the hub to ``to``; None when it is not known or has it already."""
         box = space.boxes.get(to)
         if box is None or not box.known:
@@ -238,10 +240,10 @@ class Work:
         directory.log_bytes += len(body)
         priority = limits.PRIORITY_DEFAULT
         self._use_id(hub, id_, seq, body)
-        self._log += (seq, hub.id, id_, "ERROR", to, priority, None, 0, self.now, None, None)
+        self._log += (seq, hub.id, id_, "ERROR", to, priority, thread, 0, self.now, None, None)
         self._log += (len(body), body)
         self.point(space, [box], seq, priority, len(body), True, None, None)
-        return Message(seq, id_, HUB, "ERROR", to, priority, None, False, self.now, None, body)
+        return Message(seq, id_, HUB, "ERROR", to, priority, thread, False, self.now, None, body)
 
     # --- copies -----------------------------------------------------------------------------
 
