@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 DEFAULT_PORT: Final = 8765
+"""TCP port of a hub that is told no other (§1)."""
 WEBSOCKET_PATH: Final = "/ws"
 SUBPROTOCOL_JSON: Final = "trishula.v2.json"
 SUBPROTOCOL_MSGPACK: Final = "trishula.v2.msgpack"
@@ -29,6 +30,7 @@ ANSWER_DEPTH: Final = PAYLOAD_DEPTH + 4
 """The same of an answer of the hub's, which may hold others' payloads inside its own (§7)."""
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
+"""Integers of a payload: what MessagePack has, so that both encodings carry the same (§2)."""
 HEADERS: Final = 32
 """Headers of one envelope at most."""
 HEADER_LENGTH: Final = 1024
@@ -47,18 +49,25 @@ TTL_MAX: Final = 366 * 24 * 3600 * 1000
 PRIORITY_FIRST: Final = 1
 PRIORITY_DEFAULT: Final = 3
 PRIORITY_LAST: Final = 5
+"""Priorities from the most to the least urgent; few, because each is strict (§3)."""
 
 PREFETCH_MIN: Final = 1
 PREFETCH_DEFAULT: Final = 256
 PREFETCH_MAX: Final = 10_000
+"""Messages a session may have that are neither read nor settled: enough by default to keep a
+connection busy, at most what one ACK settles and an agent's memory bears (§3)."""
 
 LEASE_MIN_MS: Final = 1_000
 LEASE_DEFAULT_MS: Final = 60_000
 LEASE_MAX_MS: Final = 24 * 3600 * 1000
+"""Milliseconds that ``read`` lasts: longer than a renewal may be late, short enough that the
+work of a hung handler goes on elsewhere within a minute by default (§5)."""
 
 HEARTBEAT_MIN_MS: Final = 2_000
 HEARTBEAT_DEFAULT_MS: Final = 30_000
 HEARTBEAT_MAX_MS: Final = 60_000
+"""Milliseconds between two heartbeats: seldom enough for 10 000 idle sessions, often enough
+for a proxy that drops what is silent for a minute or two (§3)."""
 HEARTBEAT_SDK_MS: Final = 2_000
 """What SDKs ask for: a silent hub is found within two of these (§3)."""
 HEARTBEATS_MISSED: Final = 2
