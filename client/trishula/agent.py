@@ -17,7 +17,7 @@ from trishula.engine import Engine
 from trishula.errors import AgentClosed, RemoteError, TakenOver
 from trishula.intake import Handler, Intake, Messages
 from trishula.message import Message
-from trishula.operations import Questions, Watcher, checked
+from trishula.operations import Operations, Watcher, checked
 from trishula.options import agent_name, bearer, hub_urls, tag_list
 from trishula.receipt import Receipt
 from trishula.websocket import check_url
@@ -42,7 +42,7 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
-class Agent(Questions):
+class Agent(Operations):
     """An agent on a hub; use it as ``async with Agent(...) as agent``.
 
     It reconnects by itself, resends what was not accepted under the same ids, settles what the

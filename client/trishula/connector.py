@@ -22,7 +22,7 @@ from trishula_protocol.errors import CloseCode, ErrorCode
 
 ATTEMPT_SECONDS: Final = 5.0
 """Longest wait for one hub to complete the upgrade; a frozen host is left after it."""
-SETTLED_SECONDS: Final = 5.0
+SETTLED_SECONDS: Final = 1.0
 """A session that lasted this long was a good one: the backoff begins anew."""
 
 Token = str | Callable[[], str] | None

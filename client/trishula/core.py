@@ -1,7 +1,7 @@
 """The agent's core: what outlives connections. No asyncio, no sockets, no clock, no randomness.
 
-Whoever drives it (``trishula.agent`` over a socket, the simulation over simulated links) gives it
-frames, the time in monotonic milliseconds (``now``) and ids, and carries out what it reports.
+Whoever drives it (``trishula.connector`` over a socket, the simulation over simulated links) gives
+it frames, the time in monotonic milliseconds (``now``) and ids, and carries out what it reports.
 
 The link::
 

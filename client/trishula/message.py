@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
+from trishula.errors import RemoteError
 from trishula.inbox import Delivery, Key, Stage
 from trishula.receipt import Receipt
 from trishula_protocol.envelope import Envelope
@@ -158,10 +159,8 @@ class Message:
         retryable: bool = False,
     ) -> Receipt:
         """Answer with an ERROR and settle; otherwise as :meth:`reply`."""
-        body: dict[str, Any] = {"code": code, "message": message, "retryable": retryable}
-        if details:
-            body["details"] = dict(details)
-        return await self._settling.answer(self._delivery, "ERROR", body)
+        error = RemoteError(code, message, details=details, retryable=retryable)
+        return await self._settling.answer(self._delivery, "ERROR", error.body())
 
     async def reject(self, reason: str = "", *, requeue: bool = False) -> None:
         """Refuse it: to the dead letters, or with ``requeue`` to be tried again later.

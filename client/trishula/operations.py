@@ -17,7 +17,7 @@ NEWS: Final = 10_000
 """Presence changes kept for a watcher that does not read; the oldest are dropped."""
 
 
-class Questions(ABC):
+class Operations(ABC):
     """The typed helpers, over :meth:`ask`."""
 
     @abstractmethod

@@ -54,7 +54,6 @@ class Sending:
     def __init__(self, core: AgentCore) -> None:
         self.core = core
         self.touch: Callable[[], None] = _nothing
-        self._outbox = core.outbox
         self.failure: Exception | None = AgentClosed(core.register.agent, "was not entered yet")
         self.state: state_dir.StateDir | None = None
         self.receipts: WeakValueDictionary[str, Receipt] = WeakValueDictionary()
@@ -96,16 +95,15 @@ class Sending:
         encoded = compose(
             id, now, type, to, payload, priority, ttl, reply_to, thread, headers, receipt
         )
-        if len(encoded) > self.core.frame_bytes:
-            self.check_size(encoded)
-        if self.failure is not None or self._room or self._outbox.full:
+        self.check_size(encoded)
+        if self.crowded:
             await self.wait_for_room()
         found = Receipt(id)
         if receipt:
             self.receipts[id] = found
         waiter: Waiter = asyncio.get_running_loop().create_future()
         if self.state is None:
-            self._outbox.add(Outgoing(id, encoded, waiter))
+            self.core.send(Outgoing(id, encoded, waiter))
             self.touch()
         else:
             self.store(Outgoing(id, encoded, waiter, held=True), [])

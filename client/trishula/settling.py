@@ -25,7 +25,7 @@ class Settling:
 
     def take(self, delivery: Delivery) -> None:
         """It is handed to the application."""
-        self._core.inbox.take(delivery)
+        self._core.take(delivery)
         self._sending.touch()
 
     async def done(self, delivery: Delivery) -> None:

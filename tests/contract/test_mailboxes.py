@@ -192,6 +192,13 @@ async def test_requeue_of_what_waits_for_its_next_attempt_counts_nothing(world: 
     assert [attempts for _, attempts, _ in later.copies] == [2]
 
 
+async def test_a_clock_that_was_set_back_does_not_make_an_attempt_wait(world: World) -> None:
+    sent = await world.send("ada", "bob", "m1")
+    await world.do(world.requeue("bob", sent.seq))
+    world.now -= 3_600_000
+    assert await world.waiting("bob") == [sent.seq]
+
+
 async def test_requeue_voids_the_lease(world: World) -> None:
     sent = await world.send("ada", "bob", "m1")
     await world.do(world.read("bob", sent.seq), world.requeue("bob", sent.seq))

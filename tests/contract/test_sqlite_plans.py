@@ -38,7 +38,7 @@ INDEXES = {
     "capability_copies": QUEUE,
     "heads": QUEUE,
     "oldest": "copies_waiting (agent=? AND priority=?)",
-    "next_due": "copies_delayed (agent=? AND due_at>?)",
+    "next_due": "copies_delayed (agent=? AND due_at>? AND due_at<?)",
     "expired_copies": "copies_expiring (expires_at<?)",
     "next_expiry": "copies_expiring (expires_at>?)",
     "dead_letters": "copies_dead (agent=? AND seq>?)",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -730,8 +730,3 @@ class _Checker:
         # Handed to two instances of one agent, it is not known here which was first.
         holders = self._copies[key].values()
         return sum(holder.agent == recipient for holder in holders) == 1
-
-
-def summarize(history: Iterable[Event]) -> Mapping[str, int]:
-    """How many events of each kind, for reports."""
-    return Counter(type(event).__name__.lower() for event in history)

@@ -9,8 +9,7 @@ import click
 from trishula_broker.cli.exits import EPILOG
 from trishula_broker.cli.session import Session, session_options
 from trishula_broker.cli.table import show_table
-from trishula_broker.cli.text import moment
-from trishula_broker.cli.watch import status_text
+from trishula_broker.cli.text import moment, status_text
 
 COLUMNS = ("agent", "online", "since", "unsettled", "node", "capabilities", "groups", "status")
 

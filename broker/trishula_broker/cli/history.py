@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
 import click
 
 from trishula_broker.cli.exits import EPILOG
 from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.text import message_line
+
+if TYPE_CHECKING:
+    from trishula import Agent
+
+PAGE: Final = 100
+"""Messages asked for at once; the hub sends fewer when they are large."""
 
 
 @click.command("history", epilog=EPILOG)
@@ -37,8 +46,6 @@ def command(session: Session, thread: str | None, limit: int, after: int, everyt
 
 
 async def _history(session: Session, thread: str | None, limit: int | None, after: int) -> None:
-    from trishula_broker.cli.waiting import pages
-
     printed = 0
     async with session.agent() as agent:
         messages = pages(agent, thread, after, limit)
@@ -56,3 +63,20 @@ async def _history(session: Session, thread: str | None, limit: int | None, afte
         note(f"there may be more: --after {after}, or --all")
     elif not printed and not session.out.as_json:
         note(f"nothing that {session.name} sent or received")
+
+
+async def pages(
+    agent: Agent, thread: str | None, after: int, limit: int | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """The messages of a history after ``after``, ``limit`` at most, page by page."""
+    left = limit
+    cursor: int | None = after
+    while cursor is not None and left != 0:
+        page = await agent.history(
+            thread, after=cursor, limit=PAGE if left is None else min(PAGE, left)
+        )
+        for shown in page["messages"]:
+            yield shown
+        cursor = page["next"]
+        if left is not None:
+            left -= len(page["messages"])

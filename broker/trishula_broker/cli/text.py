@@ -26,6 +26,15 @@ def payload_text(payload: Any, indent: bool = False) -> str:
     return msgspec.json.format(text, indent=2) if indent else text
 
 
+def status_text(status: Any) -> str:
+    """What an agent says it does, on one line."""
+    if not isinstance(status, dict):
+        return ""
+    text = visible(str(status.get("text") or ""))
+    details = status.get("details")
+    return " ".join(filter(None, (text, "" if details is None else payload_text(details))))
+
+
 def moment(ms: int | None) -> str:
     """A wall-clock time in milliseconds, in this machine's zone; the day unless it is today."""
     if ms is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from trishula.message import Message
 from trishula_broker.cli.exits import ExitCode, Failure
+from trishula_broker.cli.history import pages
 from trishula_broker.cli.session import note
 from trishula_broker.cli.text import payload_text
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = (0.1, 2.0)
 """Between two looks where nothing tells us when to look: at first, and at most."""
-PAGE: Final = 100
 
 Answer = tuple[dict[str, Any], Callable[[], Awaitable[None]] | None]
 """The RESULT or ERROR as an envelope, and what settles it once it has been printed."""
@@ -104,23 +104,6 @@ def _is_at(copy: dict[str, Any], stage: Stage) -> bool:
     if stage == "done":
         return False
     return copy["read_at" if stage == "read" else "delivered_at"] is not None
-
-
-async def pages(
-    agent: Agent, thread: str | None, after: int, limit: int | None = None
-) -> AsyncIterator[dict[str, Any]]:
-    """The messages of a history after ``after``, ``limit`` at most, page by page."""
-    left = limit
-    cursor: int | None = after
-    while cursor is not None and left != 0:
-        page = await agent.history(
-            thread, after=cursor, limit=PAGE if left is None else min(PAGE, left)
-        )
-        for shown in page["messages"]:
-            yield shown
-        cursor = page["next"]
-        if left is not None:
-            left -= len(page["messages"])
 
 
 def envelope_of(message: Message) -> dict[str, Any]:

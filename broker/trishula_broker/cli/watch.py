@@ -9,7 +9,7 @@ import click
 
 from trishula_broker.cli.exits import EPILOG
 from trishula_broker.cli.session import Session, note, session_options
-from trishula_broker.cli.text import moment, visible
+from trishula_broker.cli.text import moment, status_text, visible
 
 
 @click.command("watch", epilog=EPILOG)
@@ -62,14 +62,3 @@ def _line(at: int, agent: str, change: dict[str, Any]) -> str:
     if said:
         parts.append(said)
     return "  ".join(parts)
-
-
-def status_text(status: Any) -> str:
-    """What an agent says it does, on one line."""
-    from trishula_broker.cli.text import payload_text
-
-    if not isinstance(status, dict):
-        return ""
-    text = visible(str(status.get("text") or ""))
-    details = status.get("details")
-    return " ".join(filter(None, (text, "" if details is None else payload_text(details))))

@@ -65,6 +65,14 @@ class Copy(msgspec.Struct, frozen=True, gc=False):
     """The capability it was addressed to, when it came by ``@capability``."""
 
 
+def is_delayed(due_at: int | None, now: int) -> bool:
+    """Whether a copy due at ``due_at`` waits for its next attempt.
+
+    One that is due later than any delay lasts is due now: the clock was set back.
+    """
+    return due_at is not None and now < due_at <= now + limits.RETRY_DELAYS_MS[-1]
+
+
 # --- operations, and the outcome of each --------------------------------------------------
 
 

@@ -63,7 +63,7 @@ def fetch(books: Books, space: Space, now: int, op: base.Fetch) -> base.Outcome:
     more = False
     for _, seq in box.queue[start:]:
         held = box.copies[seq]
-        if held.due_at is not None and held.due_at > now:
+        if base.is_delayed(held.due_at, now):
             continue
         size += held.size
         if len(copies) == op.limit or (copies and size > op.limit_bytes):
@@ -71,7 +71,7 @@ def fetch(books: Books, space: Space, now: int, op: base.Fetch) -> base.Outcome:
             break
         copies.append(held.copy())
     delays = (box.copies[seq].due_at for _, seq in box.queue)
-    due_at = min((at for at in delays if at is not None and at > now), default=None)
+    due_at = min((at for at in delays if at is not None and base.is_delayed(at, now)), default=None)
     return base.Fetched(tuple(copies), more, due_at)
 
 

@@ -11,6 +11,7 @@ from trishula_broker.store import base
 from trishula_broker.store.sqlite.answers import copy_rows
 from trishula_broker.store.sqlite.directory import SQL, Box, Held, Space
 from trishula_broker.store.sqlite.work import Work
+from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind
 
 
@@ -131,9 +132,16 @@ def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fence
         return base.Fetched((), False, None)
     work.flush()
     priority, seq = op.after or (0, 0)
+    latest = work.now + limits.RETRY_DELAYS_MS[-1]  # later: the clock was set back, it is due
     rows = copy_rows.decode(
         SQL["fetch_copies"].one(
-            work.db, agent=box.id, priority=priority, seq=seq, now=work.now, limit=op.limit + 1
+            work.db,
+            agent=box.id,
+            priority=priority,
+            seq=seq,
+            now=work.now,
+            latest=latest,
+            limit=op.limit + 1,
         )
     )
     chosen: list[tuple[int, int, int, str | None]] = []
@@ -143,7 +151,7 @@ def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fence
         if chosen and size > op.limit_bytes:
             break
         chosen.append((row.seq, row.attempts, row.deliveries, row.via))
-    due_at = SQL["next_due"].one(work.db, box.id, work.now)
+    due_at = SQL["next_due"].one(work.db, box.id, work.now, latest)
     return base.Fetched(work.copies(chosen), len(chosen) < len(rows), due_at)
 
 

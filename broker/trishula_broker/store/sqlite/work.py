@@ -369,6 +369,8 @@ class Work:
         """Hand an unsettled copy to another box, with its history."""
         self._count_out(space, source, held)
         target.count(1, held.size, held.priority, bool(held.hub), held.via is not None)
+        if held.lease_until is not None:
+            target.leased.add(held.seq)
         space.touched.add(target)
         self._moved += (source.id, held.seq, target.id)
 

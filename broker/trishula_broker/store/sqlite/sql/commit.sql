@@ -73,14 +73,14 @@ FROM (
     SELECT seq, size, attempts, deliveries, via
     FROM copies INDEXED BY copies_waiting
     WHERE agent = :agent AND settled_at IS NULL AND (priority, seq) > (:priority, :seq)
-        AND (due_at IS NULL OR due_at <= :now)
+        AND (due_at IS NULL OR due_at <= :now OR due_at > :latest)
     ORDER BY priority, seq
     LIMIT :limit
 );
 
 -- name: next_due
 SELECT min(due_at) FROM copies INDEXED BY copies_delayed
-WHERE agent = ? AND due_at > ?;
+WHERE agent = ? AND due_at > ? AND due_at <= ?;
 
 -- name: pool_copies
 -- A page of a pool, with each sender.
