@@ -110,10 +110,10 @@ async def serve(config: Config) -> int:
         )
         log.info("serving", host=config.host, port=port, pid=os.getpid(), **about)
         await stopping.wait()
-        log.info("draining", connections=driver.wires)
+        log.info("draining", connections=driver.connections)
         listener.stop()
         code = await _drain(driver, stopping, config.drain_s)
-        log.info("stopped", left=driver.wires)
+        log.info("stopped", left=driver.connections)
         return code
     finally:
         await listener.close()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
 from trishula_broker.hub.now import Now
-from trishula_broker.net.ports import Core, Log, Question, Wire
+from trishula_broker.net.ports import Connection, Core, Log, Question
 from trishula_broker.store.base import (
     Batch,
     Outcome,
@@ -66,7 +66,7 @@ class Driver:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._cores: dict[str, Core] = {}
-        self._wires: dict[int, Wire] = {}
+        self._connections: dict[int, Connection] = {}
         self._unregistered: set[int] = set()
         self._links = 0
         self._awake = False
@@ -83,7 +83,7 @@ class Driver:
 
     def __repr__(self) -> str:
         return (
-            f"<Driver cores={len(self._cores)} wires={len(self._wires)} "
+            f"<Driver cores={len(self._cores)} connections={len(self._connections)} "
             f"committing={self._committing is not None} asking={len(self._asking)}>"
         )
 
@@ -93,9 +93,9 @@ class Driver:
         return self._cores
 
     @property
-    def wires(self) -> int:
+    def connections(self) -> int:
         """Connections the cores know."""
-        return len(self._wires)
+        return len(self._connections)
 
     @property
     def unregistered(self) -> int:
@@ -114,48 +114,48 @@ class Driver:
 
     # --- what connections have to say ---
 
-    def connect(self, namespace: str, wire: Wire, codec: Codec, peer: str) -> None:
+    def connect(self, namespace: str, connection: Connection, codec: Codec, peer: str) -> None:
         """Give a new connection its number and its core."""
         self._links += 1
-        wire.link = self._links
-        wire.core = self.core(namespace)
-        self._wires[wire.link] = wire
-        self._unregistered.add(wire.link)
-        self._tell(wire, wire.core.connect, codec, peer)
+        connection.link = self._links
+        connection.core = self.core(namespace)
+        self._connections[connection.link] = connection
+        self._unregistered.add(connection.link)
+        self._tell(connection, connection.core.connect, codec, peer)
 
-    def receive(self, wire: Wire, items: list[Item], size: int) -> None:
+    def receive(self, connection: Connection, items: list[Item], size: int) -> None:
         """A frame's envelopes; ``size`` is the frame's, in bytes."""
-        self._tell(wire, wire.core.receive, items, size)
+        self._tell(connection, connection.core.receive, items, size)
 
-    def unreadable(self, wire: Wire, error: ProtocolError) -> None:
+    def unreadable(self, connection: Connection, error: ProtocolError) -> None:
         """A frame that was refused whole."""
-        self._tell(wire, wire.core.unreadable, error)
+        self._tell(connection, connection.core.unreadable, error)
 
-    def alive(self, wire: Wire) -> None:
+    def alive(self, connection: Connection) -> None:
         """A ping or pong."""
-        self._tell(wire, wire.core.alive)
+        self._tell(connection, connection.core.alive)
 
-    def writable(self, wire: Wire, yes: bool) -> None:
+    def writable(self, connection: Connection, yes: bool) -> None:
         """The transport's buffer has drained, or is full."""
-        self._tell(wire, wire.core.writable, yes)
+        self._tell(connection, connection.core.writable, yes)
 
-    def disconnect(self, wire: Wire, reason: str) -> None:
+    def disconnect(self, connection: Connection, reason: str) -> None:
         """The connection is over; it is not heard of again."""
-        if self._wires.pop(wire.link, None) is not None:
-            self._unregistered.discard(wire.link)
-            self._tell(wire, wire.core.disconnect, reason)
+        if self._connections.pop(connection.link, None) is not None:
+            self._unregistered.discard(connection.link)
+            self._tell(connection, connection.core.disconnect, reason)
 
-    def bug(self, wire: Wire, error: Exception) -> None:
-        """A failure of this program while it served ``wire``: that connection ends, alone."""
-        self._log.error("bug", link=wire.link, exc_info=error)
-        wire.close(CloseCode.INTERNAL, "internal error")
+    def bug(self, connection: Connection, error: Exception) -> None:
+        """A failure of this program while it served ``connection``: that connection ends, alone."""
+        self._log.error("bug", link=connection.link, exc_info=error)
+        connection.close(CloseCode.INTERNAL, "internal error")
         self.wake()
 
-    def _tell(self, wire: Wire, event: Callable[..., None], *args: Any) -> None:
+    def _tell(self, connection: Connection, event: Callable[..., None], *args: Any) -> None:
         try:
-            event(wire.link, *args, self.clock())
+            event(connection.link, *args, self.clock())
         except Exception as error:
-            self.bug(wire, error)
+            self.bug(connection, error)
         if not self._awake:
             self.wake()
 
@@ -188,27 +188,27 @@ class Driver:
             self._quiet.set()
 
     def _carry_out(self) -> None:
-        wires = self._wires
-        touched: dict[Wire, None] = {}
+        connections = self._connections
+        touched: dict[Connection, None] = {}
         for core in self._cores.values():
             for effect in core.effects():
                 if isinstance(effect, Note):
                     self._on_note(effect)
                     continue
-                wire = wires.get(effect.link)
-                if wire is None:
+                connection = connections.get(effect.link)
+                if connection is None:
                     continue
                 if isinstance(effect, Send):
-                    wire.send(effect.frame, effect.binary)
-                    touched[wire] = None
+                    connection.send(effect.frame, effect.binary)
+                    touched[connection] = None
                 elif isinstance(effect, Close):
-                    wire.close(effect.code, effect.reason)
+                    connection.close(effect.code, effect.reason)
                 elif isinstance(effect, Pause):
-                    wire.pause()
+                    connection.pause()
                 elif isinstance(effect, Resume):
-                    wire.resume()
-        for wire in touched:
-            wire.flush()
+                    connection.resume()
+        for connection in touched:
+            connection.flush()
 
     def _on_note(self, note: Note) -> None:
         if note.event == REGISTERED:
@@ -267,8 +267,9 @@ class Driver:
                 # What the rest of this commit did is lost on the core. Its clients come back
                 # and send again under the same ids; nobody waits for ever.
                 self._log.error("bug", during="committed", ops=len(batch.ops), exc_info=error)
-                for wire in [wire for wire in self._wires.values() if wire.core is core]:
-                    wire.close(CloseCode.INTERNAL, "internal error")
+                for connection in list(self._connections.values()):
+                    if connection.core is core:
+                        connection.close(CloseCode.INTERNAL, "internal error")
 
     async def _ask(self, namespace: str, core: Core, question: Question) -> None:
         try:
@@ -335,7 +336,7 @@ class Driver:
     def _is_quiet(self) -> bool:
         # A store in trouble promises no end of its commits.
         committing = self._committing is not None and self.trouble is None
-        return not (self._wires or committing or self._asking or self._waiting)
+        return not (self._connections or committing or self._asking or self._waiting)
 
     async def drain(self, timeout: float) -> bool:
         """Have the cores finish and close every session; whether they did within ``timeout``.
@@ -350,8 +351,8 @@ class Driver:
         try:
             await asyncio.wait_for(self._quiet.wait(), timeout)
         except TimeoutError:
-            for wire in list(self._wires.values()):
-                wire.abort()
+            for connection in list(self._connections.values()):
+                connection.abort()
             await asyncio.sleep(0)  # for their connection_lost
             return False
         return True

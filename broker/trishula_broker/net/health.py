@@ -46,7 +46,7 @@ class Health:
         namespaces = {name: core.describe() for name, core in driver.cores.items()}
         report["pid"] = os.getpid()
         report["uptime_s"] = (driver.clock().mono - self._since) // 1000
-        report["connections"] = driver.wires
+        report["connections"] = driver.connections
         report["agents_online"] = sum(found["agents_online"] for found in namespaces.values())
         report["namespaces"] = namespaces
         report["store"] = store

@@ -1,8 +1,8 @@
 """One port: WebSocket upgrades at ``/ws`` go to the hub, everything else to an ASGI server.
 
-A connection's first request head is read here, once; then the transport is handed over with
-the bytes read so far, and this module is done with it: an upgrade must be a connection's first
-request, as clients make it. It knows no frames and no routes.
+A connection is a :class:`.visitor.Visitor` until its first request head was read; then the
+transport is handed over with the bytes read so far, and this module is done with it: an upgrade
+must be a connection's first request, as clients make it. It knows no frames and no routes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import errno
 import socket
 from email.utils import formatdate
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,9 +19,10 @@ from uvicorn.server import ServerState
 
 from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.driver import Driver
-from trishula_broker.net.handshake import RETRY_AFTER_S, Gate
+from trishula_broker.net.handshake import Gate
 from trishula_broker.net.ports import Log
 from trishula_broker.net.settings import NetSettings
+from trishula_broker.net.visitor import Visitor
 from trishula_broker.net.websocket import Surroundings, WebSocketConnection
 from trishula_protocol.limits import WEBSOCKET_PATH
 
@@ -34,7 +35,6 @@ PAUSE_S: Final = 0.5
 RESERVED_DESCRIPTORS: Final = 64
 """Descriptors no client gets: the store, the audit and the logs open files too."""
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-HEAD_END: Final = b"\r\n\r\n"
 DEFAULT_NAMESPACE: Final = "default"
 
 
@@ -167,7 +167,7 @@ class Listener:
     def count(self) -> int:
         """Open connections of every kind."""
         http = len(self._http.connections)
-        return len(self._taking) + len(self.visitors) + self._driver.wires + http
+        return len(self._taking) + len(self.visitors) + self._driver.connections + http
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPTS_A_TURN):
@@ -271,60 +271,6 @@ class Listener:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # for the connection_lost of those that were closed
         self.deadlines.close()
-
-
-class Visitor(asyncio.Protocol):
-    """A connection of which nothing is known yet: reads one request head."""
-
-    __slots__ = ("_data", "_listener", "_transport")
-
-    _transport: asyncio.Transport
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._data = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The clock starts."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._listener.visitors.add(self)
-        if self._listener.crowded:
-            self._refuse(b"503 Service Unavailable\r\nretry-after: %d" % RETRY_AFTER_S)
-        else:
-            self._listener.deadlines.set(self, self._listener.settings.handshake_s)
-
-    def data_received(self, data: bytes) -> None:
-        """Some of the head, or all of it and more."""
-        listener = self._listener
-        searched = max(0, len(self._data) - len(HEAD_END))
-        self._data += data
-        end = self._data.find(HEAD_END, searched) + len(HEAD_END)
-        if end > listener.settings.http_head_bytes or (
-            end < len(HEAD_END) and len(self._data) > listener.settings.http_head_bytes
-        ):
-            self._refuse(b"431 Request Header Fields Too Large")
-        elif end >= len(HEAD_END):
-            self._leave()
-            listener.hand_over(self._transport, bytes(self._data[:end]), bytes(self._data[end:]))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It went before it said what it wants."""
-        self._leave()
-
-    def expired(self) -> None:
-        """The head took too long."""
-        self._refuse(b"408 Request Timeout")
-
-    def _leave(self) -> None:
-        self._listener.visitors.discard(self)
-        self._listener.deadlines.clear(self)
-
-    def _refuse(self, status: bytes) -> None:
-        self._leave()
-        self._transport.write(
-            b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status
-        )
-        self._transport.close()
 
 
 def _is_upgrade(head: bytes) -> bool:

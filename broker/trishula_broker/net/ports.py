@@ -43,7 +43,7 @@ class Core(Protocol):
     def describe(self) -> dict[str, int]: ...
 
 
-class Wire(Protocol):
+class Connection(Protocol):
     """A connection, as the driver sees it. None of these raises; a closed one ignores them."""
 
     link: int

@@ -171,7 +171,7 @@ async def test_a_drain_that_takes_too_long_cuts_connections(rig: Rig) -> None:
     raw = await rig.upgraded()
     assert not await rig.driver.drain(0.1)
     await rig.heard.next("disconnect")
-    assert rig.driver.wires == 0
+    assert rig.driver.connections == 0
     await raw.close()
 
 

@@ -314,7 +314,7 @@ async def test_a_reader_that_stands_still_is_closed_with_a_code(rig_of: Any) -> 
     raw = await rig.upgraded()
     (link, _) = await rig.heard.next("connect")
     sent = 0
-    while rig.driver.wires and sent < 200:
+    while rig.driver.connections and sent < 200:
         rig.do(Send(link, bytes(1 << 18), False))
         sent += 1
         await asyncio.sleep(0)
