@@ -206,10 +206,11 @@ class Bench:
         """Let time pass, waking the hub when it wants to be."""
         end = self.now.mono + ms
         while (due := self.hub.next_timeout()) is not None and due <= end:
-            self._move(max(due, self.now.mono))
+            self.jump(max(due, self.now.mono))
             self.hub.timeout(self.now)
             self.run()
-        self._move(end)
+        self.jump(end)
 
-    def _move(self, mono: int) -> None:
+    def jump(self, mono: int) -> None:
+        """Let time pass while the hub stands still."""
         self.now = Now(mono, self.now.wall + mono - self.now.mono)

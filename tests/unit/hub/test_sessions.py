@@ -118,7 +118,7 @@ def test_a_ping_is_life() -> None:
 def test_a_hub_that_was_frozen_does_not_blame_the_silent() -> None:
     bench = Bench()
     peer = bench.agent("dc", heartbeat_ms=2_000)
-    bench._move(bench.now.mono + 60_000)
+    bench.jump(bench.now.mono + 60_000)
     bench.hub.timeout(bench.now)
     bench.run()
     assert peer.close_code() is None
