@@ -18,7 +18,7 @@ from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.window import Window
 from trishula_broker.store import base
-from trishula_broker.store.memory import MemoryStore, directory, mail
+from trishula_broker.store.memory import MemoryStore, mail, sessions
 from trishula_broker.store.memory import store as memory
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.hub_session import HubSession
@@ -120,7 +120,7 @@ def an_old_session_not_fenced() -> Any:
 
         with (
             patch.object(mail, "fence", open_to_all),
-            patch.object(directory, "fence", open_to_all),
+            patch.object(sessions, "fence", open_to_all),
         ):
             yield
 

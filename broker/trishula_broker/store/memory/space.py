@@ -1,6 +1,7 @@
 """One namespace of the store in memory: agents, mailboxes, and the log they point into.
 
-Keeps its indexes in step with each change and decides nothing; the rules are in ``memory``.
+Keeps its indexes in step with each change and decides nothing; the rules are in the modules
+beside this one, a function an operation.
 """
 
 from __future__ import annotations

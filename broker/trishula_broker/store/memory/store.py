@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.store import base
-from trishula_broker.store.memory import directory, duties, mail
+from trishula_broker.store.memory import duties, mail, sessions
 from trishula_broker.store.memory.answers import answer
 from trishula_broker.store.memory.books import Books, end_reads
 from trishula_broker.store.memory.space import Space
@@ -24,7 +24,8 @@ TRIM_AT_ONCE: Final = 5_000
 class MemoryStore:
     """A :class:`~trishula_broker.store.base.Store` that lives and dies with the object.
 
-    ``apply`` and ``answer`` are the whole of it, without asyncio, for simulations.
+    ``apply``, ``answer`` and ``trim_at_once`` are the whole of it, without asyncio, for
+    simulations.
     """
 
     def __init__(self, mailbox_limits: base.MailboxLimits | None = None) -> None:
@@ -57,7 +58,7 @@ class MemoryStore:
         return self.answer(namespace, query)
 
     async def trim(self, now: int, retention: base.Retention) -> int:
-        return self.reduce(now, retention)
+        return self.trim_at_once(now, retention)
 
     async def health(self) -> dict[str, Any]:
         return {
@@ -99,7 +100,7 @@ class MemoryStore:
             raise base.StoreUnavailable("the store is closed")
         return answer(self._books.spaces.get(namespace) or Space(), query)
 
-    def reduce(self, now: int, retention: base.Retention) -> int:
+    def trim_at_once(self, now: int, retention: base.Retention) -> int:
         """:meth:`trim`, at once."""
         removed = 0
         for seq, entry in list(self._books.log.items()):
@@ -128,10 +129,10 @@ class MemoryStore:
 
 
 _APPLY: Final[dict[type, Callable[[Books, Space, int, Any], base.Outcome]]] = {
-    base.Register: directory.register,
-    base.Leave: directory.leave,
-    base.Update: directory.update,
-    base.Forget: directory.forget,
+    base.Register: sessions.register,
+    base.Leave: sessions.leave,
+    base.Update: sessions.update,
+    base.Forget: sessions.forget,
     base.Accept: mail.accept,
     base.Fetch: mail.fetch,
     base.Delivered: mail.delivered,

@@ -61,7 +61,7 @@ _messages: Final = msgspec.json.Decoder(list[_MessageRow])
 _letters: Final = msgspec.json.Decoder(list[_LetterRow])
 _fates: Final = msgspec.json.Decoder(list[_FateRow])
 copy_rows: Final = msgspec.json.Decoder(list[CopyRow])
-seqs: Final = msgspec.json.Decoder(list[int])
+seq_list: Final = msgspec.json.Decoder(list[int])
 
 
 def read_messages(db: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, base.Message]:
@@ -148,7 +148,7 @@ def _history(
         found = SQL["thread_history"].one(db, thread=query.thread, **page)
     else:
         return ()
-    wanted = seqs.decode(found)
+    wanted = seq_list.decode(found)
     messages = read_messages(db, wanted)
     return tuple(messages[seq] for seq in wanted)
 

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.answers import seqs
+from trishula_broker.store.sqlite.answers import seq_list
 from trishula_broker.store.sqlite.directory import SQL, Space
 from trishula_broker.store.sqlite.work import Work
 
@@ -75,7 +75,7 @@ def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
     if box is None or not box.known or box.online or not box.via:
         return base.Unassigned(())
     work.flush()
-    found = seqs.decode(SQL["capability_copies"].one(work.db, box.id))
+    found = seq_list.decode(SQL["capability_copies"].one(work.db, box.id))
     work.load((box, seq) for seq in found)
     pools: set[str] = set()
     for seq in found:

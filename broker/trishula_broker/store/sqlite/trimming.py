@@ -16,7 +16,7 @@ from trishula_broker.store.sqlite.directory import Directory
 from trishula_broker.store.sqlite.statements import statements
 
 SQL: Final = statements("trim")
-COUNTERS: Final = statements("commit")["set_counter"]
+SET_COUNTER: Final = statements("commit")["set_counter"]
 
 LOOK: Final = 5_000
 """Messages looked at together."""
@@ -44,13 +44,13 @@ class Found(msgspec.Struct):
 
 
 def look(
-    db: sqlite3.Connection, now: int, retention: Retention, after: int, last: int, held: int
+    db: sqlite3.Connection, now: int, retention: Retention, after: int, last: int, log_bytes: int
 ) -> Found:
     """Find what retention allows to remove in the log behind ``after``.
 
     Args:
         last: the last seq of the log.
-        held: bytes that the log's bodies hold.
+        log_bytes: bytes that the log's bodies hold.
     """
     rows = _rows.decode(SQL["look"].one(db, after, LOOK))
     found = Found([], rows[-1].seq if len(rows) == LOOK else 0)
@@ -60,7 +60,7 @@ def look(
             continue
         if row.size:
             aged = row.accepted_at + retention.max_age_ms <= now
-            if not aged and held <= retention.max_bytes:
+            if not aged and log_bytes <= retention.max_bytes:
                 found.after = 0
                 break  # what follows is younger
         known = row.accepted_at + retention.dedup_ms > now and not (
@@ -70,7 +70,7 @@ def look(
         )
         if row.size or not known:
             found.doomed.append((row.seq, known))
-            held -= row.size
+            log_bytes -= row.size
     return found
 
 
@@ -92,15 +92,15 @@ def remove(db: sqlite3.Connection, directory: Directory, doomed: list[tuple[int,
     SQL["forget_shortened"].execute(db)
     values = [value for item in doomed for value in item]
     SQL["doom"].run(db, values)
-    held: int = directory.log_bytes - SQL["doomed_bytes"].one(db)
+    log_bytes: int = directory.log_bytes - SQL["doomed_bytes"].one(db)
     SQL["remove_direct"].execute(db)
     SQL["remove_fanned_out"].execute(db)
     SQL["remove_assigned"].execute(db)
     SQL["shorten"].execute(db)
     SQL["remove_messages"].execute(db)
     SQL["restore_shortened"].execute(db)
-    _count(db, directory.seq, held)
-    return held
+    _count(db, directory.seq, log_bytes)
+    return log_bytes
 
 
 def count(db: sqlite3.Connection, directory: Directory) -> None:
@@ -108,10 +108,10 @@ def count(db: sqlite3.Connection, directory: Directory) -> None:
     _count(db, directory.seq, directory.log_bytes)
 
 
-def _count(db: sqlite3.Connection, seq: int, held: int) -> None:
-    COUNTERS.execute(db, "seq", seq)
-    COUNTERS.execute(db, "counted_seq", seq)
-    COUNTERS.execute(db, "counted_bytes", held)
+def _count(db: sqlite3.Connection, seq: int, log_bytes: int) -> None:
+    SET_COUNTER.execute(db, "seq", seq)
+    SET_COUNTER.execute(db, "counted_seq", seq)
+    SET_COUNTER.execute(db, "counted_bytes", log_bytes)
 
 
 def remove_agents(db: sqlite3.Connection) -> list[int]:
