@@ -27,6 +27,7 @@ def _crash_after_sending(url: str, path: Path) -> None:
         await agent.__aenter__()
         message = await anext(agent.messages())
         sends = [asyncio.ensure_future(agent.send("agni", n, id=f"crash{n}")) for n in range(2)]
+        await asyncio.sleep(0)  # they are on their way to the directory before what follows
         await message.done()
         assert not any(send.done() for send in sends)
         os._exit(9)
