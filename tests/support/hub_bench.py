@@ -14,7 +14,7 @@ from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
-from trishula_broker.store.base import Batch, MailboxLimits
+from trishula_broker.store.base import Batch, MailboxLimits, Op
 from trishula_broker.store.memory import MemoryStore
 from trishula_protocol.codec import JSON, Codec
 from trishula_protocol.errors import ProtocolError
@@ -135,6 +135,8 @@ class Bench:
         self.peers: dict[int, Peer] = {}
         self.notes: list[Note] = []
         self.failing: str | None = None
+        self.unheard: set[type[Op]] = set()
+        """The next commit with one of these is applied, and nobody hears of it."""
         self.hold_commits = False
         self._links = 0
         self.hub = self._make_hub()
@@ -179,7 +181,12 @@ class Bench:
                     self.hub.commit_failed(ops, self.failing, self.now)
                 else:
                     [outcomes] = self.store.apply(self.now.wall, [Batch("default", ops)])
-                    self.hub.committed(ops, outcomes, self.now)
+                    lost = self.unheard & {type(op) for op in ops}
+                    self.unheard -= lost
+                    if lost:
+                        self.hub.commit_failed(ops, "no answer", self.now)
+                    else:
+                        self.hub.committed(ops, outcomes, self.now)
             busy = self._carry_out() or busy
 
     def _carry_out(self) -> bool:

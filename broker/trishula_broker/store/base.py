@@ -20,7 +20,7 @@ Rules every implementation keeps (tests/contract holds them to it):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Copy(msgspec.Struct, frozen=True, gc=False):
     """The capability it was addressed to, when it came by ``@capability``."""
 
 
-def is_delayed(due_at: int | None, now: int) -> bool:
+def is_delayed(due_at: int | None, now: int) -> TypeGuard[int]:
     """Whether a copy due at ``due_at`` waits for its next attempt.
 
     One that is due later than any delay lasts is due now: the clock was set back.

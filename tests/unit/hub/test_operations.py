@@ -172,6 +172,19 @@ def test_deregister_needs_an_empty_mailbox() -> None:
     assert other.errors() == ["unknown_recipient"]
 
 
+def test_deregister_beside_a_receiving_session_is_refused() -> None:
+    bench = Bench()
+    agni = bench.agent("agni")
+    side = bench.agent("agni", receive=False)
+    answer = side.ask("deregister")["payload"]
+    assert answer["code"] == "forbidden"
+    assert "online" in answer["message"]
+    assert (side.close_code(), agni.close_code()) == (None, None)
+    agni.drop()
+    assert side.ask("deregister")["type"] == "RESULT"
+    assert side.close_code() == 1001
+
+
 def test_the_hub_takes_no_results() -> None:
     bench = Bench()
     dc = bench.agent("dc")

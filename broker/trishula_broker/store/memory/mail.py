@@ -84,7 +84,7 @@ def delivered(books: Books, space: Space, now: int, op: base.Delivered) -> base.
 
 def read(books: Books, space: Space, now: int, op: base.Read) -> base.Outcome:
     def take(held: Held, _: int | None) -> None:
-        if held.due_at is not None and held.due_at > now:
+        if base.is_delayed(held.due_at, now):
             held.attempts -= 1  # the attempt that seemed to have ended goes on
         held.due_at = None
         held.lease_until = now + op.lease_ms
@@ -120,7 +120,7 @@ def requeue(books: Books, space: Space, now: int, op: base.Requeue) -> base.Outc
         held = box.unsettled(seq)
         if held is None:
             stale.append(seq)
-        elif held.lease_until is None and held.due_at is not None and held.due_at > now:
+        elif held.lease_until is None and base.is_delayed(held.due_at, now):
             copies.append((seq, held.attempts, held.due_at))
         else:
             copies.append((seq, held.attempts + 1, held.end_attempt(now)))

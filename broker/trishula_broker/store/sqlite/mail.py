@@ -167,7 +167,7 @@ def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
     now = work.now
 
     def take(box: Box, held: Held, _: int | None) -> None:
-        if held.due_at is not None and held.due_at > now:
+        if base.is_delayed(held.due_at, now):
             held.attempts -= 1  # the attempt that seemed to have ended goes on
         held.due_at = None
         held.lease_until = now + op.lease_ms
@@ -236,7 +236,7 @@ def requeue(work: Work, space: Space, op: base.Requeue) -> base.Requeued | base.
         held = work.unsettled(box, seq) if box else None
         if box is None or held is None:
             stale.append(seq)
-        elif held.lease_until is None and held.due_at is not None and held.due_at > work.now:
+        elif held.lease_until is None and base.is_delayed(held.due_at, work.now):
             copies.append((seq, held.attempts, held.due_at))
         else:
             due_at = work.end_attempt(box, held)

@@ -270,7 +270,7 @@ class Work:
             directory.recent += 1
             box = boxes[0]
             box.recent[seq] = Held(
-                box.id, seq, priority, size, hub, via, expires_at, 0, 0,
+                box.id, seq, priority, size, own, via, expires_at, 0, 0,
                 None, None, None, None, None, None, None,
             )  # fmt: skip
 
