@@ -169,8 +169,9 @@ class Registration:
             self._roster.seats[op.agent] = seat
             self._delivery.stir(seat)
             self._announce(op.agent, True, now, outcome.capabilities, outcome.groups)
-            for capability in outcome.pools:
-                self._duties.assign(capability)
+        # Of a side session too: it may have told of capabilities for one that is online.
+        for capability in outcome.pools:
+            self._duties.assign(capability)
         waiting, session.waiting = session.waiting, []
         self._activated(session, waiting, now)
 
@@ -200,21 +201,25 @@ class Registration:
             session.session = ""
 
     def _leave(self, agent: str, epoch: int, unread: tuple[int, ...]) -> None:
-        self._commits.submit(base.Leave(agent, epoch, unread), self._left)
+        self._commits.submit(base.Leave(agent, epoch, unread), self._left, False)
 
     def _left(
         self,
         outcome: base.Left | base.Fenced | Unavailable,
         op: base.Leave,
-        context: None,
+        again: bool,
         now: Now,
     ) -> None:
         if isinstance(outcome, Unavailable):
-            self._commits.retry(op, self._left, context, now)
+            self._commits.retry(op, self._left, True, now)
         elif isinstance(outcome, base.Left):
             self._announce(op.agent, False, now, None, None)
             if outcome.sweep_at is not None:
                 self._duties.sweep_at(outcome.sweep_at, now)
+        elif again and not outcome.epoch:
+            # It was applied when nobody heard of it.
+            self._announce(op.agent, False, now, None, None)
+            self._duties.sweep(now)
 
     def _announce(
         self,

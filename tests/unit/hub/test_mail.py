@@ -191,6 +191,16 @@ def test_a_capability_goes_to_the_least_loaded_and_waits_when_nobody_is_online()
     assert ids(three) == ["m4"]
 
 
+def test_a_capability_told_by_a_side_session_brings_what_waits_for_it() -> None:
+    bench = Bench()
+    sender = bench.agent("dc")
+    bench.agent("gone", capabilities=["review"]).drop()
+    sender.tell("@review", "m1")
+    agni = bench.agent("agni")
+    bench.agent("agni", receive=False, capabilities=["review"])
+    assert ids(agni) == ["m1"]
+
+
 def test_capability_mail_moves_after_the_lease_of_an_assignee_that_left() -> None:
     bench = Bench()
     sender = bench.agent("dc", heartbeat_ms=60_000)

@@ -28,3 +28,14 @@ def test_a_deregistration_is_answered_all_the_same() -> None:
     assert [(each["type"], each["reply_to"]) for each in dc.take()] == [("RESULT", "q")]
     assert dc.close_code() == 1001
     assert [news["payload"]["event"] for news in watcher.take()] == ["forgotten"]
+
+
+def test_watchers_hear_of_a_leaving() -> None:
+    bench = Bench()
+    watcher, dc = bench.agent("watcher"), bench.agent("dc")
+    watcher.ask("watch")
+    watcher.take()
+    bench.unheard = {base.Leave}
+    dc.drop()
+    bench.advance(1_000)
+    assert [news["payload"]["online"] for news in watcher.take()] == [False]
