@@ -110,6 +110,8 @@ class Duties:
     def _peeked(self, answer: base.Peeked | Unavailable, agent: str, now: Now) -> None:
         if isinstance(answer, Unavailable):
             return  # the next sweep names it again
+        if self._roster.expects(agent):
+            return  # it came back, and its mail is its own
         for copy in answer.heads:
             message = copy.message
             reason = "the recipient was ephemeral and left"

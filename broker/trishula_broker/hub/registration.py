@@ -67,6 +67,7 @@ class Registration:
         request = self._parse(envelope)
         session.registering(request)
         self._registrations += 1
+        self._roster.arriving[request.agent] += 1
         name = f"{self._node}-{now.wall:x}-{self._registrations:x}"
         self._commits.submit(
             base.Register(
@@ -123,6 +124,7 @@ class Registration:
         now: Now,
     ) -> None:
         session, reply_to, request = context
+        self._roster.arrived(op.agent)
         if isinstance(outcome, Unavailable):
             if not session.closed:
                 session.refused()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ class Roster:
 
     def __init__(self) -> None:
         self.seats: dict[str, Seat] = {}
+        self.arriving: Counter[str] = Counter()
+        """Registrations of each agent that are on their way to the store."""
         self._sessions: dict[str, list[HubSession]] = {}
         self._watchers: dict[int, HubSession] = {}
 
@@ -42,6 +45,16 @@ class Roster:
     def enter(self, session: HubSession) -> None:
         """A session became active."""
         self._sessions.setdefault(session.agent, []).append(session)
+
+    def arrived(self, agent: str) -> None:
+        """The store has answered a registration, or failed to."""
+        self.arriving[agent] -= 1
+        if not self.arriving[agent]:
+            del self.arriving[agent]
+
+    def expects(self, agent: str) -> bool:
+        """Whether ``agent`` has a seat here or is about to have one."""
+        return agent in self.seats or agent in self.arriving
 
     def exit(self, session: HubSession) -> Seat | None:
         """A session ended; its seat, when it had one."""

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from tests.support.hub_bench import START, Bench
+from trishula_broker.store.base import Batch
 from trishula_protocol.codec import MSGPACK
 
 
@@ -178,6 +179,27 @@ def test_ephemeral_agents_get_no_broadcasts_and_are_forgotten_a_minute_after_lea
     assert [a["id"] for a in sender.ask("agents")["payload"]["agents"]] == ["sender"]
     [dead] = sender.ask("deadletters")["payload"]["deadletters"]
     assert (dead["agent"], dead["message"]["id"]) == ("visitor", "m1")
+
+
+def test_an_ephemeral_agent_that_comes_back_just_then_keeps_its_mail() -> None:
+    bench = Bench()
+    sender = bench.agent("sender", heartbeat_ms=60_000)
+    bench.agent("visitor", ephemeral=True).drop()
+    sender.tell("visitor", "m1")
+    bench.advance(59_990)
+    bench.hold_commits = True
+    bench.advance(20)
+    sweep = bench.hub.ops_to_commit()
+    [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", sweep)])
+    visitor = bench.peer()
+    register = {"op": "register", "agent": "visitor", "ephemeral": True}
+    visitor.send({"type": "COMMAND", "to": "hub", "id": "r", "payload": register})
+    bench.hub.committed(sweep, outcomes, bench.now)
+    bench.hold_commits = False
+    bench.run()
+    bench.advance(2_000)
+    assert [mail["id"] for mail in visitor.mail()] == ["m1"]
+    assert sender.mail() == []
 
 
 def test_a_msgpack_session_hears_bin_for_base64() -> None:
