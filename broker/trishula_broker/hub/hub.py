@@ -77,6 +77,8 @@ class Hub:
             role,
             self._settings,
             self._commits,
+            self._questions,
+            self._agenda,
             self._roster,
             self._delivery,
             self._duties,

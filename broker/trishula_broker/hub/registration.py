@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from trishula_broker.hub.commits import Commits, Unavailable
+from trishula_broker.hub.agenda import Agenda
+from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.duties import Duties
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.now import Now
+from trishula_broker.hub.questions import Questions
 from trishula_broker.hub.roster import Roster, Seat
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store import base
@@ -40,6 +42,8 @@ class Registration:
         role: str,
         settings: HubSettings,
         commits: Commits,
+        questions: Questions,
+        agenda: Agenda,
         roster: Roster,
         delivery: Delivery,
         duties: Duties,
@@ -51,6 +55,8 @@ class Registration:
         self._role = role
         self._settings = settings
         self._commits = commits
+        self._questions = questions
+        self._agenda = agenda
         self._roster = roster
         self._delivery = delivery
         self._duties = duties
@@ -67,7 +73,8 @@ class Registration:
         request = self._parse(envelope)
         session.registering(request)
         self._registrations += 1
-        self._roster.arriving[request.agent] += 1
+        if request.receive:
+            self._roster.arriving[request.agent] += 1
         name = f"{self._node}-{now.wall:x}-{self._registrations:x}"
         self._commits.submit(
             base.Register(
@@ -124,8 +131,11 @@ class Registration:
         now: Now,
     ) -> None:
         session, reply_to, request = context
-        self._roster.arrived(op.agent)
+        if op.receive:
+            self._roster.arrived(op.agent)
         if isinstance(outcome, Unavailable):
+            if op.receive:
+                self._look_after(op.agent)
             if not session.closed:
                 session.refused()
                 session.waiting.clear()
@@ -176,6 +186,29 @@ class Registration:
             self._duties.assign(capability)
         waiting, session.waiting = session.waiting, []
         self._activated(session, waiting, now)
+
+    def _look_after(self, agent: str) -> None:
+        """Nobody heard what became of a registration: see that no session is without anybody.
+
+        The store would think that ``agent`` is online, and hand it mail for its capabilities.
+        """
+        self._questions.ask(base.Agents(id=agent), self._looked_after, agent)
+
+    def _looked_after(
+        self, answer: Sequence[base.AgentRecord] | Unavailable, agent: str, now: Now
+    ) -> None:
+        if isinstance(answer, Unavailable):
+            due = now.mono + RETRY_MS
+            self._agenda.at(due, ("registered", agent), lambda _: self._look_after(agent))
+            return
+        if agent in self._roster.arriving:
+            return  # that one is newer
+        seat = self._roster.seats.get(agent)
+        for record in answer:
+            newer = seat is None or seat.epoch < record.epoch
+            if record.online and record.node == self._node and newer:
+                self._replace(agent, CloseCode.RESTART, "a registration since gone; come back")
+                self._leave(agent, record.epoch, ())
 
     def _replace(self, agent: str, code: CloseCode, reason: str) -> None:
         """The store knows a newer registration: the seat that is here is not one any more."""

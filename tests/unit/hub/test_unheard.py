@@ -39,3 +39,41 @@ def test_watchers_hear_of_a_leaving() -> None:
     dc.drop()
     bench.advance(1_000)
     assert [news["payload"]["online"] for news in watcher.take()] == [False]
+
+
+def test_nobody_is_online_by_a_registration_that_was_never_answered() -> None:
+    bench = Bench()
+    sender = bench.agent("sender", heartbeat_ms=60_000)
+    worker = bench.peer()
+    bench.unheard = {base.Register}
+    refused = worker.ask("register", agent="a", capabilities=["review"])
+    assert refused["payload"]["code"] == "unavailable"
+    worker.drop()
+    bench.advance(1_000)
+    other = bench.agent("b", capabilities=["review"])
+    sender.tell("@review", "m1")
+    assert ids(other) == ["m1"]
+    assert [each["id"] for each in sender.ask("agents", online=False)["payload"]["agents"]] == ["a"]
+
+
+def test_a_registration_tried_again_is_the_one_that_counts() -> None:
+    bench = Bench()
+    sender = bench.agent("sender")
+    worker = bench.peer()
+    bench.unheard = {base.Register}
+    worker.ask("register", agent="a")
+    sender.tell("a", "m1")
+    worker.register("a")
+    bench.advance(1_000)
+    assert ids(worker) == ["m1"]
+    assert worker.close_code() is None
+
+
+def test_whom_a_lost_registration_replaced_is_told_to_come_back() -> None:
+    bench = Bench()
+    older, newer = bench.agent("a"), bench.peer()
+    bench.unheard = {base.Register}
+    newer.ask("register", agent="a")
+    newer.drop()
+    bench.advance(1_000)
+    assert older.close_code() == 1012
