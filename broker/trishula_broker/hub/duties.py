@@ -89,9 +89,18 @@ class Duties:
             self._commits.retry(op, self._assigned, context, now)
             return
         for agent, copy in outcome.copies:
-            self._delivery.offer(agent, copy)
+            if copy.attempts:
+                self._look_again(agent)  # it may wait for its next attempt: a fetch knows
+            else:
+                self._delivery.offer(agent, copy)
         if outcome.more:
             self.assign(op.capability)
+
+    def _look_again(self, agent: str) -> None:
+        seat = self._roster.seats.get(agent)
+        if seat is not None:
+            seat.mailbox.doubt()
+            self._delivery.stir(seat)
 
     def _unassigned(
         self, outcome: base.Unassigned | Unavailable, op: base.Unassign, context: None, now: Now

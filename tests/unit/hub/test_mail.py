@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.support.hub_bench import Bench, Peer
@@ -216,6 +218,29 @@ def test_capability_mail_moves_after_the_lease_of_an_assignee_that_left() -> Non
     back = bench.agent("one", capabilities=["review"])
     back.ack("done", mail["seq"])
     assert back.errors() == ["stale_ack"]
+
+
+def test_capability_mail_that_moves_waits_for_its_next_attempt_and_is_given_up_in_the_end() -> None:
+    bench = Bench()
+    sender = bench.agent("dc", heartbeat_ms=60_000)
+    bench.agent("w0", capabilities=["review"]).drop()
+    sender.tell("@review", "m1")
+    begun: list[int] = []
+    for second in range(240):
+        worker = bench.agent(f"w{second % 2}", capabilities=["review"], lease_ms=1_000)
+        bench.advance(100)
+        for mail in worker.mail():
+            begun.append(bench.now.mono)
+            assert mail["attempt"] == len(begun)
+            worker.ack("read", mail["seq"])
+        worker.drop()  # whoever handles it crashes
+        bench.advance(2_400)
+        sender.send({"type": "HEARTBEAT"})
+    waits = [later - sooner for sooner, later in itertools.pairwise(begun)]
+    assert len(waits) == 4
+    for wait, delay in zip(waits, (1_000, 5_000, 30_000, 120_000), strict=True):
+        assert wait >= delay
+    assert [mail["payload"]["code"] for mail in sender.mail()] == ["undeliverable"]
 
 
 def test_a_ttl_ends_what_nobody_holds_and_the_sender_is_told() -> None:
