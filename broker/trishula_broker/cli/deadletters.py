@@ -117,7 +117,9 @@ def retry(session: Session, owner: str | None, seq: int | None, everything: bool
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @session_options()
 def drop(session: Session, owner: str, seq: int, yes: bool) -> None:
-    """Remove a dead letter for good; the log keeps it for its retention time.
+    """Remove a dead letter for good.
+
+    The log keeps it for its retention time.
 
     \b
     Example:

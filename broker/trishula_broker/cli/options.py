@@ -17,9 +17,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 def hub_options(command: F) -> F:
     """Add the options that say how a hub is to run."""
     for option in (
-        click.option("--config", type=click.Path(path_type=Path), help="A TOML file."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            help="A TOML file, of the form that `broker config` prints.",
+        ),
         click.option("--node", help="This hub's name; the host's by default."),
-        click.option("--data", help="The directory that holds everything it keeps."),
+        click.option(
+            "--data",
+            help="The directory that holds everything it keeps; trishula in XDG_DATA_HOME, or in "
+            "~/.local/share, by default.",
+        ),
         click.option("--port", type=int, help="The port; 8765 by default, 0 takes a free one."),
         click.option("--host", help="The address to listen on; 127.0.0.1 by default."),
         click.option("--role", help="primary (the default) or failover."),
