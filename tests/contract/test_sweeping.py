@@ -103,6 +103,16 @@ async def test_no_more_than_the_limit_of_each_kind_and_again_at_once(world: Worl
     assert (await sweep(world, 3)).next_at is None
 
 
+async def test_pools_that_somebody_online_could_serve_are_named(world: World) -> None:
+    await world.go("ada")
+    await world.send("bob", "@plan", "m1")
+    assert (await sweep(world)).pools == ()
+    await world.come("ada")
+    assert (await sweep(world)).pools == ("plan",)
+    await world.do(base.Assign("plan", 5))
+    assert (await sweep(world)).pools == ()
+
+
 async def test_a_sweep_changes_nothing(world: World) -> None:
     await world.send("bob", "ada", "m1", ttl=10)
     world.now += 10

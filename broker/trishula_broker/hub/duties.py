@@ -70,9 +70,13 @@ class Duties:
                 seat.mailbox.remove(copy.message.seq)
             self._delivery.expire(mailbox, copy, now)
         for agent in outcome.orphans:
-            self._commits.submit(base.Unassign(agent), self._unassigned)
+            self._commits.submit(base.Unassign(agent), self._unassigned, False)
         for agent in outcome.ghosts:
+            # Mail for a capability was not for the ghost alone: others can take it.
+            self._commits.submit(base.Unassign(agent), self._unassigned, False)
             self._reap(agent)
+        for capability in outcome.pools:
+            self.assign(capability)
         due = now.wall + SWEEP_LATEST_MS if outcome.next_at is None else outcome.next_at
         self.sweep_at(max(due, now.wall + SWEEP_PAUSE_MS), now)
 
@@ -103,13 +107,15 @@ class Duties:
             self._delivery.stir(seat)
 
     def _unassigned(
-        self, outcome: base.Unassigned | Unavailable, op: base.Unassign, context: None, now: Now
+        self, outcome: base.Unassigned | Unavailable, op: base.Unassign, again: bool, now: Now
     ) -> None:
         if isinstance(outcome, Unavailable):
-            self._commits.retry(op, self._unassigned, context, now)
+            self._commits.retry(op, self._unassigned, True, now)
             return
         for capability in outcome.pools:
             self.assign(capability)
+        if again:
+            self.sweep(now)  # it may have been done when nobody heard of it
 
     # --- ephemeral agents that left ---
 
@@ -132,5 +138,9 @@ class Duties:
     def _forgotten(
         self, outcome: base.Forgotten | Unavailable, op: base.Forget, context: None, now: Now
     ) -> None:
-        if isinstance(outcome, base.Forgotten) and outcome.waiting:
-            self._reap(op.agent)
+        if isinstance(outcome, base.Forgotten):
+            if outcome.waiting:
+                self._reap(op.agent)
+            else:
+                change = {"event": "forgotten", "agent": op.agent, "online": False}
+                self._roster.announce(change, now.wall)

@@ -411,6 +411,9 @@ class Swept(Outcome, frozen=True, gc=False):
     ghosts: tuple[str, ...]
     """Ephemeral agents that left longer than a minute ago."""
     next_at: int | None
+    pools: tuple[str, ...] = ()
+    """Capabilities whose pools hold something although an agent that offers them is online.
+    It may be that agent's own."""
 
 
 class Retry(Op, frozen=True, gc=False):

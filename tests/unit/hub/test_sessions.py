@@ -181,6 +181,21 @@ def test_ephemeral_agents_get_no_broadcasts_and_are_forgotten_a_minute_after_lea
     assert (dead["agent"], dead["message"]["id"]) == ("visitor", "m1")
 
 
+def test_capability_mail_of_an_ephemeral_agent_moves_and_watchers_hear_it_is_forgotten() -> None:
+    bench = Bench()
+    sender = bench.agent("sender", heartbeat_ms=60_000)
+    sender.ask("watch")
+    visitor = bench.agent("a", ephemeral=True, capabilities=["review"], lease_ms=600_000)
+    other = bench.agent("b", capabilities=["review"], heartbeat_ms=60_000)
+    sender.tell("@review", "m1")
+    visitor.drop()
+    sender.take()
+    bench.advance(62_000)
+    assert [mail["id"] for mail in other.mail()] == ["m1"]
+    heard = sender.take()
+    assert [each["payload"]["event"] for each in heard] == ["forgotten"]
+
+
 def test_an_ephemeral_agent_that_comes_back_just_then_keeps_its_mail() -> None:
     bench = Bench()
     sender = bench.agent("sender", heartbeat_ms=60_000)

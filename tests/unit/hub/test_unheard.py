@@ -10,13 +10,6 @@ def ids(peer: Peer) -> list[str]:
     return [mail["id"] for mail in peer.mail()]
 
 
-def pass_minutes(bench: Bench, minutes: int, *alive: Peer) -> None:
-    for _ in range(2 * minutes):
-        bench.advance(30_000)
-        for peer in alive:
-            peer.send({"type": "HEARTBEAT"})
-
-
 def test_a_deregistration_is_answered_all_the_same() -> None:
     bench = Bench()
     watcher, dc = bench.agent("watcher"), bench.agent("dc")
@@ -77,3 +70,16 @@ def test_whom_a_lost_registration_replaced_is_told_to_come_back() -> None:
     newer.drop()
     bench.advance(1_000)
     assert older.close_code() == 1012
+
+
+def test_mail_that_went_back_to_its_pool_moves_on() -> None:
+    bench = Bench()
+    sender = bench.agent("sender", heartbeat_ms=60_000)
+    gone = bench.agent("a", capabilities=["review"], lease_ms=1_000)
+    other = bench.agent("b", capabilities=["review"], heartbeat_ms=60_000)
+    sender.tell("@review", "m1")
+    assert ids(gone) == ["m1"]
+    gone.drop()
+    bench.unheard = {base.Unassign}
+    bench.advance(5_000)
+    assert ids(other) == ["m1"]

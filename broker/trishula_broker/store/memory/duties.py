@@ -64,6 +64,11 @@ def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
         orphans=tuple(orphans[: op.limit]),
         ghosts=tuple(ghosts[: op.limit]),
         next_at=min(next_at, default=None),
+        pools=tuple(
+            name
+            for name in sorted(space.capabilities)
+            if space.mailbox("@" + name).queue and space.least_loaded(name, "")
+        )[: op.limit],
     )
 
 

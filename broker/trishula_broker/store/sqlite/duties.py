@@ -98,6 +98,7 @@ def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
     )
     orphans: list[str] = []
     ghosts: list[str] = []
+    pools: list[str] = []
     next_at = SQL["next_expiry"].one(work.db, now=now, space=space.id)
     later = [] if next_at is None else [next_at]
     for box in space.boxes.values():
@@ -107,6 +108,8 @@ def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
                     names.append(box.name)
                 elif at is not None:
                     later.append(at)
+        elif box.unsettled and box.name.startswith("@") and space.least_loaded(box.name[1:], ""):
+            pools.append(box.name[1:])
     if max(len(rows), len(orphans), len(ghosts)) > op.limit:
         later.append(now)
     rows = rows[: op.limit]
@@ -116,6 +119,7 @@ def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
         orphans=tuple(sorted(orphans)[: op.limit]),
         ghosts=tuple(sorted(ghosts)[: op.limit]),
         next_at=min(later, default=None),
+        pools=tuple(sorted(pools)[: op.limit]),
     )
 
 
