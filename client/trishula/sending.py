@@ -126,6 +126,7 @@ class Sending:
                 self.core.withdraw(out)
                 if not out.waiter.done():
                     out.waiter.set_exception(error)
+                self.make_room()
 
         outcome = self.state.submit([state_dir.keep(out.id, out.encoded), *more], stored)
         outcome.add_done_callback(written)
@@ -186,6 +187,7 @@ class Sending:
         finally:
             if not waiter.done() or waiter.cancelled():
                 self.core.withdraw(out)
+                self.make_room()
 
     def tell(self, op: Op) -> None:
         """Ask the hub, and let the answer be."""
