@@ -252,6 +252,7 @@ class AgentCore:
     def resume(self, outs: Iterable[Outgoing], finished: Iterable[tuple[Key, str | None]]) -> None:
         """Before the first connection: what an earlier life of this agent left behind."""
         for out in outs:
+            out.patient = True  # nobody waits to be told that a mailbox was full
             self.outbox.add(out)
         for key, reason in finished:
             self.inbox.finished.add(key, reason)

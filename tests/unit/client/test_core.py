@@ -137,6 +137,18 @@ class TestSending:
         (refused,) = link.error("b", "mailbox_full", retryable=True)
         assert isinstance(refused, events.Refused)
 
+    def test_what_an_earlier_life_left_behind_waits_for_a_full_mailbox(self) -> None:
+        link = make_link()
+        left = outgoing(link.core, "a")
+        left.waiter = None
+        link.core.resume([left], [])
+        link.register()
+        link.flush()
+        link.written.clear()
+        assert link.error("a", "mailbox_full", retryable=True) == []
+        link.pass_time(100)
+        assert ids(link.written) == ["a"]
+
     def test_what_no_frame_of_the_hub_can_hold_is_refused_here(self) -> None:
         link = make_link()
         link.core.send(outgoing(link.core, "a" * 100))
