@@ -222,6 +222,8 @@ class Delivery:
         released = {seq: seat.mailbox.let_go(seq) for seq in op.seqs}
         for seq, attempts, due_at in outcome.copies:
             held = released[seq]
+            if held is None:
+                seat.mailbox.remove(seq)  # it had not gone out yet, and must not now
             if attempts >= limits.ATTEMPTS and held is not None:
                 message = held.copy.message
                 self.bury(seat, message, f"given up after {attempts} attempts: {reason}", now)

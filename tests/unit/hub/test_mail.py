@@ -500,3 +500,17 @@ def test_a_requeue_said_twice_counts_one_attempt() -> None:
     bench.advance(1_500)
     [again] = receiver.mail()
     assert again["attempt"] == 2
+
+
+def test_a_requeue_of_what_still_waits_has_its_delay_too() -> None:
+    bench = Bench()
+    sender, receiver = bench.agent("dc"), bench.agent("agni", prefetch=1)
+    sender.tell("agni", "m1")
+    sender.tell("agni", "m2")
+    [first] = receiver.mail()
+    receiver.ack("rejected", first["seq"] + 1, requeue=True)
+    assert receiver.acks("settled") == [first["seq"] + 1]
+    receiver.ack("done", first["seq"])
+    assert receiver.mail() == []
+    bench.advance(1_000)
+    assert [(again["id"], again["attempt"]) for again in receiver.mail()] == [("m2", 2)]
