@@ -16,10 +16,11 @@ class Receipt:
     the connection is down is not heard, ``Agent.trace`` tells it at any time.
     """
 
-    __slots__ = ("__weakref__", "_reached", "_waiters", "id")
+    __slots__ = ("__weakref__", "_asked", "_reached", "_waiters", "id")
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, asked: bool) -> None:
         self.id = id
+        self._asked = asked
         self._reached: dict[str, str] = {}
         self._waiters: list[tuple[str, asyncio.Future[str]]] = []
 
@@ -34,7 +35,12 @@ class Receipt:
 
         Raises:
             TimeoutError: not within ``timeout`` seconds.
+            ValueError: it was sent without ``receipt=True``, or there is no such stage.
         """
+        if stage not in _ORDER:
+            raise ValueError(f"stage: {', '.join(_ORDER)}, not {stage!r}")
+        if not self._asked:
+            raise ValueError(f"receipt: {self.id} was sent without receipt=True; ask Agent.trace()")
         wanted = _ORDER[_ORDER.index(stage) :]
         for later in wanted:
             if later in self._reached:
@@ -43,8 +49,12 @@ class Receipt:
         entry = (stage, future)
         self._waiters.append(entry)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as limit:
                 return await future
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"{self.id} is not {stage} within {timeout} s") from error
         finally:
             self._waiters.remove(entry)
 

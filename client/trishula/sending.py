@@ -98,7 +98,7 @@ class Sending:
         self.check_size(encoded)
         if self.crowded:
             await self.wait_for_room()
-        found = Receipt(id)
+        found = Receipt(id, receipt)
         if receipt:
             self.receipts[id] = found
         waiter: Waiter = asyncio.get_running_loop().create_future()

@@ -72,7 +72,7 @@ class Settling:
     ) -> Receipt:
         """Answer and settle; wait until that is accepted."""
         out = await self.queue_answer(delivery, type, payload, receipt, **fields)
-        found = Receipt(out.id)
+        found = Receipt(out.id, receipt)
         if receipt:
             self._sending.receipts[out.id] = found
         await out.waiter

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Final
 
-import click
+try:
+    import click
+except ModuleNotFoundError as error:  # the SDK alone is installed
+    raise SystemExit("broker: not installed; `pip install 'trishula[broker]'` does it") from error
 
 COMMANDS: Final = {
     "serve": "Serve a hub.",

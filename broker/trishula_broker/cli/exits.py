@@ -96,7 +96,7 @@ def failure(error: Exception) -> Failure:
             text += "; set TRISHULA_TOKEN to one that is valid"
         case RegistrationRefused():
             text += "; a token is for one agent: name it with --as"
-        case Refused(retryable=True):
+        case Refused(retryable=True) if "again" not in text:
             text += "; try again later"
         case TakenOver() | TrishulaError():
             pass

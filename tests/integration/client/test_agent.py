@@ -365,3 +365,13 @@ async def test_mail_that_comes_as_the_last_worker_ends_is_handled() -> None:
         await found.post("dc", "agni", 1)
         async with asyncio.timeout(10):
             assert [await seen.get(), await seen.get()] == [1, 2]
+
+
+async def test_waiting_for_a_receipt_that_was_not_asked_for_is_refused() -> None:
+    async with hub() as found, Agent("dc", found.url) as dc:
+        plain = await dc.send("agni", 1)
+        with pytest.raises(ValueError, match="sent without receipt=True"):
+            await plain.reached("done")
+        asked = await dc.send("agni", 2, receipt=True)
+        with pytest.raises(ValueError, match="stage: delivered, read, done, not 'finished'"):
+            await asked.reached("finished")  # type: ignore[arg-type]
