@@ -116,7 +116,10 @@ class Acceptance:
         elif isinstance(outcome, base.Duplicate):
             if not outcome.body or same_content(outcome.body, op.body):
                 session.accepted(op.id)
-                self._settled(op, session)
+                if op.settles is not None:
+                    # Its first acceptance may have settled nothing, or something else.
+                    settle = base.Settle(op.sender, op.epoch, (op.settles,), (None,))
+                    self._commits.submit(settle, self._settled_late, (op, session))
             else:
                 session.error(
                     ProtocolError(
@@ -157,6 +160,24 @@ class Acceptance:
                 self._delivery.offer(agent, copy)
         self._delivery.offer_notice(outcome.notice)
 
+    def _settled_late(
+        self,
+        outcome: base.Marked | base.Fenced | Unavailable,
+        settle: base.Settle,
+        context: tuple[base.Accept, HubSession],
+        now: Now,
+    ) -> None:
+        op, session = context
+        if isinstance(outcome, Unavailable):
+            if session.live:
+                self._commits.retry(settle, self._settled_late, context, now)
+        elif isinstance(outcome, base.Marked) and outcome.seqs:
+            self._settled(op, session)
+        elif isinstance(outcome, base.Marked):
+            self._stale(op, session)
+        else:
+            session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
+
     def _settled(self, op: base.Accept, session: HubSession) -> None:
         if op.settles is None:
             return
@@ -185,14 +206,17 @@ class Acceptance:
                 )
             )
         else:
-            session.error(
-                ProtocolError(
-                    ErrorCode.STALE_ACK,
-                    f"settles: {op.settles} is not yours, or not any more; nothing was sent",
-                    reply_to=op.id,
-                    details={"seqs": [op.settles]},
-                )
+            self._stale(op, session)
+
+    def _stale(self, op: base.Accept, session: HubSession) -> None:
+        session.error(
+            ProtocolError(
+                ErrorCode.STALE_ACK,
+                f"settles: {op.settles} is not yours, or not any more; it was not settled",
+                reply_to=op.id,
+                details={"seqs": [op.settles]},
             )
+        )
 
     def _suggest(
         self,

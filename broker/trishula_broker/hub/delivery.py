@@ -278,3 +278,8 @@ class Delivery:
             self._commits.retry(op, self._discarded, context, now)
         elif isinstance(outcome, base.Discarded):
             self.offer_notice(outcome.notice)
+            seat = self._roster.seats.get(op.agent)
+            if seat is not None and not outcome.done and outcome.current is None:
+                # The store's clock thinks otherwise: it waits, and no window knows of it.
+                seat.mailbox.doubt()
+                self._fetch_later(seat, now)

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from tests.support.hub_bench import Bench, Peer
+from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store.base import Batch, MailboxLimits
 
@@ -514,3 +515,47 @@ def test_a_requeue_of_what_still_waits_has_its_delay_too() -> None:
     assert receiver.mail() == []
     bench.advance(1_000)
     assert [(again["id"], again["attempt"]) for again in receiver.mail()] == [("m2", 2)]
+
+
+def test_settled_is_said_of_nothing_that_is_not() -> None:
+    bench = Bench()
+    sender, receiver = bench.agent("dc"), bench.agent("agni")
+    sender.tell("agni", "m1")
+    [mail] = receiver.mail()
+    answer = {"type": "RESULT", "id": "r1", "to": "dc", "reply_to": "m1", "payload": 1}
+    receiver.send(answer)
+    receiver.take()
+    receiver.send({**answer, "settles": mail["seq"]})
+    assert receiver.acks("settled") == [mail["seq"]]
+    assert receiver.ask("peek")["payload"]["count"] == 0
+    receiver.send({**answer, "settles": mail["seq"] + 1})  # the answer itself, in dc's mailbox
+    assert receiver.errors() == ["stale_ack"]
+
+
+def test_what_the_store_does_not_find_expired_is_delivered() -> None:
+    bench = Bench()
+    sender = bench.agent("dc", heartbeat_ms=60_000)
+    receiver = bench.agent("agni", prefetch=1, heartbeat_ms=60_000)
+    sender.tell("agni", "m1")
+    sender.tell("agni", "m2", ttl=20_000)
+    [mail] = receiver.mail()
+    bench.now = Now(bench.now.mono, bench.now.wall + 60_000)
+    bench.hold_commits = True
+    receiver.ack("done", mail["seq"])
+    bench.now = Now(bench.now.mono, bench.now.wall - 60_000)
+    bench.hold_commits = False
+    bench.run()
+    bench.advance(1_000)
+    assert ids(receiver) == ["m2"]
+
+
+def test_a_retried_dead_letter_is_as_if_new() -> None:
+    bench = Bench()
+    sender, receiver = bench.agent("dc"), bench.agent("agni")
+    sender.tell("agni", "m1")
+    [mail] = receiver.mail()
+    receiver.ack("read", mail["seq"])
+    receiver.ack("rejected", mail["seq"], reason="no")
+    receiver.drop()
+    sender.ask("retry", agent="agni", seq=mail["seq"])
+    assert sender.ask("recall", id="m1")["payload"] == {"recalled": ["agni"], "kept": []}

@@ -199,6 +199,7 @@ class Space:
         """A settled copy waits again, as if it were new."""
         held.settled_at = held.outcome = held.reason = None
         held.attempts = held.deliveries = 0
+        held.delivered_at = held.read_at = None
         self._hold(held, held.mailbox)
 
     def _hold(self, held: Held, name: str) -> None:

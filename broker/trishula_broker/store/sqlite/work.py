@@ -342,6 +342,7 @@ class Work:
         """A settled copy waits again, as if it were new."""
         held.settled_at = held.outcome = held.reason = None
         held.attempts = held.deliveries = 0
+        held.delivered_at = held.read_at = None
         box.count(1, held.size, held.priority, bool(held.hub), held.via is not None)
         space.touched.add(box)
         self.change(held)
