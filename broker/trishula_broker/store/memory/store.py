@@ -39,6 +39,9 @@ class MemoryStore:
 
     # --- the store ------------------------------------------------------------------------
 
+    def on_hints(self, tell: Callable[[str, Sequence[base.Hint]], None]) -> None:
+        pass  # one node: there is nobody to hear from
+
     async def open(self) -> None:
         self._open = True
         # How long the agents have been away counts from the first commit, the first moment

@@ -76,6 +76,9 @@ class SqliteStore:
 
     # --- opening and closing ----------------------------------------------------------------
 
+    def on_hints(self, tell: Callable[[str, Sequence[base.Hint]], None]) -> None:
+        pass  # one node: there is nobody to hear from
+
     async def open(self) -> None:
         if self._workers is not None:
             return

@@ -1,0 +1,54 @@
+"""What one node's commits mean for another (docs/decisions/0007)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from trishula_broker.store.message import Copy
+
+
+class Hint(msgspec.Struct, frozen=True, gc=False):
+    """What another node's commit means for this one. It may be lost: see :class:`Missed`."""
+
+
+class Mail(Hint, frozen=True, gc=False):
+    """The mailbox of ``agent`` has ``copy``; None: look, for it is too big for a hint, or has an
+    earlier attempt behind it."""
+
+    agent: str
+    copy: Copy | None
+
+
+class Withdrawn(Hint, frozen=True, gc=False):
+    """A copy ended, or moved, by another's doing: it must not go out any more."""
+
+    agent: str
+    seq: int
+
+
+class Ended(Hint, frozen=True, gc=False):
+    """Sessions of ``agent`` before ``epoch`` are over: it registered elsewhere."""
+
+    agent: str
+    epoch: int
+
+
+class Receipt(Hint, frozen=True, gc=False):
+    """Tell the sender ``to`` what became of its messages ``ids``: ``stage`` by ``by``."""
+
+    to: str
+    stage: Literal["delivered", "read", "done"]
+    by: str
+    ids: tuple[str, ...]
+
+
+class Presence(Hint, frozen=True, gc=False):
+    """The directory changed, for those who watch: the announcement as JSON."""
+
+    change: bytes
+
+
+class Missed(Hint, frozen=True, gc=False):
+    """Hints of this namespace were lost, or may have been: look at everything again."""
