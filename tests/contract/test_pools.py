@@ -188,3 +188,31 @@ async def test_mail_in_a_pool_can_end_and_be_retried_there(world: World) -> None
     (retried,) = await world.do(base.Retry("@plan", sent.seq))
     assert retried.copy.via == "plan"
     assert (await world.come("ada")).pools == ("plan",)
+
+
+async def test_nothing_overtakes_what_a_pool_still_holds(world: World) -> None:
+    await world.go("ada")
+    await world.go("bob")
+    seqs = [(await world.send("zoe", "@plan", f"m{n}")).seq for n in range(3)]
+    await world.come("ada")
+    assigned, accepted = await world.do(
+        base.Assign("plan", 2), world.mail("zoe", "@plan", "m3", epoch=0)
+    )
+    assert assigned.more
+    assert (accepted.recipients, accepted.pool, accepted.behind) == ((), "plan", True)
+    await world.do(base.Assign("plan", 2))
+    assert await world.waiting("ada") == [*seqs, accepted.seq]
+    assert (await world.send("zoe", "@plan", "m4")).recipients == ("ada",)
+
+
+async def test_what_waits_in_a_pool_for_somebody_else_holds_up_nobody(world: World) -> None:
+    await world.go("bob")
+    await world.go("ada")
+    await world.send("ada", "@plan", "m1")
+    await world.come("ada")
+    assert (await world.send("zoe", "@plan", "m2")).recipients == ("ada",)
+    accepted = await world.send("ada", "@plan", "m3")
+    assert (accepted.pool, accepted.behind) == ("plan", False)
+    await world.come("bob")
+    accepted = await world.send("zoe", "@plan", "m4")  # for bob, who has less to do
+    assert (accepted.recipients, accepted.behind) == ((), True)

@@ -35,6 +35,7 @@ QUEUE = "copies_waiting (agent=?"
 INDEXES = {
     "fetch_copies": QUEUE,
     "pool_copies": QUEUE,
+    "waits_for": QUEUE,
     "capability_copies": QUEUE,
     "heads": QUEUE,
     "oldest": "copies_waiting (agent=? AND priority=?)",

@@ -29,6 +29,7 @@ class Acceptance:
 
     Args:
         sweep_at: asks for a sweep at a wall-clock time.
+        assign: hands out the pool of a capability.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Acceptance:
         delivery: Delivery,
         questions: Questions,
         sweep_at: Callable[[int, Now], None],
+        assign: Callable[[str], None],
     ) -> None:
         self._commits = commits
         self._roster = roster
         self._delivery = delivery
         self._questions = questions
         self._sweep_at = sweep_at
+        self._assign = assign
         self.unaccepted_bytes = 0
         """Of all sessions: bodies submitted and not yet decided."""
         self._then = self._decided  # bound once, not once a message
@@ -159,6 +162,8 @@ class Acceptance:
                     copy = _copy(op, outcome, expires_at)
                 self._delivery.offer(agent, copy)
         self._delivery.offer_notice(outcome.notice)
+        if outcome.behind:
+            self._assign(op.address.name)
 
     def _settled_late(
         self,

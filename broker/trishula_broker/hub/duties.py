@@ -43,6 +43,8 @@ class Duties:
         self._questions = questions
         self._agenda = agenda
         self._sweeping = False
+        self._assigning: set[str] = set()
+        """Capabilities with an Assign on its way: it finds all that was accepted before it."""
 
     def sweep_at(self, wall: int, now: Now) -> None:
         """Something is due at ``wall``."""
@@ -84,7 +86,9 @@ class Duties:
 
     def assign(self, capability: str) -> None:
         """Hand out what waits in a capability's pool."""
-        self._commits.submit(base.Assign(capability, ASSIGN), self._assigned)
+        if capability not in self._assigning:
+            self._assigning.add(capability)
+            self._commits.submit(base.Assign(capability, ASSIGN), self._assigned)
 
     def _assigned(
         self, outcome: base.Assigned | Unavailable, op: base.Assign, context: None, now: Now
@@ -92,6 +96,7 @@ class Duties:
         if isinstance(outcome, Unavailable):
             self._commits.retry(op, self._assigned, context, now)
             return
+        self._assigning.discard(op.capability)
         for agent, copy in outcome.copies:
             if copy.attempts:
                 self._look_again(agent)  # it may wait for its next attempt: a fetch knows

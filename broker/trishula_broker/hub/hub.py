@@ -68,7 +68,12 @@ class Hub:
             self._commits, self._roster, self._delivery, self._questions, self._agenda
         )
         self._acceptance = Acceptance(
-            self._commits, self._roster, self._delivery, self._questions, self._duties.sweep_at
+            self._commits,
+            self._roster,
+            self._delivery,
+            self._questions,
+            self._duties.sweep_at,
+            self._duties.assign,
         )
         self._settlement = Settlement(self._commits, self._roster, self._delivery)
         self._registration = Registration(

@@ -134,7 +134,8 @@ class Accept(Op, frozen=True, gc=False):
     - *recipients*: an agent: that one. Broadcast: every known agent but the sender and
       ephemeral ones. Group: its members but the sender. Capability: the online agent offering
       it with the fewest unsettled copies (by name when equal), never the sender; nobody
-      online: the capability's pool.
+      online, or the pool holds a copy that this agent did not send: the capability's pool,
+      so that what waits there is not overtaken.
     - *limits*: a recipient whose mailbox is full gets no copy. An only recipient: the message
       is refused. In a fan-out the rest is accepted, and ``full_notice`` goes to the sender.
     - ``settles``: also settles this seq of the sender's own mailbox as done, or nothing at all
@@ -167,6 +168,8 @@ class Accepted(Outcome, frozen=True, gc=False):
     full: tuple[str, ...] = ()
     pool: str | None = None
     notice: Message | None = None
+    behind: bool = False
+    """Somebody online could take it, but others wait in the pool before it: :class:`Assign`."""
 
 
 class Duplicate(Outcome, frozen=True, gc=False):

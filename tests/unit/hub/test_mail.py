@@ -559,3 +559,27 @@ def test_a_retried_dead_letter_is_as_if_new() -> None:
     receiver.drop()
     sender.ask("retry", agent="agni", seq=mail["seq"])
     assert sender.ask("recall", id="m1")["payload"] == {"recalled": ["agni"], "kept": []}
+
+
+def test_capability_mail_keeps_its_order_behind_a_deep_pool() -> None:
+    bench = Bench()
+    sender = bench.agent("dc")
+    bench.agent("agni", capabilities=["review"]).drop()
+    for n in range(450):
+        sender.tell("@review", f"m{n:03}")
+    bench.hold_commits = True
+    worker = bench.peer()
+    register = {"op": "register", "agent": "agni", "prefetch": 1_000}
+    worker.send({"type": "COMMAND", "to": "hub", "id": "r", "payload": register})
+    ops = bench.hub.ops_to_commit()
+    for n in range(450, 455):  # each meets another piece of the pool on its way
+        sender.tell("@review", f"m{n:03}")
+        [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
+        bench.hub.committed(ops, outcomes, bench.now)
+        ops = bench.hub.ops_to_commit()
+        assert ops
+    [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
+    bench.hub.committed(ops, outcomes, bench.now)
+    bench.hold_commits = False
+    bench.run()
+    assert ids(worker) == [f"m{n:03}" for n in range(455)]

@@ -43,6 +43,7 @@ def accept(books: Books, space: Space, now: int, op: base.Accept) -> base.Outcom
         body = told.head + msgspec.json.encode(full) + told.tail
         notice = books.post(space, now, op.sender, told.id, told.thread, body)
     pooled = via is not None and recipients[0].startswith("@")
+    behind = pooled and space.least_loaded(op.address.name, op.sender) is not None
     return base.Accepted(
         seq=entry.message.seq,
         accepted_at=now,
@@ -50,6 +51,7 @@ def accept(books: Books, space: Space, now: int, op: base.Accept) -> base.Outcom
         full=tuple(full),
         pool=via if pooled else None,
         notice=notice,
+        behind=behind,
     )
 
 
@@ -153,10 +155,11 @@ def _recipients(space: Space, op: base.Accept) -> list[str] | None:
     if kind is Kind.AGENT:
         return [name] if name in space.agents else None
     if kind is Kind.CAPABILITY:
+        if name not in space.capabilities:
+            return None
+        pool = "@" + name
         taker = space.least_loaded(name, op.sender)
-        if taker is None and name in space.capabilities:
-            taker = "@" + name
-        return None if taker is None else [taker]
+        return [pool if taker is None or space.waits_for(taker, pool) else taker]
     others = sorted((a for a in space.agents.values() if a.name != op.sender), key=Agent.key)
     if kind is Kind.BROADCAST:
         return [agent.name for agent in others if not agent.ephemeral]

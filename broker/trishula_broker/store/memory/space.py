@@ -226,6 +226,11 @@ class Space:
         )
         return min(offers, default=(0, None))[1]
 
+    def waits_for(self, taker: str, pool: str) -> bool:
+        """Whether ``pool`` holds something that ``taker`` may have: what it did not send."""
+        box = self.mailbox(pool)
+        return any(box.copies[seq].entry.message.sender != taker for _, seq in box.queue)
+
     def orphan_at(self, agent: Agent) -> int | None:
         """When the ``@`` mail of an agent that is away goes back to its pools."""
         box = self.mailbox(agent.name)

@@ -72,7 +72,7 @@ def accept(
         box = space.boxes.get(name)
         if box is not None and box.known and work.has_room(box, op):
             return base.Accepted(work.send(space, op, sender, box), work.now, box.alone)
-    boxes = _recipients(space, op)
+    boxes = _recipients(work, space, op)
     if boxes is None:
         return base.Refused("unknown_recipient")
     size = len(op.body)
@@ -96,7 +96,8 @@ def accept(
     seq = work.append(op, sender, expires_at, fan)
     work.point(space, boxes, seq, op.priority, size, op.sender == HUB, via, expires_at)
     if via is not None and boxes[0].name.startswith("@"):
-        return base.Accepted(seq, now, (), (), via)
+        behind = space.least_loaded(via, op.sender) is not None
+        return base.Accepted(seq, now, (), (), via, None, behind)
     names = tuple([box.name for box in boxes])
     if not full:
         return base.Accepted(seq, now, names)
@@ -108,20 +109,31 @@ def accept(
     return base.Accepted(seq, now, names, missed, None, notice)
 
 
-def _recipients(space: Space, op: base.Accept) -> list[Box] | None:
+def _recipients(work: Work, space: Space, op: base.Accept) -> list[Box] | None:
     """The boxes ``op`` is for, by name; None when nobody is known by that address."""
     kind, name = op.address
     if kind is Kind.AGENT:
         box = space.boxes.get(name)
         return [box] if box is not None and box.known else None
     if kind is Kind.CAPABILITY:
-        taker = space.least_loaded(name, op.sender) or space.boxes.get("@" + name)
-        return None if taker is None else [taker]
+        pool = space.boxes.get("@" + name)
+        if pool is None:
+            return None
+        taker = space.least_loaded(name, op.sender)
+        return [pool if taker is None or _waits_for(work, taker, pool) else taker]
     if kind is Kind.BROADCAST:
         return [box for box in space.members(None) if box.name != op.sender]
     if kind is Kind.GROUP:
         return [box for box in space.members(name) if box.name != op.sender] or None
     return None
+
+
+def _waits_for(work: Work, taker: Box, pool: Box) -> bool:
+    """Whether ``pool`` holds something that ``taker`` may have: what it did not send."""
+    if not pool.unsettled:
+        return False
+    work.flush()
+    return bool(SQL["waits_for"].one(work.db, agent=pool.id, taker=taker.id))
 
 
 def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fenced:

@@ -96,6 +96,15 @@ FROM (
 ) AS page
 CROSS JOIN log AS l ON l.seq = page.seq;
 
+-- name: waits_for
+-- Whether a pool holds what somebody else than its taker sent.
+SELECT EXISTS (
+    SELECT 1
+    FROM copies AS c INDEXED BY copies_waiting
+    CROSS JOIN log AS l ON l.seq = c.seq
+    WHERE c.agent = :agent AND c.settled_at IS NULL AND l.sender <> :taker
+);
+
 -- name: capability_copies
 -- The unsettled '@' mail of an agent.
 SELECT json_group_array(seq)
