@@ -48,6 +48,7 @@ class Run:
     def __init__(self, model: MemoryStore) -> None:
         self._model = model
         self.namespace = NAMESPACES[0]
+        self.now = 0
         self.last_seq = 0
         self.last_epoch = 0
         self._epochs: dict[tuple[str, str], int] = {}
@@ -220,6 +221,7 @@ def _duties(draw: st.DrawFn) -> Recipe:
     agent, which, back = draw(_mailboxes), draw(_epochs), draw(_backs)
     limit, size = draw(st.integers(1, 4)), draw(st.sampled_from((1, 40, 1000)))
     after = draw(st.none() | st.tuples(st.integers(1, 5), _backs))
+    late = draw(st.none() | st.integers(0, 5_000))
     capability = draw(st.sampled_from((*CAPABILITIES, "none")))
 
     def make(run: Run) -> base.Operation:
@@ -229,7 +231,8 @@ def _duties(draw: st.DrawFn) -> Recipe:
         if kind == "assign":
             return base.Assign(capability, limit)
         if kind == "sweep":
-            return base.Sweep(limit)
+            behind = None if late is None else (run.now - late, run.seq(agent, back), agent)
+            return base.Sweep(limit, after=behind)
         return base.Retry(agent, run.seq(agent, back))
 
     return make

@@ -40,7 +40,7 @@ INDEXES = {
     "heads": QUEUE,
     "oldest": "copies_waiting (agent=? AND priority=?)",
     "next_due": "copies_delayed (agent=? AND due_at>? AND due_at<?)",
-    "expired_copies": "copies_expiring (expires_at<?)",
+    "expired_copies": "copies_expiring ((expires_at,seq)>(?,?) AND expires_at<?)",
     "next_expiry": "copies_expiring (expires_at>?)",
     "dead_letters": "copies_dead (agent=? AND seq>?)",
     "all_dead_letters": "copies_dead_all (seq>?)",

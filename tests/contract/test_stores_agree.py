@@ -65,6 +65,7 @@ class Agreement(RuleBasedStateMachine):
     @rule(chosen=batches, pause=pauses)
     def commit(self, chosen: list[tuple[str, list[Recipe]]], pause: int) -> None:
         self.now += pause
+        self.run.now = self.now
         made: list[base.Batch] = []
         for namespace, recipes in chosen:
             self.run.namespace = namespace

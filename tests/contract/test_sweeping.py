@@ -117,3 +117,20 @@ async def test_a_sweep_changes_nothing(world: World) -> None:
     await world.send("bob", "ada", "m1", ttl=10)
     world.now += 10
     assert await sweep(world) == await sweep(world)
+
+
+async def test_a_sweep_goes_on_behind_what_the_last_one_named(world: World) -> None:
+    for n, ttl in enumerate((30, 10, 10, 20, 500)):
+        await world.send("bob", "ada", f"m{n}", ttl=ttl)
+    world.now += 100
+    found: list[str] = []
+    after: base.Due | None = None
+    pages = 0
+    while not pages or after is not None:
+        swept = await world.get(base.Swept, base.Sweep(2, after=after))
+        found += [copy.message.id for _, copy in swept.expired]
+        after = swept.more
+        pages += 1
+        assert after in (None, (world.now - 90, swept.expired[-1][1].message.seq, "ada"))
+    assert (pages, found) == (2, ["m1", "m2", "m3", "m0"])
+    assert swept.next_at == world.now + 400

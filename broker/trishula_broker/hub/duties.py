@@ -57,11 +57,15 @@ class Duties:
             self._sweeping = True
             self._commits.submit(base.Sweep(SWEEP), self._swept)
 
+    def _go_on(self, after: base.Due) -> None:
+        # What sessions hold may be more than one sweep names, and must hide nothing behind it.
+        self._commits.submit(base.Sweep(SWEEP, after=after), self._swept)
+
     def _swept(
         self, outcome: base.Swept | Unavailable, op: base.Sweep, context: None, now: Now
     ) -> None:
-        self._sweeping = False
         if isinstance(outcome, Unavailable):
+            self._sweeping = False
             self._agenda.at(now.mono + RETRY_MS, "sweep", self.sweep)
             return
         for mailbox, copy in outcome.expired:
@@ -71,6 +75,16 @@ class Duties:
                     continue  # a message expires only while nobody holds it
                 seat.mailbox.remove(copy.message.seq)
             self._delivery.expire(mailbox, copy, now)
+        if op.after is None:
+            self._attend(outcome)
+        if outcome.more is not None:
+            self._go_on(outcome.more)
+            return
+        self._sweeping = False
+        due = now.wall + SWEEP_LATEST_MS if outcome.next_at is None else outcome.next_at
+        self.sweep_at(max(due, now.wall + SWEEP_PAUSE_MS), now)
+
+    def _attend(self, outcome: base.Swept) -> None:
         for agent in outcome.orphans:
             self._commits.submit(base.Unassign(agent), self._unassigned, False)
         for agent in outcome.ghosts:
@@ -79,8 +93,6 @@ class Duties:
             self._reap(agent)
         for capability in outcome.pools:
             self.assign(capability)
-        due = now.wall + SWEEP_LATEST_MS if outcome.next_at is None else outcome.next_at
-        self.sweep_at(max(due, now.wall + SWEEP_PAUSE_MS), now)
 
     # --- mail for a capability ---
 

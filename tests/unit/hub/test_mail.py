@@ -583,3 +583,18 @@ def test_capability_mail_keeps_its_order_behind_a_deep_pool() -> None:
     bench.hold_commits = False
     bench.run()
     assert ids(worker) == [f"m{n:03}" for n in range(455)]
+
+
+def test_held_mail_past_its_ttl_does_not_keep_other_mail_from_expiring() -> None:
+    bench = Bench()
+    sender = bench.agent("dc", heartbeat_ms=60_000)
+    holder = bench.agent("agni", prefetch=2_000, heartbeat_ms=60_000)
+    bench.agent("gone").drop()
+    for n in range(1_100):
+        sender.tell("agni", f"m{n}", ttl=1_000)
+    sender.tell("gone", "late", ttl=2_000)
+    assert len(holder.mail()) == 1_100
+    bench.advance(5_000)
+    assert [(told["reply_to"], told["payload"]["code"]) for told in sender.mail()] == [
+        ("late", "expired")
+    ]

@@ -45,7 +45,8 @@ def unassign(books: Books, space: Space, now: int, op: base.Unassign) -> base.Ou
 
 def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
     ripe = bisect_right(space.expiring, now, key=lambda item: item[0])
-    expired = space.expiring[:ripe]
+    start = 0 if op.after is None else bisect_right(space.expiring, op.after)
+    expired = space.expiring[start:ripe]
     next_at = [at for at, _, _ in space.expiring[ripe : ripe + 1]]
     orphans: list[str] = []
     ghosts: list[str] = []
@@ -69,6 +70,7 @@ def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
             for name in sorted(space.capabilities)
             if space.mailbox("@" + name).queue and space.least_loaded(name, "")
         )[: op.limit],
+        more=expired[op.limit - 1] if len(expired) > op.limit else None,
     )
 
 

@@ -25,6 +25,7 @@ class _PoolRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class _ExpiredRow(msgspec.Struct, array_like=True, gc=False):
+    expires_at: int
     mailbox: str
     seq: int
     attempts: int
@@ -93,8 +94,17 @@ def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
 def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
     now = work.now
     work.flush()
+    at, seq, mailbox = op.after or (0, 0, "")
     rows = _expired_rows.decode(
-        SQL["expired_copies"].one(work.db, now=now, space=space.id, limit=op.limit + 1)
+        SQL["expired_copies"].one(
+            work.db,
+            now=now,
+            space=space.id,
+            at=at,
+            seq=seq,
+            mailbox=mailbox,
+            limit=op.limit + 1,
+        )
     )
     orphans: list[str] = []
     ghosts: list[str] = []
@@ -112,6 +122,7 @@ def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
             pools.append(box.name[1:])
     if max(len(rows), len(orphans), len(ghosts)) > op.limit:
         later.append(now)
+    left = len(rows) > op.limit
     rows = rows[: op.limit]
     copies = work.copies([(row.seq, row.attempts, row.deliveries, row.via) for row in rows])
     return base.Swept(
@@ -120,6 +131,7 @@ def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
         ghosts=tuple(sorted(ghosts)[: op.limit]),
         next_at=min(later, default=None),
         pools=tuple(sorted(pools)[: op.limit]),
+        more=(rows[-1].expires_at, rows[-1].seq, rows[-1].mailbox) if left else None,
     )
 
 

@@ -116,12 +116,13 @@ FROM (
 );
 
 -- name: expired_copies
-SELECT json_group_array(json_array(name, seq, attempts, deliveries, via))
+SELECT json_group_array(json_array(expires_at, name, seq, attempts, deliveries, via))
 FROM (
-    SELECT a.name, c.seq, c.attempts, c.deliveries, c.via
+    SELECT c.expires_at, a.name, c.seq, c.attempts, c.deliveries, c.via
     FROM copies AS c INDEXED BY copies_expiring
     CROSS JOIN agents AS a ON a.id = c.agent
     WHERE c.expires_at <= :now AND c.settled_at IS NULL AND a.space = :space
+        AND (c.expires_at, c.seq, a.name) > (:at, :seq, :mailbox)
     ORDER BY c.expires_at, c.seq, a.name
     LIMIT :limit
 );
