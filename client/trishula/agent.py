@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl as tls
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -27,7 +28,11 @@ from trishula_protocol.bodies import Join, Leave, Op, Register, Watch
 CLOSE_SECONDS: Final = 5.0
 """How long leaving the context waits for handlers, acceptances and confirmations, each."""
 
+C = TypeVar("C", bound=Callable[["State"], object])
 H = TypeVar("H", bound=Handler)
+
+
+_log = logging.getLogger("trishula")
 
 
 class State(StrEnum):
@@ -58,7 +63,8 @@ class Agent(Operations):
     Args:
         name: the agent's id; default ``TRISHULA_AGENT``.
         urls: hubs in the order in which to try them, one or several; default
-            ``TRISHULA_URL`` (comma-separated), then ``ws://127.0.0.1:8765/ws``.
+            ``TRISHULA_URL`` (comma-separated), then ``ws://127.0.0.1:8765/ws``. Without a
+            path ``/ws`` is meant.
         token: sent as ``Authorization: Bearer``; or what makes a fresh one for every attempt.
             Default ``TRISHULA_TOKEN``.
         capabilities: what ``@name`` finds this agent by; None keeps what the hub knows.
@@ -119,6 +125,7 @@ class Agent(Operations):
         self._receive = receive
         self._connect_timeout = connect_timeout
         self._state = State.NEW
+        self._on_state: list[Callable[[State], object]] = []
         self._watchers: WeakSet[Watcher] = WeakSet()
         if concurrency < 1:
             raise ValueError(f"concurrency: 1 or more, not {concurrency}")
@@ -146,6 +153,15 @@ class Agent(Operations):
         """``connecting`` also between two connections; ``taken_over`` and ``refused`` are ends."""
         return self._state
 
+    def on_state(self, callback: C) -> C:
+        """Have ``callback`` called with every new :attr:`state`, in the event loop.
+
+        ``active`` says that the hub is there (again), ``connecting`` after it that the hub was
+        lost. What the callback raises is logged. May be used as a decorator.
+        """
+        self._on_state.append(callback)
+        return callback
+
     @property
     def url(self) -> str | None:
         """The hub it is connected to."""
@@ -155,14 +171,15 @@ class Agent(Operations):
         """Connect and register.
 
         Raises:
-            NotConnected: no hub was reached within ``connect_timeout``; says why, each.
+            NotConnected: no hub was reached within ``connect_timeout``, or what answered at
+                once is none; says why, each.
             Unauthorized, RegistrationRefused: the hub does not let it in.
             StateDirHeld, StateDirError: the state directory cannot be used.
             AgentClosed: it was entered before; make a new one.
         """
         if self._state is not State.NEW:
             raise AgentClosed(self.name, "was entered before")
-        self._state = State.CONNECTING
+        self._enter_state(State.CONNECTING)
         await self._engine.start(self._connect_timeout)
         return self
 
@@ -183,7 +200,7 @@ class Agent(Operations):
         if self._state is State.CLOSED or self._state is State.NEW:
             return
         if self._engine.failure is None:
-            self._state = State.CLOSING
+            self._enter_state(State.CLOSING)
         try:
             await self._intake.close(seconds)
             if self._engine.failure is None:
@@ -371,17 +388,27 @@ class Agent(Operations):
         for watcher in self._watchers:
             watcher.note(payload)
 
+    def _enter_state(self, state: State) -> None:
+        if state is self._state:
+            return
+        self._state = state
+        for callback in self._on_state:
+            try:
+                callback(state)
+            except Exception:
+                _log.exception("%s: on_state", self.name)
+
     def _changed(self) -> None:
         failure = self._engine.failure
         if isinstance(failure, TakenOver):
-            self._state = State.TAKEN_OVER
+            self._enter_state(State.TAKEN_OVER)
         elif isinstance(failure, AgentClosed):
-            self._state = State.CLOSED
+            self._enter_state(State.CLOSED)
         elif failure is not None:
-            self._state = State.REFUSED
+            self._enter_state(State.REFUSED)
         elif self._state is not State.CLOSING:
             active = self._engine.core.active
-            self._state = State.ACTIVE if active else State.CONNECTING
+            self._enter_state(State.ACTIVE if active else State.CONNECTING)
         self._intake.changed()
         if failure is not None:
             for watcher in self._watchers:

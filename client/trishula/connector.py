@@ -6,7 +6,6 @@ Decides nothing about messages; that is ``trishula.core``'s.
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl as tls
 from collections.abc import Callable, Sequence
 from random import random
@@ -16,6 +15,7 @@ from typing import Final
 from trishula.core import AgentCore
 from trishula.errors import NotConnected, RegistrationRefused, TakenOver, Unauthorized
 from trishula.events import Active, Event, Hangup, Lost
+from trishula.outage import Outage
 from trishula.websocket import ConnectFailed, Link, check_url, open_link
 from trishula_protocol.backoff import full_jitter_ms
 from trishula_protocol.errors import CloseCode, ErrorCode
@@ -27,8 +27,6 @@ SETTLED_SECONDS: Final = 1.0
 
 Token = str | Callable[[], str] | None
 """A token, or what makes a fresh one for every attempt to connect."""
-
-_log = logging.getLogger("trishula")
 
 
 class Connector:
@@ -68,6 +66,8 @@ class Connector:
         self._timer_at = 0
         self._refused_token: str | None = None
         self._active_at: float | None = None
+        self._was_active = False
+        self._outage = Outage(core.register.agent)
         self._task: asyncio.Task[None] | None = None
         self.url: str | None = None
         self.reasons: dict[str, str] = {}
@@ -136,9 +136,14 @@ class Connector:
             )
         except ConnectFailed as error:
             self.reasons[name] = error.reason
-            _log.info("%s: %s", name, error.reason)
             if error.status in (401, 403):
                 self._token_refused(name, token, error.reason)
+            if error.final and not self._was_active:
+                # Later the same may be a proxy that is being set up anew: an agent that has
+                # worked is not ended by it.
+                self.reasons[name] += f" ({error.hint})"
+                raise self.not_connected() from None
+            self._outage.failed(name, error, monotonic())
             return None, error.retry_after or 0.0
         self.url = name
         self._gone = self._loop.create_future()
@@ -150,8 +155,8 @@ class Connector:
         self.reasons[name] = f"closed with {lost.code}" + (
             f": {lost.reason}" if lost.reason else ""
         )
-        _log.info("%s: %s", name, self.reasons[name])
         self._give_up_if_fatal(name, token, lost)
+        self._outage.lost(name, self.reasons[name])
         return lost, 0.0
 
     def _lasted(self) -> float | None:
@@ -226,7 +231,9 @@ class Connector:
                     continue
                 case Active():
                     self._active_at = monotonic()
+                    self._was_active = True
                     self._refused_token = None
+                    self._outage.over(self.url or "")
                 case Lost() if self._gone is not None and not self._gone.done():
                     self._gone.set_result(event)
                 case _:

@@ -105,7 +105,7 @@ class RemoteError(_CodedError):
 
 
 class NotConnected(TrishulaError, ConnectionError):
-    """No hub could be reached in time.
+    """No hub could be reached: not in time, or there is none under that URL.
 
     Attributes:
         reasons: for each hub's address what happened last.

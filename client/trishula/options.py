@@ -25,7 +25,10 @@ def agent_name(name: str | None) -> str:
 
 
 def hub_urls(urls: str | Sequence[str] | None) -> list[str]:
-    """The hubs: ``urls``, or ``TRISHULA_URL``, or the one on this host."""
+    """The hubs: ``urls``, or ``TRISHULA_URL``, or the one on this host.
+
+    One without a path, or with ``/`` alone, means the hub's own: ``/ws``.
+    """
     if urls is None:
         urls = os.environ.get("TRISHULA_URL") or DEFAULT_URL
     if isinstance(urls, str):
@@ -33,7 +36,16 @@ def hub_urls(urls: str | Sequence[str] | None) -> list[str]:
     found = [url.strip() for url in urls if url.strip()]
     if not found:
         raise ValueError("urls: give one at least")
-    return found
+    return [_with_path(url) for url in found]
+
+
+def _with_path(url: str) -> str:
+    address, question, query = url.partition("?")
+    scheme, _, rest = address.partition("://")
+    host, _, path = rest.partition("/")
+    if not host or path or scheme.lower() not in ("ws", "wss"):
+        return url
+    return f"{scheme}://{host}{limits.WEBSOCKET_PATH}{question}{query}"
 
 
 def bearer(token: Token) -> Token:

@@ -13,6 +13,7 @@ import ssl as tls
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+import msgspec
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, InvalidURI
 from websockets.frames import Frame, Opcode
@@ -29,6 +30,14 @@ WRITE_BUFFER: Final = 1 << 20
 CLOSE_SECONDS: Final = 1.0
 """How long the hub may take to end the TCP connection after the close frames."""
 
+START_ONE: Final = "is a hub running there? `broker serve` starts one"
+SPEAKS_TLS: Final = "does it speak TLS? a hub itself does not: use ws://, or a proxy's address"
+PASSING: Final = frozenset({401, 403, 408, 425, 429})
+"""HTTP refusals below 500 that another attempt, or another token, may overcome."""
+
+NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
+"""What OpenSSL says of an answer in plain text, by version."""
+
 _log = logging.getLogger("trishula.websocket")
 
 
@@ -37,17 +46,27 @@ class ConnectFailed(Exception):
 
     Attributes:
         reason: for people.
+        hint: what to do about it; may be empty.
         status: the HTTP status that refused the upgrade, None when it did not come to that.
         retry_after: seconds the hub asks us to wait.
+        final: there is no hub under this URL, and waiting will not bring one.
     """
 
     def __init__(
-        self, reason: str, status: int | None = None, retry_after: float | None = None
+        self,
+        reason: str,
+        hint: str = "",
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        final: bool = False,
     ) -> None:
-        super().__init__(reason, status)
+        super().__init__(reason, hint)
         self.reason = reason
+        self.hint = hint
         self.status = status
         self.retry_after = retry_after
+        self.final = final
 
     def __str__(self) -> str:
         return self.reason
@@ -62,12 +81,25 @@ def check_url(url: str) -> str:
     try:
         uri = parse_uri(url)
     except (InvalidURI, ValueError) as error:
-        shown = url.partition("?")[0].rpartition("@")[2]
-        raise ValueError(
-            f"url: {shown!r} is not like ws://host:{limits.DEFAULT_PORT}{limits.WEBSOCKET_PATH}"
-        ) from error
+        raise ValueError(_url_fault(url)) from error
+    return _shown(uri, uri.path)
+
+
+def _shown(uri: WebSocketURI, path: str, secure: bool | None = None) -> str:
     host = f"[{uri.host}]" if ":" in uri.host else uri.host
-    return f"{'wss' if uri.secure else 'ws'}://{host}:{uri.port}{uri.path}"
+    secure = uri.secure if secure is None else secure
+    return f"{'wss' if secure else 'ws'}://{host}:{uri.port}{path}"
+
+
+def _url_fault(url: str) -> str:
+    """What is wrong with it, without credentials and query."""
+    scheme, found, rest = url.partition("?")[0].rpartition("://")
+    rest = rest.rpartition("@")[2]
+    shown = f"{scheme}{found}{rest}"
+    if scheme.lower() in ("ws", "wss") or not rest.strip("/"):
+        return f"url: {shown!r} is not like ws://host:{limits.DEFAULT_PORT}{limits.WEBSOCKET_PATH}"
+    right = "wss" if scheme.lower() == "https" else "ws"
+    return f"url: {shown!r} must begin with ws:// or wss://; use {right}://{rest}"
 
 
 class Link(asyncio.Protocol):
@@ -87,6 +119,7 @@ class Link(asyncio.Protocol):
         )
         # At debug level it would log every header, the token too.
         self._ws.debug = False
+        self._uri = uri
         self._token = token
         self._transport: asyncio.Transport | None = None
         self._fragments: list[bytes] = []
@@ -198,7 +231,7 @@ class Link(asyncio.Protocol):
         if error is None:
             self.opened.set_result(None)
         elif isinstance(error, InvalidStatus):
-            self._fail_opening(_refusal(response))
+            self._fail_opening(_refusal(response, self._uri))
         else:
             self._fail_opening(ConnectFailed(str(error)))
 
@@ -263,9 +296,16 @@ async def open_link(
         if link is not None:
             link.abort()
         if isinstance(error, TimeoutError):
-            raise ConnectFailed(f"no answer within {seconds:g} s") from error
+            hint = SPEAKS_TLS if uri.secure else START_ONE
+            raise ConnectFailed(f"no answer within {seconds:g} s", hint) from error
+        if isinstance(error, tls.SSLError) and error.reason in NOT_TLS:
+            use = f"it does not speak TLS; use {_shown(uri, uri.path, secure=False)}"
+            raise ConnectFailed(_why(error), use, final=True) from error
         if isinstance(error, OSError):
-            raise ConnectFailed(_why(error)) from error
+            hint = "" if isinstance(error, (socket.gaierror, tls.SSLError)) else START_ONE
+            if uri.secure and isinstance(error, ConnectionResetError):
+                hint = SPEAKS_TLS
+            raise ConnectFailed(_why(error), hint) from error
         if isinstance(error, UnicodeError):
             raise ConnectFailed(f"{uri.host!r} is not a host's name") from error
         raise
@@ -275,12 +315,30 @@ def _why(error: OSError) -> str:
     # asyncio tells the address again in place of the reason; names and TLS have their own errors.
     if error.errno and not isinstance(error, (socket.gaierror, tls.SSLError)):
         return os.strerror(error.errno)
-    return error.strerror or str(error)
+    return error.strerror or str(error) or "the connection was cut"
 
 
-def _refusal(response: Response) -> ConnectFailed:
+def _refusal(response: Response, uri: WebSocketURI) -> ConnectFailed:
     status = response.status_code
-    said = bytes(response.body or b"")[:200].decode(errors="replace").strip()
+    said = _detail(bytes(response.body or b"")) if status >= 400 else ""
     reason = f"HTTP {status} {response.reason_phrase}" + (f": {said}" if said else "")
+    if status < 500 and status not in PASSING:
+        use = f"no hub is under this path; use {_shown(uri, limits.WEBSOCKET_PATH)}"
+        if uri.path == limits.WEBSOCKET_PATH:
+            use = "what listens there is not a hub, or hides it under another path"
+        return ConnectFailed(reason, use, status=status, final=True)
     wait = response.headers.get("Retry-After", "")
-    return ConnectFailed(reason, status, float(wait) if wait.isdecimal() else None)
+    seconds = float(wait) if wait.isdecimal() else None
+    return ConnectFailed(reason, status=status, retry_after=seconds)
+
+
+def _detail(body: bytes) -> str:
+    """What a refusal says: the ``detail`` of a problem (RFC 9457), or else its beginning."""
+    try:
+        return msgspec.json.decode(body, type=_Problem).detail
+    except (msgspec.DecodeError, UnicodeError):
+        return body[:200].decode(errors="replace").strip()
+
+
+class _Problem(msgspec.Struct):
+    detail: str

@@ -49,14 +49,18 @@ async def test_without_a_hub_it_says_where_it_looked_and_what_to_do(command: str
 
 async def test_a_url_that_is_none_is_wrong_usage(broker: Broker) -> None:
     done = await broker("agents", "--url", "http://127.0.0.1/")
-    assert done == (2, "", "Error: --url: 'http://127.0.0.1/' is not like ws://host:8765/ws\n")
+    assert done == (
+        *(2, ""),
+        "Error: --url: 'http://127.0.0.1/' must begin with ws:// or wss://; use ws://127.0.0.1/\n",
+    )
 
 
 async def test_a_place_on_the_host_where_no_hub_is(broker: Broker) -> None:
     url = broker.url.removesuffix("/ws") + "/wrong"
-    done = await broker("agents", "--url", url, "--connect-timeout", "0.5")
+    done = await broker("agents", "--url", url, "--connect-timeout", "60")
     assert done.code == 3
     assert "HTTP 404" in done.err
+    assert f"use {broker.url})" in done.err
 
 
 async def test_the_next_url_is_tried(broker: Broker) -> None:

@@ -51,6 +51,8 @@ class ScriptedHub:
         self.frame_bytes = 1 << 20
         # Faults.
         self.status: tuple[int, dict[str, str]] | None = None
+        self.body = "no\n"
+        """Of the answer with that status."""
         self.refuse: dict[str, Any] | None = None
         self.on_message: Callable[[Session, Envelope], Awaitable[bool]] | None = None
         """Called before a message is accepted; True when that was all there is to do."""
@@ -111,7 +113,7 @@ class ScriptedHub:
         if self.status is None:
             return None
         code, headers = self.status
-        response = connection.respond(http.HTTPStatus(code), "no\n")
+        response = connection.respond(http.HTTPStatus(code), self.body)
         for name, value in headers.items():
             response.headers[name] = value
         self._news.set()
