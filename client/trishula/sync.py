@@ -30,6 +30,7 @@ from trishula.receipt import Receipt, Stage
 from trishula_protocol.bodies import Op
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Callable[[asynchronous.State], object])
 H = TypeVar("H", bound=Callable[["Message"], Any])
 
 
@@ -136,6 +137,15 @@ class Agent:
         """See :attr:`trishula.Agent.state`."""
         return self._agent.state
 
+    @property
+    def url(self) -> str | None:
+        """See :attr:`trishula.Agent.url`."""
+        return self._agent.url
+
+    def on_state(self, callback: C) -> C:
+        """See :meth:`trishula.Agent.on_state`; it is called in the loop's thread: return soon."""
+        return self._agent.on_state(callback)
+
     def __enter__(self) -> Agent:
         if self._agent.state is not asynchronous.State.NEW:
             raise AgentClosed(self._agent.name, "was entered before")
@@ -228,8 +238,40 @@ class Agent:
         return self._loop.call(self._agent.ask(op))
 
     def agents(self, **filters: Any) -> list[dict[str, Any]]:
-        """See :meth:`trishula.Agent.agents`; the other questions go through :meth:`ask`."""
+        """See :meth:`trishula.Agent.agents`."""
         return self._loop.call(self._agent.agents(**filters))
+
+    def status(self, text: str = "", details: Any = None) -> Any:
+        """See :meth:`trishula.Agent.status`."""
+        return self._loop.call(self._agent.status(text, details))
+
+    def join(self, group: str) -> Any:
+        """See :meth:`trishula.Agent.join`."""
+        return self._loop.call(self._agent.join(group))
+
+    def leave(self, group: str) -> Any:
+        """See :meth:`trishula.Agent.leave`."""
+        return self._loop.call(self._agent.leave(group))
+
+    def peek(self, limit: int = 20) -> Any:
+        """See :meth:`trishula.Agent.peek`."""
+        return self._loop.call(self._agent.peek(limit))
+
+    def history(self, thread: str | None = None, *, after: int = 0, limit: int = 100) -> Any:
+        """See :meth:`trishula.Agent.history`."""
+        return self._loop.call(self._agent.history(thread, after=after, limit=limit))
+
+    def trace(self, id: str) -> Any:
+        """See :meth:`trishula.Agent.trace`."""
+        return self._loop.call(self._agent.trace(id))
+
+    def recall(self, id: str) -> Any:
+        """See :meth:`trishula.Agent.recall`."""
+        return self._loop.call(self._agent.recall(id))
+
+    def deregister(self) -> Any:
+        """See :meth:`trishula.Agent.deregister`."""
+        return self._loop.call(self._agent.deregister())
 
     def on_command(self, handler: H) -> H:
         """See :meth:`trishula.Agent.on_command`."""

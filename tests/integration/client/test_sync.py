@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.integration.client.scripted_hub import ScriptedHub, hub
-from trishula import AgentClosed, RemoteError
+from trishula import AgentClosed, Refused, RemoteError
+from trishula import agent as asynchronous
 from trishula.sync import Agent, Message
 
 
@@ -100,3 +102,36 @@ def test_what_a_reader_was_given_and_did_not_take_is_given_to_the_next(
         message = next(agni.messages())
         assert message.payload == 1
         message.done()
+
+
+def test_it_can_do_all_that_the_agent_can() -> None:
+    def public(kind: type) -> dict[str, Any]:
+        return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
+
+    theirs, ours = public(asynchronous.Agent), public(Agent)
+    assert theirs.keys() - ours.keys() == {"give_back"}
+    for name in ("status", "join", "leave", "peek", "history", "trace", "recall", "deregister"):
+        expected = inspect.signature(theirs[name]).parameters
+        assert dict(inspect.signature(ours[name]).parameters) == dict(expected)
+
+
+def test_what_the_hub_is_asked(found: ScriptedHub) -> None:
+    states: list[str] = []
+    agent = Agent("dc", found.url)
+    agent.on_state(states.append)
+    with agent:
+        assert agent.url == found.url
+        assert agent.status("busy", {"n": 1}) == {"op": "status"}
+        assert agent.join("ops") == {"op": "join"}
+        assert agent.leave("ops") == {"op": "leave"}
+        assert agent.peek(3) == {"op": "peek"}
+        assert agent.history("t", after=2, limit=5) == {"op": "history"}
+        assert agent.trace("m1") == {"op": "trace"}
+        assert agent.deregister() == {"op": "deregister"}
+        with pytest.raises(Refused, match="forbidden: it was read"):
+            agent.recall("m1")
+    asked = [each.payload for each in found.seen if each.to == "hub"][1:]
+    assert asked[0] == {"op": "status", "text": "busy", "details": {"n": 1}}
+    assert asked[4] == {"op": "history", "thread": "t", "after": 2, "limit": 5}
+    assert asked[-1] == {"op": "recall", "id": "m1"}
+    assert states == ["connecting", "active", "closing", "closed"]
