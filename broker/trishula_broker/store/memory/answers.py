@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trishula_broker.store import base
+from trishula_broker.store.memory.nodes import records
 from trishula_broker.store.memory.space import Entry, Held, Mailbox, Space
 
 
@@ -21,6 +22,8 @@ def answer(space: Space, query: base.Query) -> Any:
             return _trace(space, query)
         case base.DeadLetters():
             return _dead_letters(space, query)
+        case base.Nodes():
+            return records(space)
 
 
 def _agents(space: Space, query: base.Agents) -> tuple[base.AgentRecord, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trishula_broker.store import base
@@ -74,6 +75,14 @@ def fence(space: Space, name: str, epoch: int) -> base.Fenced | None:
     agent = space.agents.get(name)
     current = agent.epoch if agent else 0
     return None if epoch == current else base.Fenced(current)
+
+
+def end_unread(box: Mailbox, seqs: Iterable[int]) -> None:
+    """A session ended that had delivered ``seqs``: those nobody read have one more delivery."""
+    for seq in dict.fromkeys(seqs):
+        held = box.unsettled(seq)
+        if held and held.lease_until is None:
+            held.deliveries += 1
 
 
 def end_reads(box: Mailbox, now: int) -> None:

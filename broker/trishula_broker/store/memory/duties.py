@@ -6,6 +6,7 @@ from bisect import bisect_right
 
 from trishula_broker.store import base
 from trishula_broker.store.memory.books import Books
+from trishula_broker.store.memory.nodes import dead, next_lapse
 from trishula_broker.store.memory.space import Space
 
 
@@ -44,13 +45,21 @@ def unassign(books: Books, space: Space, now: int, op: base.Unassign) -> base.Ou
 
 
 def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
+    if op.lead and (fenced := space.lead.fence(op.lead)):
+        return fenced
+    whole = op.lead > 0 or not op.node
+
+    def concerns(item: base.Due) -> bool:
+        node = space.node_of(item[2])
+        return not op.node or node == op.node or (whole and node is None)
+
     ripe = bisect_right(space.expiring, now, key=lambda item: item[0])
     start = 0 if op.after is None else bisect_right(space.expiring, op.after)
-    expired = space.expiring[start:ripe]
-    next_at = [at for at, _, _ in space.expiring[ripe : ripe + 1]]
+    expired = [item for item in space.expiring[start:ripe] if concerns(item)]
+    next_at = [item[0] for item in space.expiring[ripe:] if concerns(item)][:1]
     orphans: list[str] = []
     ghosts: list[str] = []
-    for name, agent in sorted(space.agents.items()):
+    for name, agent in sorted(space.agents.items()) if whole else ():
         for at, names in ((space.orphan_at(agent), orphans), (agent.ghost_at, ghosts)):
             if at is not None and at <= now:
                 names.append(name)
@@ -58,6 +67,10 @@ def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
                 next_at.append(at)
     if max(len(expired), len(orphans), len(ghosts)) > op.limit:
         next_at.append(now)
+    stopped = dead(space, now) if op.lead else []
+    lapse = next_lapse(space, now) if op.lead else None
+    if lapse is not None:
+        next_at.append(lapse)
     return base.Swept(
         expired=tuple(
             (name, space.mailboxes[name].copies[seq].copy()) for _, seq, name in expired[: op.limit]
@@ -67,9 +80,10 @@ def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
         next_at=min(next_at, default=None),
         pools=tuple(
             name
-            for name in sorted(space.capabilities)
+            for name in sorted(space.capabilities if whole else ())
             if space.mailbox("@" + name).queue and space.least_loaded(name, "")
         )[: op.limit],
+        dead=tuple(stopped[: op.limit]),
         more=expired[op.limit - 1] if len(expired) > op.limit else None,
     )
 

@@ -141,12 +141,18 @@ def discard(books: Books, space: Space, now: int, op: base.Discard) -> base.Outc
     expires_at = held.entry.message.expires_at
     early = op.outcome == "expired" and (expires_at is None or expires_at > now)
     read = op.unread_only and held.read_at is not None
-    if early or read or (op.outcome == "dropped" and not droppable):
+    if early or read or (op.outcome == "dropped" and not droppable) or _is_spared(space, op):
         return base.Discarded(False, held.outcome)
     space.settle(held, now, op.outcome, op.reason)
     told = op.notice
     posted = books.post(space, now, told.to, told.id, told.thread, told.body) if told else None
     return base.Discarded(True, op.outcome, posted)
+
+
+def _is_spared(space: Space, op: base.Discard) -> bool:
+    """Whether somebody else knows better what became of the copies of that agent."""
+    node = space.node_of(op.agent)
+    return node is not None and (op.offline_only or (op.node != "" and node != op.node))
 
 
 def _recipients(space: Space, op: base.Accept) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trishula_broker.store import base
-from trishula_broker.store.memory.books import Books, end_reads, fence
+from trishula_broker.store.memory.books import Books, end_reads, end_unread, fence
 from trishula_broker.store.memory.space import Agent, Space
 
 
@@ -20,6 +20,8 @@ def register(books: Books, space: Space, now: int, op: base.Register) -> base.Ou
         agent.groups = set(op.groups)
     epoch = 0
     if op.receive:
+        if op.replaces and op.replaces == agent.epoch:
+            end_unread(space.mailbox(op.agent), op.unread)
         books.epoch += 1
         epoch = agent.epoch = books.epoch
         agent.online = True
@@ -40,17 +42,24 @@ def leave(books: Books, space: Space, now: int, op: base.Leave) -> base.Outcome:
     if agent is None:
         return base.Left(None)
     box = space.mailbox(op.agent)
-    for seq in dict.fromkeys(op.unread):
-        held = box.unsettled(seq)
-        if held and held.lease_until is None:
-            held.deliveries += 1
-    end_reads(box, now)
+    end_unread(box, op.unread)
+    end_session(space, agent, now)
+    return base.Left(sweep_at(space, agent))
+
+
+def end_session(space: Space, agent: Agent, now: int) -> None:
+    """The session of ``agent`` is over, if there is one."""
+    end_reads(space.mailbox(agent.name), now)
     if agent.online:
         agent.online = False
         agent.epoch = 0
         agent.since = now
+
+
+def sweep_at(space: Space, agent: Agent) -> int | None:
+    """When a sweep has something to do for an agent that left."""
     due = [at for at in (space.orphan_at(agent), agent.ghost_at) if at is not None]
-    return base.Left(min(due, default=None))
+    return min(due, default=None)
 
 
 def update(books: Books, space: Space, now: int, op: base.Update) -> base.Outcome:

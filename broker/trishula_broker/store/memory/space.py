@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from trishula_broker.store.base import Copy, Message, Settled
+from trishula_broker.store.memory.node import Lead, Node
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 
@@ -145,6 +146,8 @@ class Space:
     entries: dict[int, Entry] = field(default_factory=dict)
     expiring: list[tuple[int, int, str]] = field(default_factory=list)
     """``(expires_at, seq, mailbox)`` of unsettled copies."""
+    nodes: dict[str, Node] = field(default_factory=dict)
+    lead: Lead = field(default_factory=Lead)
 
     def mailbox(self, name: str) -> Mailbox:
         """The mailbox of an agent, or of a pool when it is ``@capability``."""
@@ -225,6 +228,11 @@ class Space:
             if agent.online and capability in agent.capabilities and agent.name != sender
         )
         return min(offers, default=(0, None))[1]
+
+    def node_of(self, agent: str) -> str | None:
+        """Where ``agent`` is online; None when it is not."""
+        known = self.agents.get(agent)
+        return known.node if known is not None and known.online else None
 
     def waits_for(self, taker: str, pool: str) -> bool:
         """Whether ``pool`` holds something that ``taker`` may have: what it did not send."""

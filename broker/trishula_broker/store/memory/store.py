@@ -1,5 +1,6 @@
 """The store as a plain model in memory: what the others must agree with.
 
+:class:`MemoryStore` is one node's; :meth:`MemoryStore.node` makes more of them over the same books.
 For simulation and unit tests. No threads, no clock, no randomness; all state is in dicts and
 sorted lists, and what :mod:`trishula_broker.store.base` says can be read here in a few lines
 each. Durable only as far as the object lives: ``open`` again is what a crash looks like.
@@ -9,16 +10,28 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from trishula_broker.store import base
-from trishula_broker.store.memory import duties, mail, sessions
+from trishula_broker.store.memory import duties, mail, nodes, sessions
 from trishula_broker.store.memory.answers import answer
 from trishula_broker.store.memory.books import Books, end_reads
+from trishula_broker.store.memory.hints import HintLink, caused
 from trishula_broker.store.memory.space import Space
 
 TRIM_AT_ONCE: Final = 5_000
 """Messages that one call of ``trim`` removes at most."""
+
+
+@dataclass(slots=True, eq=False)
+class Shared:
+    """What the nodes of a store have in common; ``serving`` are those that have it open."""
+
+    books: Books
+    serving: dict[str, MemoryStore] = field(default_factory=dict)
+    end_sessions: bool = False
+    """The next commit is the first after a time when nobody served."""
 
 
 class MemoryStore:
@@ -29,24 +42,45 @@ class MemoryStore:
     """
 
     def __init__(self, mailbox_limits: base.MailboxLimits | None = None) -> None:
-        self._books = Books(mailbox_limits or base.MailboxLimits())
-        self._open = False
-        self._end_sessions = False
+        self._share(Shared(Books(mailbox_limits or base.MailboxLimits())), "")
+
+    def _share(self, shared: Shared, name: str) -> None:
+        self._shared = shared
+        self._books = shared.books
+        self._name = name
+        self.link = HintLink()
+        """How hints come here."""
+
+    def node(self, name: str) -> MemoryStore:
+        """The same store as the node ``name`` has it, not opened yet."""
+        node = MemoryStore.__new__(MemoryStore)
+        node._share(self._shared, name)
+        return node
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
-        return f"<MemoryStore {state}, {len(self._books.log)} messages, seq {self._books.seq}>"
+        who = f" of {self._name}" if self._name else ""
+        return f"<MemoryStore{who} {state}, {len(self._books.log)} messages, seq {self._books.seq}>"
 
     # --- the store ------------------------------------------------------------------------
 
+    @property
+    def _open(self) -> bool:
+        return self._shared.serving.get(self._name) is self
+
     def on_hints(self, tell: Callable[[str, Sequence[base.Hint]], None]) -> None:
-        pass  # one node: there is nobody to hear from
+        self.link.tell = tell
 
     async def open(self) -> None:
-        self._open = True
+        shared = self._shared
+        alone = not shared.serving.keys() - {self._name}
+        shared.serving[self._name] = self
+        self.link.cut()
+        if not alone:
+            return  # who was online here is offline with the first beat
         # How long the agents have been away counts from the first commit, the first moment
         # that a store without a clock hears of.
-        self._end_sessions = True
+        shared.end_sessions = True
         for space in self._books.spaces.values():
             for agent in space.agents.values():
                 if agent.online:
@@ -55,7 +89,10 @@ class MemoryStore:
                     agent.cut_off = True
 
     async def commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
-        return self.apply(now, batches)
+        before = self.link.last
+        outcomes = self.apply(now, batches)
+        self.link.arrive(before)
+        return outcomes
 
     async def query(self, namespace: str, query: base.Query) -> Any:
         return self.answer(namespace, query)
@@ -73,14 +110,15 @@ class MemoryStore:
         }
 
     async def close(self) -> None:
-        self._open = False
+        if self._open:
+            del self._shared.serving[self._name]
 
     def apply(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
         """:meth:`commit`, at once."""
         if not self._open:
             raise base.StoreUnavailable("the store is closed")
-        if self._end_sessions:
-            self._end_sessions = False
+        if self._shared.end_sessions:
+            self._shared.end_sessions = False
             for space in self._books.spaces.values():
                 for agent in space.agents.values():
                     if agent.cut_off:
@@ -94,8 +132,17 @@ class MemoryStore:
             if batch.namespace not in self._books.spaces:
                 self._books.spaces[batch.namespace] = Space()
             space = self._books.spaces[batch.namespace]
-            outcomes.append([_APPLY[type(op)](self._books, space, now, op) for op in batch.ops])
+            outcomes.append([self._do(batch.namespace, space, now, op) for op in batch.ops])
         return outcomes
+
+    def _do(self, namespace: str, space: Space, now: int, op: base.Operation) -> base.Outcome:
+        before = space.node_of(op.agent) if isinstance(op, base.Register) else None
+        outcome = _APPLY[type(op)](self._books, space, now, op)
+        for name, hint in caused(space, op, outcome, before):
+            node = self._shared.serving.get(name)
+            if node is not None and name != self._name:
+                node.link.put(namespace, hint)
+        return outcome
 
     def answer(self, namespace: str, query: base.Query) -> Any:
         """:meth:`query`, at once."""
@@ -147,4 +194,7 @@ _APPLY: Final[dict[type, Callable[[Books, Space, int, Any], base.Outcome]]] = {
     base.Unassign: duties.unassign,
     base.Sweep: duties.sweep,
     base.Retry: duties.retry,
+    base.Beat: nodes.beat,
+    base.EndNode: nodes.end_node,
+    base.Tell: nodes.tell,
 }
