@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from trishula_broker.store import base
@@ -127,7 +128,14 @@ def _register(draw: st.DrawFn) -> Recipe:
         capabilities=draw(_tags(CAPABILITIES)),
         groups=draw(_tags(GROUPS)),
     )
-    return partial(_same, op)
+    which, backs = draw(_epochs), draw(_some_backs)
+
+    def make(run: Run) -> base.Operation:
+        return msgspec.structs.replace(
+            op, replaces=run.epoch(op.agent, which), unread=_seqs(run, op.agent, backs)
+        )
+
+    return make
 
 
 @st.composite

@@ -267,3 +267,19 @@ async def test_an_operation_of_an_older_session_changes_nothing(
     before = await all_there_is()
     assert await world.do(op(old)) == [base.Fenced(current)]
     assert await all_there_is() == before
+
+
+async def test_being_taken_over_counts_a_delivery_of_what_was_not_read(world: World) -> None:
+    first = await world.come("ada")
+    await world.come("bob")
+    one, two, done = [await world.send("bob", "ada", f"m{n}") for n in range(3)]
+    await world.do(world.read("ada", two.seq), world.settle("ada", done.seq))
+    takes_over = base.Register(
+        "ada", "n1", "s", True, False, LEASE_MS, None, None,
+        replaces=first.epoch, unread=(one.seq, one.seq, two.seq, done.seq, 999),
+    )  # fmt: skip
+    await world.do(takes_over)
+    fates = [(await world.fate("bob", f"m{n}"))["ada"] for n in range(3)]
+    assert [(fate.deliveries, fate.attempts) for fate in fates] == [(1, 0), (0, 1), (0, 0)]
+    await world.do(takes_over)  # that session was replaced before
+    assert (await world.fate("bob", "m0"))["ada"].deliveries == 1

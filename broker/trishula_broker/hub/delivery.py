@@ -76,8 +76,9 @@ class Delivery:
         """Deliver what the stirred seats have room for."""
         if self._stirred:
             stirred, self._stirred = self._stirred, {}
+            arriving = self._roster.arriving
             for seat in stirred.values():
-                if seat.session.live:
+                if seat.session.live and seat.agent not in arriving:
                     self._deliver(seat, now)
 
     def _deliver(self, seat: Seat, now: Now) -> None:

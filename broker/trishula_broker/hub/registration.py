@@ -73,8 +73,12 @@ class Registration:
         request = self._parse(envelope)
         session.registering(request)
         self._registrations += 1
+        replaced = None
         if request.receive:
+            # From here on the seat that is replaced is handed nothing more (Delivery.run): what
+            # it holds unread is known now.
             self._roster.arriving[request.agent] += 1
+            replaced = self._roster.seats.get(request.agent)
         name = f"{self._node}-{now.wall:x}-{self._registrations:x}"
         self._commits.submit(
             base.Register(
@@ -88,6 +92,8 @@ class Registration:
                 if request.capabilities is None
                 else tuple(dict.fromkeys(request.capabilities)),
                 None if request.groups is None else tuple(dict.fromkeys(request.groups)),
+                0 if replaced is None else replaced.epoch,
+                () if replaced is None else replaced.mailbox.unread,
             ),
             self._registered,
             (session, envelope.id, request),
@@ -136,6 +142,9 @@ class Registration:
         if isinstance(outcome, Unavailable):
             if op.receive:
                 self._look_after(op.agent)
+                older = self._roster.seats.get(op.agent)
+                if older is not None:
+                    self._delivery.stir(older)
             if not session.closed:
                 session.refused()
                 session.waiting.clear()

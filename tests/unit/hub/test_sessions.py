@@ -8,6 +8,7 @@ import msgspec
 
 from tests.support.hub_bench import START, Bench
 from trishula_broker.store.base import Batch
+from trishula_protocol import limits
 from trishula_protocol.codec import MSGPACK
 
 
@@ -240,3 +241,39 @@ def test_a_msgpack_session_hears_bin_for_base64() -> None:
     page.tell("mp", "m2", {"b": {"$base64": "AP8="}})
     [mail] = peer.mail()
     assert mail["payload"] == {"b": b"\x00\xff"}
+
+
+def test_mail_that_is_taken_over_a_hundred_times_unread_is_given_up() -> None:
+    bench = Bench()
+    sender = bench.agent("sender", heartbeat_ms=60_000)
+    bench.agent("dc")
+    sender.tell("dc", "m1")
+    for _ in range(limits.DELIVERIES):
+        assert sender.mail() == []
+        receiver = bench.agent("dc")
+    assert receiver.mail() == []
+    [notice] = sender.mail()
+    assert (notice["reply_to"], notice["payload"]["code"]) == ("m1", "undeliverable")
+    assert "never read" in notice["payload"]["message"]
+
+
+def test_a_session_that_is_being_replaced_is_handed_nothing_more() -> None:
+    bench = Bench()
+    sender = bench.agent("sender")
+    older, newer = bench.agent("dc"), bench.peer()
+    bench.hold_commits = True
+    sender.tell("dc", "m1")
+    accept = bench.hub.ops_to_commit()
+    register = {"op": "register", "agent": "dc"}
+    newer.send({"type": "COMMAND", "to": "hub", "id": "r", "payload": register})
+    [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", accept)])
+    bench.hub.committed(accept, outcomes, bench.now)
+    bench.run()
+    assert older.mail() == []  # the registration, on its way, could not count it
+    bench.failing = "disk full"
+    bench.hold_commits = False
+    bench.run()
+    assert newer.errors() == ["unavailable"]
+    bench.failing = None
+    bench.advance(1_000)
+    assert [mail["id"] for mail in older.mail()] == ["m1"]

@@ -94,15 +94,15 @@ def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
 def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
     now = work.now
     work.flush()
-    at, seq, mailbox = op.after or (0, 0, "")
+    behind = op.after or (0, 0, "")
     rows = _expired_rows.decode(
         SQL["expired_copies"].one(
             work.db,
             now=now,
             space=space.id,
-            at=at,
-            seq=seq,
-            mailbox=mailbox,
+            at=behind[0],
+            seq=behind[1],
+            mailbox=behind[2],
             limit=op.limit + 1,
         )
     )

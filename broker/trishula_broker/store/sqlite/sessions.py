@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.directory import Space
+from trishula_broker.store.sqlite.directory import Box, Space
 from trishula_broker.store.sqlite.mail import fence
 from trishula_broker.store.sqlite.work import Work
 
@@ -42,6 +44,8 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
         box.lease_ms = op.lease_ms
     epoch = 0
     if op.receive:
+        if op.replaces and op.replaces == box.epoch:
+            _end_unread(work, box, op.unread)
         work.directory.epoch += 1
         epoch = box.epoch = work.directory.epoch
         box.online = True
@@ -59,12 +63,7 @@ def leave(work: Work, space: Space, op: base.Leave) -> base.Left | base.Fenced:
         return fenced
     if box is None or not box.known:
         return base.Left(None)
-    work.load((box, seq) for seq in op.unread)
-    for seq in dict.fromkeys(op.unread):
-        held = work.unsettled(box, seq)
-        if held is not None and held.lease_until is None:
-            held.deliveries += 1
-            work.change(held)
+    _end_unread(work, box, op.unread)
     work.end_reads(box)
     if box.online:
         box.online = False
@@ -73,6 +72,16 @@ def leave(work: Work, space: Space, op: base.Leave) -> base.Left | base.Fenced:
         work.save(space, box)
     due = [at for at in (box.orphan_at, box.ghost_at) if at is not None]
     return base.Left(min(due, default=None))
+
+
+def _end_unread(work: Work, box: Box, seqs: Sequence[int]) -> None:
+    """A session ended that had delivered ``seqs``: those nobody read have one more delivery."""
+    work.load((box, seq) for seq in seqs)
+    for seq in dict.fromkeys(seqs):
+        held = work.unsettled(box, seq)
+        if held is not None and held.lease_until is None:
+            held.deliveries += 1
+            work.change(held)
 
 
 def update(work: Work, space: Space, op: base.Update) -> base.Updated | base.Fenced:
