@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 from trishula.connector import Token
+from trishula.ending import Ending, on_signals
 from trishula.engine import Engine
 from trishula.errors import AgentClosed, RemoteError, TakenOver
 from trishula.intake import Handler, Intake, Messages
@@ -28,9 +29,11 @@ from trishula_protocol.bodies import Join, Leave, Op, Register, Watch
 CLOSE_SECONDS: Final = 5.0
 """How long leaving the context waits for handlers, acceptances and confirmations, each."""
 
+FINISH_SECONDS: Final = 10.0
+"""How long handlers may take to finish when a program is asked to end, as hubs drain."""
+
 C = TypeVar("C", bound=Callable[["State"], object])
 H = TypeVar("H", bound=Handler)
-
 
 _log = logging.getLogger("trishula")
 
@@ -208,17 +211,60 @@ class Agent(Operations):
         finally:
             await self._engine.stop()
 
-    async def run(self) -> None:
-        """Serve the handlers until :meth:`close`; for programs that only have handlers.
+    async def run(self, *, signals: bool = True, seconds: float = FINISH_SECONDS) -> None:
+        """Serve the handlers until :meth:`close`, SIGTERM or Ctrl-C.
+
+        At a signal no handler is begun any more; those that run get ``seconds`` to finish, what
+        they answered is stored, and this returns: the program can end with 0. A second signal
+        cancels them at once. What was not finished is delivered again, to whoever is this agent
+        next.
+
+        Args:
+            signals: whether SIGTERM and SIGINT are heard, while this runs and in the main thread
+                only; False leaves them to the application, which calls :meth:`close`.
+            seconds: as in :meth:`close`.
 
         Raises:
             TakenOver, Unauthorized, RegistrationRefused: what ended the agent.
         """
+        ending = Ending(asyncio.get_running_loop())
+        with on_signals(ending, signals):
+            await self.run_until(ending, seconds)
+
+    async def run_until(self, ending: Ending, seconds: float) -> None:
+        """As :meth:`run`, for a program that hears signals in its own way."""
         over = self._engine.over
         if over is not None:
-            await asyncio.shield(over)
+            asked = asyncio.ensure_future(ending.asked.wait())
+            try:
+                await asyncio.wait({over, asked}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                asked.cancel()
+            if not over.done():
+                await self._finish(ending, seconds)
         if self._engine.failure is not None and not isinstance(self._engine.failure, AgentClosed):
             raise self._engine.failure.with_traceback(None)
+
+    async def _finish(self, ending: Ending, seconds: float) -> None:
+        """Close in ``seconds``, or at once when urged."""
+        if self._intake.running:
+            _log.info(
+                "%s: ending; %d handlers have %g s to finish, a second signal ends them now",
+                self.name,
+                self._intake.running,
+                seconds,
+            )
+        closing = asyncio.ensure_future(self.close(seconds))
+        urged = asyncio.ensure_future(ending.urged.wait())
+        either: set[asyncio.Future[Any]] = {closing, urged}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            urged.cancel()
+            closing.cancel()
+            await asyncio.wait({closing})
+        if not closing.cancelled():
+            closing.result()
 
     # --- sending ---
 

@@ -48,6 +48,11 @@ class Intake:
             f"{len(self._workers)} running>"
         )
 
+    @property
+    def running(self) -> int:
+        """Handlers that are at work."""
+        return len(self._workers)
+
     def handle(self, type: str | None, handler: Handler) -> None:
         """Give messages of ``type``, or None for all others, to ``handler``."""
         if type is None:

@@ -18,58 +18,20 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
 from trishula import agent as asynchronous
 from trishula import message as messages
+from trishula.ending import Ending, on_signals
 from trishula.errors import AgentClosed
 from trishula.receipt import Receipt, Stage
+from trishula.thread_loop import ThreadLoop
 from trishula_protocol.bodies import Op
 
-T = TypeVar("T")
 C = TypeVar("C", bound=Callable[[asynchronous.State], object])
 H = TypeVar("H", bound=Callable[["Message"], Any])
-
-
-class _Loop:
-    """An event loop in a thread, for as long as its agent is entered."""
-
-    def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name=f"trishula-{name}", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run ``work`` there and wait for it."""
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise RuntimeError("called from the agent's own loop; use trishula.Agent there")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except concurrent.futures.CancelledError:
-            raise InterruptedError("the agent was closed meanwhile") from None
-        except BaseException:
-            future.cancel()
-            raise
-
-    def soon(self, work: Callable[[], None]) -> None:
-        """Have ``work`` done there; do not wait for it."""
-        self._loop.call_soon_threadsafe(work)
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
 
 
 class Message:
@@ -77,7 +39,7 @@ class Message:
 
     __slots__ = ("_call", "_message")
 
-    def __init__(self, loop: _Loop, message: messages.Message) -> None:
+    def __init__(self, loop: ThreadLoop, message: messages.Message) -> None:
         self._call = loop.call
         self._message = message
 
@@ -116,13 +78,13 @@ class Agent:
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_workers=options.get("concurrency", 16), thread_name_prefix="trishula-handler"
         )
-        self._running: _Loop | None = None
+        self._running: ThreadLoop | None = None
 
     def __repr__(self) -> str:
         return repr(self._agent)
 
     @property
-    def _loop(self) -> _Loop:
+    def _loop(self) -> ThreadLoop:
         if self._running is None:
             raise AgentClosed(self._agent.name, "is not entered: use it with `with`")
         return self._running
@@ -149,7 +111,7 @@ class Agent:
     def __enter__(self) -> Agent:
         if self._agent.state is not asynchronous.State.NEW:
             raise AgentClosed(self._agent.name, "was entered before")
-        self._running = _Loop(self._agent.name)
+        self._running = ThreadLoop(self._agent.name)
         try:
             self._running.call(self._agent.__aenter__())
         except BaseException:
@@ -181,9 +143,12 @@ class Agent:
             running.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def run(self) -> None:
-        """See :meth:`trishula.Agent.run`; Ctrl-C ends it."""
-        self._loop.call(self._agent.run())
+    def run(self, *, signals: bool = True, seconds: float = asynchronous.FINISH_SECONDS) -> None:
+        """See :meth:`trishula.Agent.run`."""
+        loop = self._loop
+        ending = Ending(loop.loop)
+        with on_signals(ending, signals):
+            loop.call(self._agent.run_until(ending, seconds))
 
     def send(self, to: str, payload: Any = None, **options: Any) -> Receipt:
         """See :meth:`trishula.Agent.send`."""
