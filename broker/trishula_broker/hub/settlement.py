@@ -130,7 +130,9 @@ class Settlement:
             seat.mailbox.adopt(copy, now.wall)
         for seq in outcome.seqs:
             held = seat.mailbox.held.get(seq)
-            if held is not None and held.copy.message.receipt:
+            if held is None:
+                seat.mailbox.release(seq)  # settled already: there is nothing to hold
+            elif held.copy.message.receipt:
                 message = held.copy.message
                 self._roster.receipt(message.sender, "read", seat.agent, message.id)
         if reject is not None and outcome.seqs:

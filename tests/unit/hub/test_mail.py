@@ -598,3 +598,27 @@ def test_held_mail_past_its_ttl_does_not_keep_other_mail_from_expiring() -> None
     assert [(told["reply_to"], told["payload"]["code"]) for told in sender.mail()] == [
         ("late", "expired")
     ]
+
+
+def test_read_of_what_is_settled_changes_nothing_and_is_not_stale() -> None:
+    bench = Bench()
+    sender = bench.agent("dc", heartbeat_ms=60_000)
+    receiver = bench.agent("agni", heartbeat_ms=60_000)
+    sender.tell("agni", "m1")
+    sender.tell("agni", "m2")
+    one, two = [mail["seq"] for mail in receiver.mail()]
+    sender.ask("recall", id="m2")
+    receiver.ack("rejected", one, reason="no")
+    receiver.take()
+    receiver.ack("read", one, two)
+    assert receiver.take() == []
+    receiver.ack("done", one, two)
+    assert receiver.acks("settled") == [one, two]
+    # A dead letter that is retried goes out, whatever was said of it before.
+    receiver.ack("read", one)
+    bench.failing = "disk full"
+    sender.tell("agni", "m3")
+    bench.failing = None
+    sender.ask("retry", agent="agni", seq=one)
+    bench.advance(1_000)
+    assert [(mail["id"], mail["attempt"]) for mail in receiver.mail()] == [("m1", 1)]
