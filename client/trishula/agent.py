@@ -236,8 +236,9 @@ class Agent(Operations):
         over = self._engine.over
         if over is not None:
             asked = asyncio.ensure_future(ending.asked.wait())
+            either: set[asyncio.Future[Any]] = {over, asked}
             try:
-                await asyncio.wait({over, asked}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 asked.cancel()
             if not over.done():
