@@ -31,3 +31,9 @@ async def world(make: Callable[[], Store]) -> AsyncIterator[World]:
     await world.store.open()
     yield world
     await world.store.close()
+
+
+@pytest.fixture(params=["memory"])
+def make_nodes() -> Callable[[str], Store]:
+    """Makes the store as the node of that name has it; all of them share what is in it."""
+    return MemoryStore(LIMITS).node

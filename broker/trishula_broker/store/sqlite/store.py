@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,6 +19,7 @@ from trishula_broker.store.sqlite import duties, mail, sessions, trimming
 from trishula_broker.store.sqlite.answers import answer
 from trishula_broker.store.sqlite.directory import SQL, Directory, Seen, Space, seen
 from trishula_broker.store.sqlite.lock import DirectoryLock
+from trishula_broker.store.sqlite.nodes import Nodes
 from trishula_broker.store.sqlite.schema import (
     FILE,
     Connect,
@@ -66,6 +67,13 @@ class SqliteStore:
         self._reader: sqlite3.Connection | None = None
         self._directory: Directory | None = None
         self._published: dict[str, dict[str, Seen]] = {}
+        self._nodes = Nodes()
+        self._apply_op: dict[type, _Apply] = {
+            **_APPLY,
+            base.Beat: self._nodes.beat,
+            base.EndNode: self._nodes.end_node,
+            base.Tell: self._nodes.tell,
+        }
         self._sessions_ended = False
         self._trim_after = 0
         self._problem: str | None = None
@@ -168,7 +176,9 @@ class SqliteStore:
         epoch = directory.epoch
         if not self._sessions_ended:
             sessions.end_sessions(work)
-        outcomes = [_run(work, work.space(batch.namespace), batch.ops) for batch in batches]
+        outcomes = [
+            _run(self._apply_op, work, work.space(batch.namespace), batch.ops) for batch in batches
+        ]
         work.flush()
         if directory.epoch != epoch:
             SQL["set_counter"].execute(db, "epoch", directory.epoch)
@@ -210,6 +220,9 @@ class SqliteStore:
 
     async def query(self, namespace: str, query: base.Query) -> Any:
         _, reader = self._use()
+        if isinstance(query, base.Nodes):
+            agents = await self.query(namespace, base.Agents())
+            return self._nodes.records(namespace, agents)
         return await reader.run(partial(self._answer, namespace, query))
 
     def _answer(self, namespace: str, query: base.Query) -> Any:
@@ -287,7 +300,12 @@ def _size(path: str) -> int:
         return 0
 
 
-def _run(work: Work, space: Space, ops: Sequence[base.Operation]) -> list[base.Outcome]:
+_Apply = Callable[[Work, Space, Any], base.Outcome]
+
+
+def _run(
+    apply: Mapping[type, _Apply], work: Work, space: Space, ops: Sequence[base.Operation]
+) -> list[base.Outcome]:
     outcomes: list[base.Outcome] = []
     start = 0
     while start < len(ops):
@@ -295,7 +313,7 @@ def _run(work: Work, space: Space, ops: Sequence[base.Operation]) -> list[base.O
         while end < len(ops) and type(ops[end]) not in _ASKING:
             end += 1
         mail.prepare(work, space, ops[start:end])
-        outcomes += [_APPLY[type(op)](work, space, op) for op in ops[start : end + 1]]
+        outcomes += [apply[type(op)](work, space, op) for op in ops[start : end + 1]]
         start = end + 1
     return outcomes
 
@@ -303,7 +321,7 @@ def _run(work: Work, space: Space, ops: Sequence[base.Operation]) -> list[base.O
 _ASKING: Final = {base.Fetch, base.Assign, base.Unassign, base.Sweep}
 """Operations that ask the database about more than single copies, so all must be written."""
 
-_APPLY: Final[dict[type, Callable[[Work, Space, Any], base.Outcome]]] = {
+_APPLY: Final[dict[type, _Apply]] = {
     base.Register: sessions.register,
     base.Leave: sessions.leave,
     base.Update: sessions.update,
