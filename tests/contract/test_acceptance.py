@@ -266,3 +266,31 @@ async def test_a_duplicate_is_known_whatever_the_batch_did_before(world: World) 
         world.read("bob", first.seq, want=True), world.mail("ada", "bob", "m1")
     )
     assert (len(read.copies), again) == (1, base.Duplicate(first.seq, body()))
+
+
+async def test_an_answer_finds_room_with_whoever_asked(world: World) -> None:
+    asked = [(await world.send("ada", "bob", f"q{n}")).seq for n in range(2)]
+    for n in range(5):
+        await world.send("cyd", "ada", f"m{n}")
+    refused = base.Refused("mailbox_full", ("ada",))
+    assert await world.do(world.mail("bob", "ada", "x1")) == [refused]
+    assert (await world.send("bob", "ada", "a1", settles=asked[0])).recipients == ("ada",)
+    # What was answered makes no more room, nor what somebody else asked.
+    assert await world.do(world.mail("bob", "ada", "a2", settles=asked[0])) == [refused]
+    other = await world.send("cyd", "bob", "q2")
+    assert await world.do(world.mail("bob", "ada", "a3", settles=other.seq)) == [refused]
+    assert await world.waiting("bob") == [asked[1], other.seq]
+    # Asked and answered in one batch.
+    _, answered = await world.do(
+        world.mail("ada", "bob", "q3"), world.mail("bob", "ada", "a4", settles=other.seq + 1)
+    )
+    assert isinstance(answered, base.Accepted)
+
+
+async def test_two_that_wait_for_each_others_answers_are_not_stuck(world: World) -> None:
+    to_bob = [(await world.send("ada", "bob", f"m{n}")).seq for n in range(5)]
+    to_ada = [(await world.send("bob", "ada", f"m{n}")).seq for n in range(5)]
+    for one, two in zip(to_bob, to_ada, strict=True):
+        await world.send("bob", "ada", f"a{one}", settles=one)
+        await world.send("ada", "bob", f"a{two}", settles=two)
+    assert len(await world.waiting("ada")) == len(await world.waiting("bob")) == 5

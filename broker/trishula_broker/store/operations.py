@@ -138,6 +138,8 @@ class Accept(Op, frozen=True, gc=False):
       so that what waits there is not overtaken.
     - *limits*: a recipient whose mailbox is full gets no copy. An only recipient: the message
       is refused. In a fan-out the rest is accepted, and ``full_notice`` goes to the sender.
+      An answer that ends a copy by ``settles`` finds room with whoever sent that one, full or
+      not: two full mailboxes that wait for each other's answers would be stuck for ever.
     - ``settles``: also settles this seq of the sender's own mailbox as done, or nothing at all
       happens (:class:`Refused` ``stale_ack``); one that is done already is a success.
     """

@@ -23,6 +23,9 @@ def accept(books: Books, space: Space, now: int, op: base.Accept) -> base.Outcom
     if names is None:
         return base.Refused("unknown_recipient")
     full = [name for name in names if books.is_full(space, name, op.sender, len(op.body))]
+    if full and op.settles is not None:
+        ends = space.mailbox(op.sender).unsettled(op.settles)
+        full = [name for name in full if ends is None or name != ends.entry.message.sender]
     if full and len(full) == len(names):
         return base.Refused("mailbox_full", tuple(full))
     if op.settles is not None:

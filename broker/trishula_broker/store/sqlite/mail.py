@@ -77,6 +77,10 @@ def accept(
         return base.Refused("unknown_recipient")
     size = len(op.body)
     full = work.full(boxes, op.sender, size)
+    if full and op.settles is not None and work.unsettled(sender, op.settles):
+        work.flush()
+        asker = SQL["sender_of"].one(work.db, op.settles)
+        full = [box for box in full if box.id != asker]
     if full:
         if len(full) == len(boxes):
             return base.Refused("mailbox_full", tuple(box.name for box in full))

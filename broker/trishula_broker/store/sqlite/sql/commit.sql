@@ -96,6 +96,9 @@ FROM (
 ) AS page
 CROSS JOIN log AS l ON l.seq = page.seq;
 
+-- name: sender_of
+SELECT sender FROM log WHERE seq = ?;
+
 -- name: waits_for
 -- Whether a pool holds what somebody else than its taker sent.
 SELECT EXISTS (
