@@ -380,7 +380,7 @@ class Agent(Operations):
 
         What it returns becomes the RESULT, unless it settled the message itself. A
         :class:`RemoteError` it raises becomes the ERROR; any other exception one with code
-        ``handler_failed`` and the exception's text, and is logged.
+        ``handler_failed`` and the exception's type and text, and is logged.
         """
         self._intake.handle("COMMAND", handler)
         return handler

@@ -257,6 +257,46 @@ class AgentCore:
         for key, reason in finished:
             self.inbox.finished.add(key, reason)
 
+    # --- the shared folder: a second way out for the outbox, a second way in for the inbox ---
+
+    def leave_hub(self) -> None:
+        """From now on :meth:`take_out` gives what is to be written; all that waits first."""
+        self.outbox.reconnected()
+
+    def take_out(self) -> list[Outgoing]:
+        """Messages to be written to the folder, in order, each once; questions wait for a hub."""
+        return [out for out in self.outbox.take() if out.stored]
+
+    def filed_out(self, outs: Iterable[Outgoing]) -> None:
+        """These are in the folder, which is as good as the hub's acceptance."""
+        accepted: list[Outgoing] = []
+        for out in outs:
+            if self.outbox.remove(out.id) is not None:
+                accepted.append(out)
+                if out.answers is not None:
+                    # Also to the hub, if it knows the question: it has not seen the answer.
+                    self.inbox.done(out.answers)
+        if accepted:
+            self._events.append(Accepted(accepted))
+
+    def refuse_out(self, out: Outgoing, error: ErrorBody) -> None:
+        """The folder cannot take it."""
+        if out.id in self.outbox:
+            self._refused(out, error)
+
+    def file_in(self, envelopes: Iterable[Envelope]) -> None:
+        """Messages were found in the folder; :meth:`Inbox.put_away` says when they are settled."""
+        fresh = self.inbox.offer_filed(envelopes)
+        fresh = [delivery for delivery in fresh if not self._answers_command(delivery)]
+        if fresh:
+            self._events.append(NewMail(fresh))
+
+    def notice(self, envelope: Envelope) -> None:
+        """News about a message of ours that came over the folder; it needs no settling."""
+        delivery = Delivery(envelope, (envelope.sender or "", envelope.id or ""))
+        if not self._answers_command(delivery):
+            self._events.append(NewMail([delivery]))
+
     def joined(self, group: str, member: bool) -> None:
         """Keep the registration in step with a ``join`` or ``leave`` the hub has granted.
 

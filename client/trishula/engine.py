@@ -38,6 +38,7 @@ from trishula.outbox import Outgoing
 from trishula.sending import Expected, Sending, Waiter
 from trishula.settling import Settling
 from trishula_protocol.bodies import Register, Registered
+from trishula_protocol.envelope import Envelope
 
 _log = logging.getLogger("trishula")
 
@@ -71,6 +72,7 @@ class Engine:
         self.sending = Sending(self.core)
         self.settling = Settling(self.sending)
         self.info: Registered | None = None
+        self._name = register.agent
         self._urls = urls
         self._token = token
         self._ssl = ssl
@@ -183,7 +185,7 @@ class Engine:
             case Returned():
                 _resolve(event.waiter.future, event.envelope)
             case Progress():
-                self._progressed(event.waiter, event.envelope.payload)
+                self._progressed(event.waiter, event.envelope)
             case Answered():
                 _resolve(event.out.waiter, event.payload)
                 self.sending.make_room()
@@ -205,21 +207,29 @@ class Engine:
                 self._on_change()
             case StaleMail():
                 for delivery in event.deliveries:
-                    _log.warning("%r went to another session while it was handled", delivery)
+                    _log.warning(
+                        "%s: %s went to another session while it was handled", self._name, delivery
+                    )
             case Trouble():
-                _log.warning("hub: %s", event.reason)
+                _log.warning("%s: the hub said: %s", self._name, event.reason)
             case _:
                 pass
         if self._idle and self.core.idle:
             for waiter in self._idle:
                 _resolve(waiter, None)
 
-    def _progressed(self, expected: Expected, payload: Any) -> None:
+    def _progressed(self, expected: Expected, news: Envelope) -> None:
         if expected.on_progress is not None:
             try:
-                expected.on_progress(payload)
+                expected.on_progress(news.payload)
             except Exception:
-                _log.exception("on_progress")
+                _log.exception(
+                    "%s: on_progress failed for %s %s from %s",
+                    self._name,
+                    news.type,
+                    news.id,
+                    news.sender,
+                )
 
 
 def _resolve(future: asyncio.Future[Any] | None, value: Any) -> None:

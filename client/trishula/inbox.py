@@ -47,6 +47,10 @@ class Delivery:
         self.attempt = envelope.attempt or 1
         self.stage = Stage.WAITING
 
+    def __str__(self) -> str:
+        """For the log: what it is, whose, and which."""
+        return f"{self.envelope.type} {self.key[1]} from {self.key[0]}"
+
     def __repr__(self) -> str:
         return f"<Delivery {self.key[0]}/{self.key[1]} seq={self.seq} {self.stage.name.lower()}>"
 
@@ -66,6 +70,11 @@ class Inbox:
         self._renew_at: int | None = None
         self._held: dict[Key, Delivery] = {}
         self._taken: dict[int, Delivery] = {}
+        self.filed: set[Key] = set()
+        """Messages whose file lies in the shared folder: settling puts that away."""
+        self._taken_files: set[Key] = set()
+        self._put_away: list[tuple[Key, str | None]] = []
+        self._again: list[Key] = []
         self._reads: dict[int, None] = {}
         self._done: list[int] = []
         self._rejects: dict[tuple[str, bool], list[int]] = {}
@@ -81,7 +90,7 @@ class Inbox:
     @property
     def taken(self) -> int:
         """Deliveries that are with the application."""
-        return len(self._taken)
+        return len(self._taken) + len(self._taken_files)
 
     @property
     def unconfirmed(self) -> int:
@@ -114,6 +123,37 @@ class Inbox:
                 fresh.append(delivery)
         return fresh
 
+    def offer_filed(self, envelopes: Iterable[Envelope]) -> list[Delivery]:
+        """The same for files of the shared folder, which have no ``seq``."""
+        fresh: list[Delivery] = []
+        for envelope in envelopes:
+            key = (envelope.sender or "", envelope.id or "")
+            self.filed.add(key)
+            if key in self.finished:
+                self._put_away.append((key, self.finished[key]))
+            elif key not in self._held:
+                delivery = self._held[key] = Delivery(envelope, key)
+                fresh.append(delivery)
+        return fresh
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether it is still to be handed out, or with the application."""
+        return self._held.get(delivery.key) is delivery
+
+    def settleable(self, delivery: Delivery) -> bool:
+        """Whether anybody is told when the application has finished with it."""
+        return delivery.seq is not None or delivery.key in self.filed
+
+    def put_away(self) -> list[tuple[Key, str | None]]:
+        """Finished messages whose files are to be put away, each with why it was rejected."""
+        found, self._put_away = self._put_away, []
+        return found
+
+    def again(self) -> list[Key]:
+        """Messages the application could not handle now, which only the folder has."""
+        found, self._again = self._again, []
+        return found
+
     def _redelivered(self, delivery: Delivery, envelope: Envelope) -> None:
         old, new = delivery.seq, envelope.seq
         delivery.attempt = envelope.attempt or 1
@@ -122,6 +162,8 @@ class Inbox:
         if delivery.stage is not Stage.WAITING and new is not None:
             if old is not None:
                 self._taken.pop(old, None)
+            else:
+                self._taken_files.discard(delivery.key)
             self._taken[new] = delivery
             self._reads[new] = None
 
@@ -158,10 +200,13 @@ class Inbox:
         if seq is not None:
             self._taken[seq] = delivery
             self._reads[seq] = None
+        elif delivery.key in self.filed:
+            self._taken_files.add(delivery.key)
 
     def give_back(self, delivery: Delivery) -> None:
         """The application did not get it after all. The hub may know it as read: renew no more."""
         delivery.stage = Stage.WAITING
+        self._taken_files.discard(delivery.key)
         if delivery.seq is not None:
             self._taken.pop(delivery.seq, None)
             self._reads.pop(delivery.seq, None)
@@ -176,15 +221,19 @@ class Inbox:
         """The application refuses it: for good, or for now with ``requeue``."""
         seq = delivery.seq
         if requeue:
-            if delivery.stage is Stage.FINISHED or seq is None:
+            if delivery.stage is Stage.FINISHED or not self.settleable(delivery):
                 return
             delivery.stage = Stage.FINISHED
             self._held.pop(delivery.key, None)
+            self._taken_files.discard(delivery.key)
             # Not kept for the next connection: the end of this one ends the attempt as well.
-            if self._connected:
+            if self._connected and seq is not None:
                 self._rejects.setdefault((reason, True), []).append(seq)
-            self._taken.pop(seq, None)
-            self._reads.pop(seq, None)
+            elif delivery.key in self.filed:
+                self._again.append(delivery.key)
+            if seq is not None:
+                self._taken.pop(seq, None)
+                self._reads.pop(seq, None)
         elif self._finish(delivery, reason) and seq is not None:
             self._unconfirmed[seq] = reason
             self._rejects.setdefault((reason, False), []).append(seq)
@@ -199,6 +248,11 @@ class Inbox:
             self._taken.pop(seq, None)
             self._reads.pop(seq, None)
             self.finished.add(delivery.key, rejected)
+        if self.filed and delivery.key in self.filed:
+            self._held.pop(delivery.key, None)
+            self._taken_files.discard(delivery.key)
+            self.finished.add(delivery.key, rejected)
+            self._put_away.append((delivery.key, rejected))
         return True
 
     def answered(self, delivery: Delivery) -> None:
@@ -207,7 +261,10 @@ class Inbox:
 
     def answer_accepted(self, delivery: Delivery) -> None:
         """That message was accepted, which settled the delivery."""
-        self._finish(delivery, None)
+        if self.filed and delivery.key in self.filed:
+            self.done(delivery)  # the hub may have got it since, and the answer did not name that
+        else:
+            self._finish(delivery, None)
 
     def answer_refused(self, delivery: Delivery) -> None:
         """That message was refused: the application still has the delivery."""
@@ -234,8 +291,11 @@ class Inbox:
         self._held = {
             key: delivery
             for key, delivery in self._held.items()
-            if delivery.stage is not Stage.WAITING
+            if delivery.stage is not Stage.WAITING or key in self.filed
         }
+        for delivery in self._held.values():
+            if delivery.stage is Stage.WAITING:
+                delivery.seq = None  # of the hub's copy; the file stays
         self._rejects = {key: seqs for key, seqs in self._rejects.items() if not key[1]}
 
     def acks(self) -> list[AgentAck]:

@@ -79,9 +79,10 @@ class Intake:
         self._wake()
 
     def lost(self) -> None:
-        """What was not begun is the hub's again."""
-        self._unread.clear()
-        self._jobs.clear()
+        """What was not begun is the hub's again; what lies in the shared folder stays."""
+        holds = self.engine.core.inbox.holds
+        self._unread = deque(delivery for delivery in self._unread if holds(delivery))
+        self._jobs = deque(job for job in self._jobs if holds(job[0]))
 
     def changed(self) -> None:
         """The agent may have failed: readers look."""
@@ -163,7 +164,11 @@ class Intake:
         type = delivery.envelope.type
         if not self._readers and type not in self._warned:
             self._warned.add(type)
-            _log.warning("a %s waits: no handler takes it and nobody reads messages()", type)
+            _log.warning(
+                "%s: %s waits: no handler takes it and nobody reads messages()",
+                self._agent,
+                delivery,
+            )
 
     # handlers
 
@@ -206,23 +211,28 @@ class Intake:
     async def _failed(self, delivery: Delivery, error: Exception) -> None:
         """A handler raised: ERROR for a command, another attempt for anything else."""
         if delivery.stage >= Stage.ANSWERED:
-            _log.exception("a handler failed after %r was settled", delivery, exc_info=error)
+            self._log_failure("a handler failed after settling", delivery, error)
             return
         try:
             if delivery.envelope.type != "COMMAND":
-                _log.error("a handler failed for %r", delivery, exc_info=error)
-                reason = f"{type(error).__name__}: {error}"
-                await self.engine.settling.reject(
-                    delivery, reason[: limits.REASON_LENGTH], requeue=True
-                )
+                self._log_failure("a handler failed for", delivery, error)
+                reason = _described(error)[: limits.REASON_LENGTH]
+                await self.engine.settling.reject(delivery, reason, requeue=True)
                 return
             if not isinstance(error, RemoteError):
-                _log.error("a handler failed for %r", delivery, exc_info=error)
+                self._log_failure("a handler failed for", delivery, error)
                 details = {"exception": type(error).__name__}
-                error = RemoteError("handler_failed", str(error)[:4096], details=details)
+                error = RemoteError("handler_failed", _described(error)[:4096], details=details)
             await self._answer(delivery, "ERROR", error.body())
         except (TrishulaError, ValueError, TypeError) as problem:
-            _log.error("%r could not be answered: %s", delivery, problem)
+            _log.error("%s: could not answer %s: %s", self._agent, delivery, problem)
+
+    def _log_failure(self, what: str, delivery: Delivery, error: Exception) -> None:
+        _log.error("%s: %s %s", self._agent, what, delivery, exc_info=error)
+
+    @property
+    def _agent(self) -> str:
+        return self.engine.core.register.agent
 
     async def _answer(self, delivery: Delivery, type: str, payload: Any) -> None:
         """Queue the answer; the handler's place is free while its acceptance is awaited."""
@@ -231,7 +241,7 @@ class Intake:
         def accepted(outcome: asyncio.Future[None]) -> None:
             error = None if outcome.cancelled() else outcome.exception()
             if isinstance(error, Refused):
-                _log.error("the answer to %r was refused: %s", delivery, error)
+                _log.error("%s: the answer to %s was refused: %s", self._agent, delivery, error)
                 self.engine.core.reject(
                     delivery, f"answer refused: {error}"[: limits.REASON_LENGTH], False
                 )
@@ -253,3 +263,9 @@ class Messages:
 
     def __anext__(self) -> Awaitable[Message]:
         return self._intake.next()
+
+
+def _described(error: Exception) -> str:
+    """``KeyError: 'x'``; the type alone says what a text such as ``'x'`` does not."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

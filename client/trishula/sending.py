@@ -243,7 +243,7 @@ class Sending:
     def refused(self, out: Outgoing, error: Refused) -> None:
         """The hub does not want it."""
         if out.waiter is None:
-            _log.warning("%s was refused: %s", out.id, error)
+            _log.warning("%s: %s was refused: %s", self.core.register.agent, out.id, error)
         elif not out.waiter.done():
             out.waiter.set_exception(error)
         if self.state is not None and out.stored:

@@ -32,7 +32,7 @@ class Settling:
         """The application has finished with it."""
         if delivery.stage is Stage.FINISHED:
             return
-        if self._sending.state is None or delivery.seq is None:
+        if self._sending.state is None or not self._core.inbox.settleable(delivery):
             self._core.done(delivery)
             self._sending.touch()
         else:
@@ -46,7 +46,7 @@ class Settling:
             )
         if delivery.stage is Stage.FINISHED:
             return
-        if self._sending.state is None or requeue or delivery.seq is None:
+        if self._sending.state is None or requeue or not self._core.inbox.settleable(delivery):
             self._core.reject(delivery, reason, requeue)
             self._sending.touch()
         else:
@@ -104,7 +104,10 @@ class Settling:
         if self._sending.crowded:
             await self._sending.wait_for_room()
         # Only now: the seq may have changed, and others may have settled it, while we waited.
-        settles = None if delivery.stage is Stage.FINISHED else delivery.seq
+        unsettled = delivery.stage is not Stage.FINISHED
+        settles = delivery.seq if unsettled else None
+        # A message of the shared folder has no seq; its answer settles it all the same.
+        finishes = unsettled and self._core.inbox.settleable(delivery)
         encoded = compose(
             id, now, type, sender, payload, receipt=receipt, settles=settles, **fields
         )
@@ -115,12 +118,12 @@ class Settling:
             patient=patient,
             held=self._sending.state is not None,
         )
-        if settles is not None:
+        if finishes:
             self._core.answer(delivery, out)
         if self._sending.state is not None:
-            more = [state_dir.finish(delivery.key, None)] if settles is not None else []
+            more = [state_dir.finish(delivery.key, None)] if finishes else []
             self._sending.store(out, more)
-        elif settles is None:
+        elif not finishes:
             self._core.send(out)
         self._sending.touch()
         return out

@@ -79,7 +79,7 @@ async def test_a_command_returns_what_its_handler_returns() -> None:
 async def test_a_handler_that_raises_answers_with_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with pair() as (_, dc, agni):
+    async with pair() as (found, dc, agni):
 
         @agni.on_command
         def work(message: Message) -> Any:
@@ -87,7 +87,7 @@ async def test_a_handler_that_raises_answers_with_an_error(
                 raise RemoteError("no_such_file", "look elsewhere", details={"at": 1})
             raise KeyError("x")
 
-        with pytest.raises(RemoteError, match="handler_failed: 'x'") as caught:
+        with pytest.raises(RemoteError, match="handler_failed: KeyError: 'x'") as caught:
             await dc.command("agni", "fail", timeout=10)
         assert caught.value.details == {"exception": "KeyError"}
         with pytest.raises(RemoteError) as caught:
@@ -95,7 +95,22 @@ async def test_a_handler_that_raises_answers_with_an_error(
         assert caught.value.code == "no_such_file"
         assert caught.value.details == {"at": 1}
         assert caught.value.sender == "agni"
-    assert [r.levelno for r in caplog.records if r.name == "trishula"] == [logging.ERROR]
+        [record] = [r for r in caplog.records if r.name == "trishula"]
+        failed = next(e for e in found.seen if e.payload == "fail")
+        assert record.levelno == logging.ERROR
+        assert record.getMessage() == f"agni: a handler failed for COMMAND {failed.id} from dc"
+
+
+async def test_mail_that_nobody_takes_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with pair() as (_, dc, agni):
+        agni.on_command(lambda message: None)
+        first_one = await dc.send("agni", 1)
+        await dc.send("agni", 2)
+        await dc.command("agni", timeout=10)
+        assert [r.getMessage() for r in caplog.records if r.name == "trishula"] == [
+            f"agni: STATUS {first_one.id} from dc waits: no handler takes it and nobody reads "
+            "messages()"
+        ]
 
 
 async def test_a_result_that_cannot_be_sent_is_an_error_for_the_asker() -> None:

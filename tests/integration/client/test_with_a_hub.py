@@ -33,7 +33,7 @@ async def test_send_command_and_questions(tmp_path: Path) -> None:
         heard = asyncio.ensure_future(anext(changes))
         assert await dc.command("@python", 1, timeout=20, on_progress=progress.append) == {"got": 1}
         assert progress == ["half"]
-        with pytest.raises(RemoteError, match="handler_failed: no such thing"):
+        with pytest.raises(RemoteError, match="handler_failed: ValueError: no such thing"):
             await dc.command("agni", "fail", timeout=20)
         with pytest.raises(Refused, match="unknown_recipient") as caught:
             await dc.send("agnl", 1)
