@@ -147,7 +147,6 @@ class Registration:
                     self._delivery.stir(older)
             if not session.closed:
                 session.refused()
-                session.waiting.clear()
                 session.error(
                     ProtocolError(
                         ErrorCode.UNAVAILABLE,
@@ -155,6 +154,7 @@ class Registration:
                         reply_to=reply_to,
                     )
                 )
+                self._refuse_waiting(session)
             return
         if session.closed:
             # It left, or was told to, before the store had answered. Whoever it replaced is not
@@ -195,6 +195,22 @@ class Registration:
             self._duties.assign(capability)
         waiting, session.waiting = session.waiting, []
         self._activated(session, waiting, now)
+
+    def _refuse_waiting(self, session: HubSession) -> None:
+        waiting, session.waiting = session.waiting, []
+        for item in waiting:
+            # What was refused already was answered when it came; what has no id (HEARTBEAT, mostly
+            # ACK) is said again by every client, and an answer to nothing would be taken for the
+            # registration's.
+            if isinstance(item, Envelope) and item.id is not None:
+                session.error(
+                    ProtocolError(
+                        ErrorCode.UNAVAILABLE,
+                        "the registration before it failed; register again, then send it again "
+                        "under the same id",
+                        reply_to=item.id,
+                    )
+                )
 
     def _look_after(self, agent: str) -> None:
         """Nobody heard what became of a registration: see that no session is without anybody.

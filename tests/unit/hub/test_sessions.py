@@ -277,3 +277,29 @@ def test_a_session_that_is_being_replaced_is_handed_nothing_more() -> None:
     bench.failing = None
     bench.advance(1_000)
     assert [mail["id"] for mail in older.mail()] == ["m1"]
+
+
+def test_what_was_sent_along_with_a_registration_that_failed_is_answered() -> None:
+    bench = Bench()
+    agni = bench.agent("agni")
+    peer = bench.peer()
+    register = {"op": "register", "agent": "dc"}
+    bench.failing = "disk full"
+    peer.send(
+        {"type": "COMMAND", "to": "hub", "id": "r", "payload": register},
+        {"type": "STATUS", "to": "agni", "id": "m1"},
+        {"type": "STATUS", "to": "agni", "id": "m2", "priority": 9},
+        {"type": "HEARTBEAT"},
+        {"type": "COMMAND", "to": "hub", "id": "q1", "payload": {"op": "peek"}},
+    )
+    heard = [(e["reply_to"], e["payload"]["code"], e["payload"]["retryable"]) for e in peer.take()]
+    assert heard == [
+        ("m2", "bad_message", False),
+        ("r", "unavailable", True),
+        ("m1", "unavailable", True),
+        ("q1", "unavailable", True),
+    ]
+    bench.failing = None
+    peer.register("dc")
+    peer.tell("agni", "m1")
+    assert [mail["id"] for mail in agni.mail()] == ["m1"]
