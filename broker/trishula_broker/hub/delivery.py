@@ -138,19 +138,24 @@ class Delivery:
             seat.mailbox.fetched(outcome)
             self.stir(seat)
             if outcome.due_at is not None:
-                self._wake_at(outcome.due_at, seat, now)
+                self._wake_at(outcome.due_at, limits.RETRY_DELAYS_MS[-1], seat, now)
         elif isinstance(outcome, Unavailable):
             seat.mailbox.fetch_failed()
             self._fetch_later(seat, now)
         else:
             self.fenced(seat)
 
-    def _wake_at(self, wall: int, seat: Seat, now: Now) -> None:
+    def _wake_at(self, wall: int, most: int, seat: Seat, now: Now) -> None:
+        # The store's clock may be another, and this one set back: no delay is longer than
+        # ``most``, and what the store does not find due is not asked for without a pause.
+        wait = wall - now.wall
+        wait = min(wait, most) if wait > 0 else RETRY_MS
+
         def due(_: Now) -> None:
             seat.mailbox.doubt()
             self.stir(seat)
 
-        self._agenda.at(now.mono + max(1, wall - now.wall), ("due", seat.session.link), due)
+        self._agenda.at(now.mono + wait, ("due", seat.session.link), due)
 
     def fenced(self, seat: Seat) -> None:
         """The store knows a newer registration of this agent."""
@@ -229,7 +234,7 @@ class Delivery:
                 message = held.copy.message
                 self.bury(seat, message, f"given up after {attempts} attempts: {reason}", now)
             else:
-                self._wake_at(due_at, seat, now)
+                self._wake_at(due_at, limits.retry_delay_ms(attempts), seat, now)
         if then is not None:
             then(seat, [seq for seq, _, _ in outcome.copies], outcome.stale)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.hub_bench import Bench, Peer
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
-from trishula_broker.store.base import Batch, MailboxLimits
+from trishula_broker.store.base import Batch, Fetch, MailboxLimits
 
 
 def ids(peer: Peer) -> list[str]:
@@ -622,3 +622,40 @@ def test_read_of_what_is_settled_changes_nothing_and_is_not_stale() -> None:
     sender.ask("retry", agent="agni", seq=one)
     bench.advance(1_000)
     assert [(mail["id"], mail["attempt"]) for mail in receiver.mail()] == [("m1", 1)]
+
+
+def test_a_clock_that_is_set_back_does_not_put_off_the_next_attempt() -> None:
+    bench = Bench()
+    bench.agent("dc").tell("dc", "m1")
+    receiver = bench.agent("dc", heartbeat_ms=60_000)
+    [mail] = receiver.mail()
+    bench.hold_commits = True
+    receiver.ack("rejected", mail["seq"], requeue=True)
+    ops = bench.hub.ops_to_commit()
+    [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
+    bench.now = Now(bench.now.mono, bench.now.wall - 3_600_000)
+    bench.hub.committed(ops, outcomes, bench.now)
+    bench.hold_commits = False
+    bench.run()
+    bench.advance(1_000)
+    assert [again["attempt"] for again in receiver.mail()] == [2]
+
+
+def test_a_clock_ahead_of_the_stores_does_not_make_the_hub_ask_all_the_time() -> None:
+    bench = Bench()
+    bench.agent("dc").tell("dc", "m1")
+    receiver = bench.agent("dc", heartbeat_ms=60_000)
+    [mail] = receiver.mail()
+    receiver.ack("rejected", mail["seq"], requeue=True)
+    fetches = 0
+    store_now = bench.now.wall
+    bench.now = Now(bench.now.mono, bench.now.wall + 3_600_000)
+    bench.hold_commits = True
+    while bench.now.mono < 3_500:
+        bench.advance(1)
+        ops = bench.hub.ops_to_commit()
+        fetches += sum(isinstance(op, Fetch) for op in ops)
+        if ops:
+            [outcomes] = bench.store.apply(store_now, [Batch("default", ops)])
+            bench.hub.committed(ops, outcomes, bench.now)
+    assert 1 <= fetches <= 10
