@@ -26,6 +26,12 @@ PREFIX: Final = "TRISHULA_"
 SDK_VARIABLES: Final = frozenset({"TRISHULA_AGENT", "TRISHULA_URL", "TRISHULA_TOKEN"})
 """Variables of the SDK, which a shell that starts a hub may well have set."""
 
+APART: Final = (
+    "this hub keeps its mail in a SQLite store of its own: what another hub has accepted is not "
+    "here, and agents that come here do not get it"
+)
+"""What ``failover`` does not mean without a store that hubs share."""
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 _RETENTION: Final = Retention()
 
@@ -102,7 +108,7 @@ class Loaded(NamedTuple):
     config: Config
     values: dict[str, Value]
     warnings: tuple[str, ...]
-    """Variables that look like a hub's and are not."""
+    """What can be used and is probably not meant: a line each."""
 
 
 def load(
@@ -142,6 +148,8 @@ def load(
             "must be more than websocket.write_pause_bytes, or slow readers never pause",
             values[path].origin,
         )
+    if config.role == "failover":
+        warnings += (f"role: {APART} ({values['role'].origin})",)
     return Loaded(config, values, warnings)
 
 

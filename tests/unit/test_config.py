@@ -163,7 +163,28 @@ def test_the_command_prints_values_with_origins(monkeypatch: pytest.MonkeyPatch)
     assert body["role"] == {"value": "failover", "origin": "TRISHULA_ROLE"}
 
 
-def test_a_bad_value_ends_the_command_with_one_line() -> None:
-    result = CliRunner().invoke(main, ["config", "--role", "boss"])
-    assert result.exit_code == 1
-    assert result.stderr == "Error: role: Invalid enum value 'boss' (--role)\n"
+@pytest.mark.parametrize("command", ["serve", "config"])
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["--role", "boss"], "Error: role: Invalid enum value 'boss' (--role)\n"),
+        (["--port", "70000"], "Error: port: Expected `int` <= 65535 (--port)\n"),
+        (["--port", "x"], "Error: Invalid value for '--port': 'x' is not a valid integer.\n"),
+        (["--config", "/nowhere"], "Error: --config: No such file or directory (/nowhere)\n"),
+    ],
+)
+def test_a_bad_value_ends_the_command_with_2_and_a_line_that_names_it(
+    command: str, args: list[str], line: str
+) -> None:
+    result = CliRunner().invoke(main, [command, *args])
+    assert result.exit_code == 2
+    assert result.stderr.endswith(line)
+
+
+def test_a_failover_hub_says_what_it_does_not_share(layers: Layers) -> None:
+    (warning,) = layers(flags={"role": "failover"}).warnings
+    assert warning.startswith("role: this hub keeps its mail in a SQLite store of its own: ")
+    assert warning.endswith(" (--role)")
+    result = CliRunner().invoke(main, ["config", "--role", "failover"])
+    assert result.stderr == f"warning: {warning}\n"
+    assert layers(flags={"role": "primary"}).warnings == ()

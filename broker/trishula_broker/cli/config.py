@@ -8,15 +8,22 @@ from typing import Any
 
 import click
 
+from trishula_broker.cli.exits import CONFIG_EPILOG
 from trishula_broker.cli.options import hub_options, load_config
 from trishula_broker.config import Value
 
 
-@click.command("config")
+@click.command("config", epilog=CONFIG_EPILOG)
 @hub_options
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of TOML.")
 def command(as_json: bool, **options: Any) -> None:
-    """Show the configuration in force and where each value comes from."""
+    """Show the configuration in force and where each value comes from.
+
+    \b
+    Examples:
+      broker config
+      broker config > broker.toml && broker serve --config broker.toml
+    """
     values = load_config(**options).values
     if as_json:
         body = {path: {"value": v.value, "origin": v.origin} for path, v in values.items()}

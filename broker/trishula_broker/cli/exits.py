@@ -30,6 +30,16 @@ EPILOG: Final = (
     "3 no hub reached; 4 timed out; 130 interrupted."
 )
 
+SERVE_EPILOG: Final = (
+    "Exit codes: 0 it was asked to stop, and has drained; 2 wrong usage, or a value of "
+    "a flag, a variable or the file that cannot be used; 3 it cannot start: the port or the data "
+    "directory is somebody else's, or cannot be used; 130 a second signal cut the draining short."
+)
+CONFIG_EPILOG: Final = (
+    "Exit codes: 0 done; 2 wrong usage, or a value of a flag, a variable or the file that cannot "
+    "be used."
+)
+
 _OPTIONS: Final = {
     "name": "--as",
     "url": "--url",

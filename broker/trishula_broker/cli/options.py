@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.config import ConfigError, Loaded, load
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,7 +42,7 @@ def load_config(config: Path | None, **flags: Any) -> Loaded:
     try:
         loaded = load(flags, os.environ, config, Path.home())
     except ConfigError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(ExitCode.USAGE, str(error)) from None
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return loaded

@@ -120,7 +120,7 @@ async def test_wrong_usage_is_told_without_the_sdk(broker: Broker) -> None:
     assert (process.returncode, out) == (2, b"False")
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("serve", "config")])
+@pytest.mark.parametrize("command", COMMANDS)
 async def test_every_command_has_help_with_an_example_and_its_exit_codes(
     broker: Broker, command: str
 ) -> None:
@@ -130,8 +130,26 @@ async def test_every_command_has_help_with_an_example_and_its_exit_codes(
     if command == "deadletters":
         done = await broker(command, "retry", "--help")
     assert "Example" in done.out
-    assert "TRISHULA_TOKEN" in done.out
+    assert "TRISHULA_TOKEN" in done.out or command in ("serve", "config")
     assert f"broker {command} " in done.out
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["recal", "x"], "No such command 'recal'. Did you mean 'recall'?"),
+        (["sned"], "No such command 'sned'. Did you mean 'send'?"),
+        (["fly"], "No such command 'fly'."),
+        (["deadletters", "lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["send", "--priorty"], "No such option '--priorty'. Did you mean '--priority'?"),
+    ],
+)
+async def test_a_slip_of_the_pen_is_told_with_the_nearest(
+    broker: Broker, args: list[str], hint: str
+) -> None:
+    done = await broker(*args)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].startswith(f"Error: {hint}")
 
 
 async def test_the_overview_names_every_command(broker: Broker) -> None:
