@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
-from trishula_broker.cli.exits import EPILOG
+from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
 from trishula_broker.cli.session import Session, note, session_options
-from trishula_broker.cli.text import message_line
+from trishula_broker.cli.text import counted, message_line
 
 if TYPE_CHECKING:
     from trishula import Agent
@@ -35,6 +36,12 @@ PREFETCH = 256
     "--count", type=click.IntRange(min=1), metavar="N", help="End after this many messages."
 )
 @click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End, with exit code 4, when none has come for this long; by default it waits for ever.",
+)
+@click.option(
     "--settle/--no-settle",
     default=True,
     help="Whether what was printed is done with; by default it is. Unsettled it is delivered "
@@ -50,19 +57,21 @@ def command(
     capabilities: tuple[str, ...],
     groups: tuple[str, ...],
     count: int | None,
+    timeout: float | None,
     settle: bool,
 ) -> None:
     """Print messages as they come, a line each, until interrupted.
 
     Each is settled once it is printed; a COMMAND gets no answer by that. To look without
-    receiving, use `broker peek` and `broker history`.
+    receiving, use `broker peek` and `broker history`. While the hub is away it waits for its
+    return, and says so on stderr.
 
     \b
     Examples:
       broker listen --group ops
-      broker listen --as dc --count 1 --json | jq .payload
+      broker listen --as dc --count 1 --timeout 60 --json | jq .payload
     """
-    session.follow(_listen(session, capabilities, groups, count, settle))
+    session.follow(_listen(session, capabilities, groups, count, timeout, settle))
 
 
 async def _listen(
@@ -70,6 +79,7 @@ async def _listen(
     capabilities: tuple[str, ...],
     groups: tuple[str, ...],
     count: int | None,
+    timeout: float | None,
     settle: bool,
 ) -> None:
     agent = session.agent(
@@ -82,14 +92,25 @@ async def _listen(
     )
     async with agent:
         note(f"listening as {agent.name} on {agent.url}")
-        await _print(session, agent, count, settle)
+        await _print(session, agent, count, timeout, settle)
 
 
-async def _print(session: Session, agent: Agent, count: int | None, settle: bool) -> None:
+async def _print(
+    session: Session, agent: Agent, count: int | None, timeout: float | None, settle: bool
+) -> None:
     from trishula_broker.cli.waiting import envelope_of
 
     printed = 0
-    async for message in agent.messages():
+    messages = agent.messages()
+    while printed != count:
+        try:
+            async with asyncio.timeout(timeout):
+                message = await anext(messages, None)
+        except TimeoutError:
+            text = f"nothing came for {timeout:g} s; {counted(printed, 'message')} before"
+            raise Failure(ExitCode.TIMED_OUT, text) from None
+        if message is None:
+            return
         shown = envelope_of(message)
         if session.out.as_json:
             await session.out.document_later(shown)
@@ -98,5 +119,3 @@ async def _print(session: Session, agent: Agent, count: int | None, settle: bool
         if settle:
             await message.done()
         printed += 1
-        if printed == count:
-            return

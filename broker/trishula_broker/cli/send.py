@@ -108,33 +108,39 @@ async def _send(
     timeout: float | None,
     fields: dict[str, Any],
 ) -> None:
+    from trishula_protocol.ids import IdMaker
+
+    # Made here, so that it can be told when it is unknown what became of it.
+    id = fields.pop("id_") or IdMaker(secrets.randbits(62))(time.time_ns() // 1_000_000)
     own = session.name is None
     async with session.agent(receive=wait and own, ephemeral=own) as agent:
-        started = time.monotonic()
-        receipt = await _accepted(session, agent, value, wait or until is not None, timeout, fields)
-        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
-        if wait:
-            await _answer(session, agent, receipt, own, left)
-        elif until:
-            await _reach(session, agent, receipt, until, left)
-        elif session.out.as_json:
-            session.out.document({"id": receipt.id, "from": agent.name})
-        else:
-            session.out.lines(f"accepted {receipt.id} from {agent.name}")
+        try:
+            started = time.monotonic()
+            watched = wait or until is not None
+            receipt = await _accepted(session, agent, value, id, watched, timeout, fields)
+            left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+            if wait:
+                await _answer(session, agent, receipt, own, left)
+            elif until:
+                await _reach(session, agent, receipt, until, left)
+            elif session.out.as_json:
+                session.out.document({"id": id, "from": agent.name})
+            else:
+                session.out.lines(f"accepted {id} from {agent.name}")
+        except asyncio.CancelledError:  # Ctrl-C
+            note(f"interrupted, and {_whereabouts(agent.name, id)}")
+            raise
 
 
 async def _accepted(
     session: Session,
     agent: Agent,
     value: Any,
+    id: str,
     receipt: bool,
     timeout: float | None,
     fields: dict[str, Any],
 ) -> Receipt:
-    from trishula_protocol.ids import IdMaker
-
-    # Made here, so that it can be told when it is unknown what became of it.
-    id = fields.pop("id_") or IdMaker(secrets.randbits(62))(time.time_ns() // 1_000_000)
     seconds = ANSWER_SECONDS if timeout is None else timeout
     try:
         async with asyncio.timeout(seconds):
@@ -195,8 +201,11 @@ async def _reach(
 
 
 def _timed_out(what: str, name: str, id: str) -> NoReturn:
-    text = f"{what} in time, and not taken back; `broker trace {id} --as {name}` says where it is"
-    raise Failure(ExitCode.TIMED_OUT, text) from None
+    raise Failure(ExitCode.TIMED_OUT, f"{what} in time, and {_whereabouts(name, id)}") from None
+
+
+def _whereabouts(name: str, id: str) -> str:
+    return f"not taken back; `broker trace {id} --as {name}` says where it is"
 
 
 def read_payload(text: str, as_text: bool) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.integration.cli.command import TIMEOUT_S, Broker
+from tests.support.hub_process import HubProcess
 from trishula import Agent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,6 +89,32 @@ async def test_count_takes_no_more_than_that(broker: Broker, agent: AgentOf, nam
     assert [line["payload"] for line in done.json_lines] == [0, 1]
     heads = (await broker("peek", "--as", name, "--json")).json["heads"]
     assert [head["attempt"] for head in heads] == [1, 1, 1]
+
+
+async def test_timeout_ends_it_with_4_when_no_more_comes(
+    broker: Broker, agent: AgentOf, name: str
+) -> None:
+    async with agent(name):
+        pass
+    assert (await broker("send", name, "1")).code == 0
+    done = await broker("listen", "--as", name, "--count", "2", "--timeout", "0.5")
+    assert (done.code, done.out[-2:]) == (4, "1\n")
+    assert done.err.endswith("Error: nothing came for 0.5 s; 1 message before\n")
+    assert (await broker("peek", "--as", name, "--json")).json["count"] == 0
+    assert (await broker("send", name, "2")).code == 0
+    assert (await broker("listen", "--as", name, "--count", "1", "--timeout", "60")).code == 0
+
+
+@pytest.mark.parametrize("command", ["listen", "watch"])
+async def test_an_interruption_is_told_and_its_end(
+    hub: HubProcess, broker: Broker, command: str
+) -> None:
+    async with await broker.start(command) as following:
+        await following.said("ing ")
+        await hub.restart()
+        assert f": lost {broker.url}: " in await following.said(": lost ")
+        assert (await following.said("connected to")).endswith(f": connected to {broker.url}\n")
+        assert (await following.interrupt()).code == 130
 
 
 async def test_as_takes_over_and_is_taken_over(broker: Broker, agent: AgentOf, name: str) -> None:

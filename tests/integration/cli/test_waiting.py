@@ -168,15 +168,21 @@ async def test_until_ends_with_4_when_it_takes_too_long(
     assert done.err.startswith("Error: not delivered in time")
 
 
-async def test_ctrl_c_while_waiting_is_quiet(broker: Broker, agent: AgentOf, name: str) -> None:
+@pytest.mark.parametrize("how", [["--wait"], ["--until", "done"]])
+async def test_ctrl_c_while_waiting_says_where_to_look(
+    broker: Broker, agent: AgentOf, name: str, other: str, how: list[str]
+) -> None:
     async with (
         agent(name) as receiver,
-        await broker.start("send", name, "1", "--wait") as asking,
+        await broker.start("send", name, "1", *how, "--as", other) as asking,
     ):
         async for message in receiver.messages():
-            await message.done()
+            assert await asking.interrupt() == (
+                *(130, ""),
+                "interrupted, and not taken back; "
+                f"`broker trace {message.id} --as {other}` says where it is\n",
+            )
             break
-        assert await asking.interrupt() == (130, "", "")
 
 
 @AS
