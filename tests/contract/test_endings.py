@@ -194,3 +194,44 @@ async def test_a_retried_dead_letter_has_no_attempt_that_could_end(world: World)
     await world.do(base.Retry("bob", sent.seq))
     await world.go("bob")
     assert (await world.fate("ada", "m1"))["bob"].attempts == 0
+
+
+async def test_the_time_to_live_of_a_retried_dead_letter_is_over(world: World) -> None:
+    await world.come("cyd", groups=("ops",))
+    await world.come("dee", groups=("ops",))
+    sent = await world.send("ada", "#ops", "m1", ttl=100)
+    await world.do(world.discard("cyd", sent.seq, "dead"))
+    world.now += 500
+    (retried,) = await world.do(base.Retry("cyd", sent.seq))
+    assert retried.copy.message.expires_at is None
+    assert (await world.fetch("cyd")).copies == (retried.copy,)
+    assert (await world.ask(base.Peek("cyd", 9))).heads == (retried.copy,)
+    (early,) = await world.do(world.discard("cyd", sent.seq, "expired"))
+    assert not early.done
+    # What others have of it expires as ever.
+    swept = await world.get(base.Swept, base.Sweep(9))
+    assert [(name, copy.message.expires_at) for name, copy in swept.expired] == [
+        ("dee", sent.accepted_at + 100)
+    ]
+    await world.restart()
+    await world.come("cyd")
+    assert (await world.fetch("cyd")).copies == (retried.copy,)
+    (read,) = await world.do(world.read("cyd", sent.seq, want=True))
+    assert read.copies == (retried.copy,)
+    await world.do(world.discard("cyd", sent.seq, "dead"))
+    for agent in ("cyd", None):
+        (letter,) = await world.ask(base.DeadLetters(agent, 0, 9))
+        assert letter.copy.message.expires_at is None
+
+
+async def test_a_retried_dead_letter_of_a_pool_does_not_expire_either(world: World) -> None:
+    await world.come("cyd", caps=("plan",))
+    await world.go("cyd")
+    sent = await world.send("ada", "@plan", "m1", ttl=100)
+    await world.do(world.discard("@plan", sent.seq, "dead"))
+    await world.do(base.Retry("@plan", sent.seq))
+    world.now += 500
+    await world.come("cyd")
+    (assigned,) = await world.do(base.Assign("plan", 5))
+    assert [copy.message.expires_at for _, copy in assigned.copies] == [None]
+    assert (await world.get(base.Swept, base.Sweep(9))).expired == ()

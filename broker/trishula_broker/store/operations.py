@@ -383,7 +383,11 @@ class Swept(Outcome, frozen=True, gc=False):
 
 
 class Retry(Op, frozen=True, gc=False):
-    """Put a dead letter back into its mailbox, its attempts and deliveries forgotten."""
+    """Put a dead letter back into its mailbox, its attempts and deliveries forgotten.
+
+    Its ttl does not apply again: from here on ``expires_at`` of its message is None wherever this
+    copy is handed out or shown; other copies of a fan-out keep theirs.
+    """
 
     agent: str
     seq: int

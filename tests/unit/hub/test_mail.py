@@ -659,3 +659,19 @@ def test_a_clock_ahead_of_the_stores_does_not_make_the_hub_ask_all_the_time() ->
             [outcomes] = bench.store.apply(store_now, [Batch("default", ops)])
             bench.hub.committed(ops, outcomes, bench.now)
     assert 1 <= fetches <= 10
+
+
+def test_a_retried_dead_letter_past_its_ttl_is_delivered() -> None:
+    bench = Bench()
+    sender = bench.agent("dc", heartbeat_ms=60_000)
+    receiver = bench.agent("agni", heartbeat_ms=60_000)
+    sender.tell("agni", "m1", ttl=1_000)
+    [mail] = receiver.mail()
+    receiver.ack("rejected", mail["seq"], reason="no")
+    sender.take()
+    bench.advance(5_000)
+    sender.ask("retry", agent="agni", seq=mail["seq"])
+    bench.advance(5_000)
+    [again] = receiver.mail()
+    assert (again["id"], "expires_in" in again) == ("m1", False)
+    assert sender.mail() == []

@@ -141,8 +141,7 @@ def discard(books: Books, space: Space, now: int, op: base.Discard) -> base.Outc
     droppable = op.outcome == "dropped" and held.is_dead
     if held.settled_at is not None and not droppable:
         return base.Discarded(held.outcome == op.outcome, held.outcome)
-    expires_at = held.entry.message.expires_at
-    early = op.outcome == "expired" and (expires_at is None or expires_at > now)
+    early = op.outcome == "expired" and (held.expires_at is None or held.expires_at > now)
     read = op.unread_only and held.read_at is not None
     if early or read or (op.outcome == "dropped" and not droppable) or _is_spared(space, op):
         return base.Discarded(False, held.outcome)

@@ -64,6 +64,7 @@ class Held:
     mailbox: str
     via: str | None
     size: int
+    expires_at: int | None
     attempts: int = 0
     deliveries: int = 0
     due_at: int | None = None
@@ -93,7 +94,10 @@ class Held:
 
     def copy(self) -> Copy:
         """As a mailbox hands it out."""
-        return Copy(self.entry.message, self.attempts, self.deliveries, self.via)
+        message = self.entry.message
+        if message.expires_at != self.expires_at:
+            message = msgspec.structs.replace(message, expires_at=self.expires_at)
+        return Copy(message, self.attempts, self.deliveries, self.via)
 
 
 @dataclass(slots=True, eq=False)
@@ -178,7 +182,7 @@ class Space:
 
     def point(self, entry: Entry, name: str, via: str | None) -> None:
         """Point the mailbox ``name`` to ``entry``."""
-        held = Held(entry, name, via, len(entry.message.body))
+        held = Held(entry, name, via, len(entry.message.body), entry.message.expires_at)
         self._hold(held, name)
 
     def move(self, held: Held, name: str) -> None:
@@ -202,22 +206,20 @@ class Space:
         """A settled copy waits again, as if it were new."""
         held.settled_at = held.outcome = held.reason = None
         held.attempts = held.deliveries = 0
-        held.delivered_at = held.read_at = None
+        held.delivered_at = held.read_at = held.expires_at = None
         self._hold(held, held.mailbox)
 
     def _hold(self, held: Held, name: str) -> None:
         held.mailbox = name
         held.entry.copies[name] = held
         self.mailbox(name).enqueue(held)
-        message = held.entry.message
-        if message.expires_at is not None:
-            insort(self.expiring, (message.expires_at, message.seq, name))
+        if held.expires_at is not None:
+            insort(self.expiring, (held.expires_at, held.entry.message.seq, name))
 
     def _release(self, held: Held) -> None:
         self.mailboxes[held.mailbox].dequeue(held)
-        message = held.entry.message
-        if message.expires_at is not None:
-            item = (message.expires_at, message.seq, held.mailbox)
+        if held.expires_at is not None:
+            item = (held.expires_at, held.entry.message.seq, held.mailbox)
             del self.expiring[bisect_left(self.expiring, item)]
 
     def least_loaded(self, capability: str, sender: str) -> str | None:

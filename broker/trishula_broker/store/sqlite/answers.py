@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from trishula_broker.store import base
 from trishula_broker.store.sqlite.directory import Seen
@@ -35,6 +36,7 @@ class _MessageRow(msgspec.Struct, array_like=True, gc=False):
 class _LetterRow(msgspec.Struct, array_like=True, gc=False):
     agent: str
     seq: int
+    expires_at: int | None
     attempts: int
     deliveries: int
     via: str | None
@@ -55,6 +57,7 @@ class CopyRow(msgspec.Struct, array_like=True, gc=False):
     attempts: int
     deliveries: int
     via: str | None
+    expires_at: int | None
 
 
 _messages: Final = msgspec.json.Decoder(list[_MessageRow])
@@ -83,6 +86,18 @@ def read_messages(db: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, base
                 bytes.fromhex(row.body),
             )
     return found
+
+
+def with_ttl(copies: Sequence[base.Copy], expiry: Sequence[int | None]) -> tuple[base.Copy, ...]:
+    """``copies`` that expire as said: a retried dead letter does not, whatever its message says."""
+    return tuple(
+        [
+            copy
+            if copy.message.expires_at == at
+            else replace(copy, message=replace(copy.message, expires_at=at))
+            for copy, at in zip(copies, expiry, strict=True)
+        ]
+    )
 
 
 def answer(db: sqlite3.Connection, published: Published, namespace: str, query: base.Query) -> Any:
@@ -129,8 +144,9 @@ def _peek(
         size=seen.size,
         oldest=SQL["oldest"].one(db, box),
         by_priority=seen.by_priority,
-        heads=tuple(
-            base.Copy(messages[row.seq], row.attempts, row.deliveries, row.via) for row in rows
+        heads=with_ttl(
+            [base.Copy(messages[row.seq], row.attempts, row.deliveries, row.via) for row in rows],
+            [row.expires_at for row in rows],
         ),
     )
 
@@ -182,15 +198,19 @@ def _dead_letters(
         found = SQL["dead_letters"].one(db, agent=box, after=query.after, limit=query.limit)
     rows = _letters.decode(found)
     messages = read_messages(db, list(dict.fromkeys(row.seq for row in rows)))
+    copies = with_ttl(
+        [base.Copy(messages[row.seq], row.attempts, row.deliveries, row.via) for row in rows],
+        [row.expires_at for row in rows],
+    )
     return tuple(
         base.DeadLetter(
             row.agent,
-            base.Copy(messages[row.seq], row.attempts, row.deliveries, row.via),
+            copy,
             row.outcome,
             row.reason or "",
             row.settled_at,
         )
-        for row in rows
+        for row, copy in zip(rows, copies, strict=True)
     )
 
 

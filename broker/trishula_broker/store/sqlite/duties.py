@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.answers import seq_list
+from trishula_broker.store.sqlite.answers import seq_list, with_ttl
 from trishula_broker.store.sqlite.directory import SQL, Space
 from trishula_broker.store.sqlite.work import Work
 
@@ -18,7 +18,7 @@ POOL_PAGE: Final = 256
 class _PoolRow(msgspec.Struct, array_like=True, gc=False):
     priority: int
     seq: int
-    size: int
+    expires_at: int | None
     attempts: int
     deliveries: int
     sender: int
@@ -42,6 +42,7 @@ def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
     if pool is None or not any(box.online for box in space.offering.get(op.capability, ())):
         return base.Assigned((), False)
     assigned: list[tuple[str, tuple[int, int, int, str | None]]] = []
+    expiry: list[int | None] = []
     more = False
     after: tuple[int, int] | None = (0, 0)
     while after is not None and not more:
@@ -65,7 +66,8 @@ def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
             assert held is not None
             work.hand_over(space, pool, held, taker)
             assigned.append((taker.name, (row.seq, row.attempts, row.deliveries, op.capability)))
-    copies = work.copies([row for _, row in assigned])
+            expiry.append(row.expires_at)
+    copies = with_ttl(work.copies([row for _, row in assigned]), expiry)
     return base.Assigned(
         tuple((name, copy) for (name, _), copy in zip(assigned, copies, strict=True)), more
     )
@@ -143,4 +145,8 @@ def retry(work: Work, space: Space, op: base.Retry) -> base.Retried:
     if held is None or not held.is_dead:
         return base.Retried(None)
     work.reopen(space, box, held)
-    return base.Retried(work.copy(held))
+    if held.expires_at is not None:
+        held.expires_at = None
+        work.flush()
+        SQL["forget_ttl"].execute(work.db, held.agent, held.seq)
+    return base.Retried(with_ttl([work.copy(held)], [None])[0])

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.answers import copy_rows
+from trishula_broker.store.sqlite.answers import copy_rows, with_ttl
 from trishula_broker.store.sqlite.directory import SQL, Box, Held, Space
 from trishula_broker.store.sqlite.work import Work
 from trishula_protocol import limits
@@ -161,14 +161,17 @@ def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fence
         )
     )
     chosen: list[tuple[int, int, int, str | None]] = []
+    expiry: list[int | None] = []
     size = 0
     for row in rows[: op.limit]:
         size += row.size
         if chosen and size > op.limit_bytes:
             break
         chosen.append((row.seq, row.attempts, row.deliveries, row.via))
+        expiry.append(row.expires_at)
     due_at = SQL["next_due"].one(work.db, box.id, work.now, latest)
-    return base.Fetched(work.copies(chosen), len(chosen) < len(rows), due_at)
+    copies = with_ttl(work.copies(chosen), expiry)
+    return base.Fetched(copies, len(chosen) < len(rows), due_at)
 
 
 def delivered(work: Work, space: Space, op: base.Delivered) -> base.Marked | base.Fenced:
@@ -198,6 +201,7 @@ def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
     box = space.boxes[op.agent]
     found = [work.unsettled(box, seq) for seq in dict.fromkeys(marked.seqs)]
     copies = work.copies([(h.seq, h.attempts, h.deliveries, h.via) for h in found if h])
+    copies = with_ttl(copies, [h.expires_at for h in found if h])
     return base.Marked(marked.seqs, marked.stale, copies)
 
 

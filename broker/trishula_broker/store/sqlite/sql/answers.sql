@@ -15,9 +15,9 @@ SELECT a.id FROM spaces AS s CROSS JOIN agents AS a ON a.space = s.id
 WHERE s.name = ? AND a.name = ?;
 
 -- name: heads
-SELECT json_group_array(json_array(seq, size, attempts, deliveries, via))
+SELECT json_group_array(json_array(seq, size, attempts, deliveries, via, expires_at))
 FROM (
-    SELECT seq, size, attempts, deliveries, via
+    SELECT seq, size, attempts, deliveries, via, expires_at
     FROM copies INDEXED BY copies_waiting
     WHERE agent = ? AND settled_at IS NULL
     ORDER BY priority, seq
@@ -114,7 +114,7 @@ FROM (
 
 -- name: dead_letters
 SELECT json_group_array(json_array(
-    name, seq, attempts, deliveries, via, outcome, reason, settled_at
+    name, seq, expires_at, attempts, deliveries, via, outcome, reason, settled_at
 ))
 FROM (
     SELECT a.name, c.*
@@ -127,7 +127,7 @@ FROM (
 
 -- name: all_dead_letters
 SELECT json_group_array(json_array(
-    name, seq, attempts, deliveries, via, outcome, reason, settled_at
+    name, seq, expires_at, attempts, deliveries, via, outcome, reason, settled_at
 ))
 FROM (
     SELECT a.name, c.*

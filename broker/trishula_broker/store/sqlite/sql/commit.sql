@@ -62,15 +62,18 @@ UPDATE copies SET
 FROM (VALUES {rows:11}) AS v
 WHERE copies.agent = v.column1 AND copies.seq = v.column2;
 
+-- name: forget_ttl
+UPDATE copies SET expires_at = NULL WHERE agent = ? AND seq = ?;
+
 -- name: move_copies
 UPDATE copies SET agent = v.column3
 FROM (VALUES {rows:3}) AS v
 WHERE copies.agent = v.column1 AND copies.seq = v.column2;
 
 -- name: fetch_copies
-SELECT json_group_array(json_array(seq, size, attempts, deliveries, via))
+SELECT json_group_array(json_array(seq, size, attempts, deliveries, via, expires_at))
 FROM (
-    SELECT seq, size, attempts, deliveries, via
+    SELECT seq, size, attempts, deliveries, via, expires_at
     FROM copies INDEXED BY copies_waiting
     WHERE agent = :agent AND settled_at IS NULL AND (priority, seq) > (:priority, :seq)
         AND (due_at IS NULL OR due_at <= :now OR due_at > :latest)
@@ -85,10 +88,10 @@ WHERE agent = ? AND due_at > ? AND due_at <= ?;
 -- name: pool_copies
 -- A page of a pool, with each sender.
 SELECT json_group_array(json_array(
-    page.priority, page.seq, page.size, page.attempts, page.deliveries, l.sender
+    page.priority, page.seq, page.expires_at, page.attempts, page.deliveries, l.sender
 ))
 FROM (
-    SELECT priority, seq, size, attempts, deliveries
+    SELECT priority, seq, expires_at, attempts, deliveries
     FROM copies INDEXED BY copies_waiting
     WHERE agent = :agent AND settled_at IS NULL AND (priority, seq) > (:priority, :seq)
     ORDER BY priority, seq
