@@ -16,6 +16,7 @@ import pytest
 from tests.contract.world import World, body
 from trishula_broker.store import base
 from trishula_broker.store.sqlite import SqliteStore
+from trishula_broker.store.sqlite.pending import FOLD_AT
 
 
 class Disk:
@@ -62,7 +63,7 @@ async def problem(world: World) -> str:
     return str((await world.store.health())["problem"])
 
 
-@pytest.mark.parametrize("fails_at", ["BEGIN", "INSERT INTO log", "INSERT INTO copies", "COMMIT"])
+@pytest.mark.parametrize("fails_at", ["BEGIN", "INSERT INTO journal", "UPDATE agents", "COMMIT"])
 async def test_what_cannot_be_written_is_not_promised_and_works_again_by_itself(
     world: World, disk: Disk, fails_at: str
 ) -> None:
@@ -84,6 +85,52 @@ async def test_what_cannot_be_written_is_not_promised_and_works_again_by_itself(
     assert (await world.send("ada", "bob", "n0")).seq > kept.seq
     assert await problem(world) == "None"
     assert (await world.agent("bob")).unsettled == 2
+
+
+@pytest.mark.parametrize("fails_at", ["INSERT INTO log", "INSERT INTO copies", "DELETE FROM jour"])
+async def test_what_cannot_be_folded_stays_in_the_journal(
+    world: World, disk: Disk, fails_at: str
+) -> None:
+    first = await world.send("ada", "bob", "m1")
+    second = await world.send("ada", "bob", "m2")
+    await world.do(world.settle("bob", first.seq))
+    disk.error, disk.fails_at = "disk I/O error", fails_at
+    with pytest.raises(base.StoreUnavailable, match="disk I/O error"):
+        await world.ask(base.Trace("ada", "m1"))  # a question about copies needs the tables
+    with pytest.raises(base.StoreUnavailable, match="disk I/O error"):
+        await world.send("ada", "bob", "m3")
+    disk.error = None
+    (traced,) = await world.ask(base.Trace("ada", "m1"))
+    assert [copy.outcome for copy in traced.copies] == ["done"]
+    assert await world.waiting("bob") == [second.seq]
+    assert (await world.agent("bob")).unsettled == 1
+
+
+async def test_many_small_commits_are_folded_and_the_journal_stays_short(
+    world: World, disk: Disk
+) -> None:
+    writer = disk.connections[0]
+    longest = 0
+    for n in range(3 * FOLD_AT):
+        sent = await world.send("ada", "bob", f"m{n}")
+        if n % 2:
+            await world.do(world.settle("bob", sent.seq))
+        longest = max(longest, *writer.execute("SELECT count(*) FROM journal").fetchone())
+    assert 1 < longest <= FOLD_AT
+    found = await world.ask(base.History("ada", None, 0, 1_000))
+    assert [message.id for message in found] == [f"m{n}" for n in range(3 * FOLD_AT)]
+    assert writer.execute("SELECT count(*) FROM journal").fetchone() == (0,)
+
+
+async def test_what_is_in_the_journal_is_known_before_it_is_folded(world: World) -> None:
+    first = await world.send("ada", "bob", "m1")
+    await world.do(world.settle("bob", first.seq))
+    (again, settled) = await world.do(
+        world.mail("ada", "bob", "m1"), world.settle("bob", first.seq)
+    )
+    assert isinstance(again, base.Duplicate)
+    assert again.seq == first.seq
+    assert settled == base.Marked((first.seq,), ())
 
 
 async def test_sessions_stay_live_through_a_failure(world: World, disk: Disk) -> None:
@@ -118,8 +165,8 @@ async def test_a_full_disk_stops_accepting_until_there_is_room(world: World, dis
         await fill()
     assert accepted
     assert "free some space" in await problem(world)
-    assert await world.waiting("bob") == accepted  # what was promised is there
     writer.execute("PRAGMA max_page_count = 1000000")
+    assert await world.waiting("bob") == accepted  # what was promised is there
     more = await world.send("ada", "bob", "more", size=5_000)
     assert await world.waiting("bob") == [*accepted, more.seq]
     assert await problem(world) == "None"
@@ -191,12 +238,13 @@ async def test_a_newer_versions_store_is_refused(world: World, tmp_path: Path) -
     await world.store.close()
     path = tmp_path / "data" / "store.db"
     db = sqlite3.connect(path)
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     db.execute("PRAGMA user_version = 9999")
     db.close()
     with pytest.raises(base.StoreError, match="newer version"):
         await world.store.open()
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 1")
+    db.execute(f"PRAGMA user_version = {version}")
     db.close()
     await world.store.open()  # the refusal left no lock behind
 

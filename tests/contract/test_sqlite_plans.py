@@ -19,6 +19,7 @@ WHOLE = {
     "agents": {"agents"},
     "mailboxes": {"copies"},
     "leased_copies": {"copies"},
+    "journal": {"journal"},
     # Agents only, once nothing is left to trim.
     "unknown_agents": {"a"},
     # What is being trimmed: a thousand rows.

@@ -32,6 +32,7 @@ from tests.contract.generated import (
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore
 from trishula_broker.store.sqlite import SqliteStore
+from trishula_broker.store.sqlite.schema import FILE
 
 
 class Agreement(RuleBasedStateMachine):
@@ -92,9 +93,18 @@ class Agreement(RuleBasedStateMachine):
         self.now += pause
         self.both("trim", self.now, retention)
 
-    @rule(again=st.booleans())
-    def reopen(self, again: bool) -> None:
+    @rule(killed=st.booleans())
+    def reopen(self, killed: bool) -> None:
+        left = self.directory
+        if killed:
+            # The files as a process leaves them that is killed now.
+            left = Path(tempfile.mkdtemp(prefix="agree"))
+            for suffix in ("", "-wal"):
+                shutil.copy(self.directory / f"{FILE}{suffix}", left)
         self.both("close")
+        if killed:
+            shutil.rmtree(self.directory)
+            self.directory = left
         self.store = SqliteStore(self.directory, LIMITS)
         self.both("open")
         self.run.restarted()

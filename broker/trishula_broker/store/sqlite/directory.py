@@ -40,6 +40,8 @@ class Held(msgspec.Struct, array_like=True, gc=False):
     settled_at: int | None
     outcome: Settled | None
     reason: str | None
+    new: bool = False
+    """Not a column: whether it is in no table yet."""
 
     @property
     def is_dead(self) -> bool:

@@ -20,6 +20,7 @@ from trishula_broker.store.sqlite.answers import answer
 from trishula_broker.store.sqlite.directory import SQL, Directory, Seen, Space, seen
 from trishula_broker.store.sqlite.lock import DirectoryLock
 from trishula_broker.store.sqlite.nodes import Nodes
+from trishula_broker.store.sqlite.pending import Pending
 from trishula_broker.store.sqlite.schema import (
     FILE,
     Connect,
@@ -66,6 +67,7 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._directory: Directory | None = None
+        self._pending = Pending()
         self._published: dict[str, dict[str, Seen]] = {}
         self._nodes = Nodes()
         self._apply_op: dict[type, _Apply] = {
@@ -129,7 +131,7 @@ class SqliteStore:
     def _close(self) -> None:
         try:
             if self._db is not None and self._directory is not None:
-                self._transaction(trimming.count)
+                self._transaction(self._count)
         except base.StoreUnavailable:
             pass  # it will be counted when the store is opened
         finally:
@@ -140,7 +142,17 @@ class SqliteStore:
             self._published = {}
             self._lock.release()
 
+    def _count(self, db: sqlite3.Connection, directory: Directory) -> None:
+        self._pending.fold(db)
+        trimming.count(db, directory)
+
     def _read_directory(self, db: sqlite3.Connection) -> Directory:
+        left = Pending.left_behind(db)
+        if left:
+            db.execute("BEGIN IMMEDIATE")
+            left.fold(db)
+            db.execute("COMMIT")
+        self._pending = Pending()
         directory = Directory(db)
         published: dict[str, dict[str, Seen]] = {}
         for space in directory.spaces.values():
@@ -172,14 +184,15 @@ class SqliteStore:
         db: sqlite3.Connection,
         directory: Directory,
     ) -> list[list[base.Outcome]]:
-        work = Work(db, directory, now, self._limits)
+        pending = self._pending
+        work = Work(db, directory, pending, now, self._limits)
         epoch = directory.epoch
         if not self._sessions_ended:
             sessions.end_sessions(work)
         outcomes = [
             _run(self._apply_op, work, work.space(batch.namespace), batch.ops) for batch in batches
         ]
-        work.flush()
+        pending.end(db)
         if directory.epoch != epoch:
             SQL["set_counter"].execute(db, "epoch", directory.epoch)
         return outcomes
@@ -190,6 +203,7 @@ class SqliteStore:
         assert db is not None
         try:
             directory = self._directory or self._read_directory(db)
+            self._pending.begin()
             db.execute("BEGIN IMMEDIATE")
             result = change(db, directory)
             db.execute("COMMIT")
@@ -206,7 +220,9 @@ class SqliteStore:
 
     def _abandon(self, db: sqlite3.Connection) -> None:
         roll_back(db)
-        self._directory = None  # it may tell of what was undone
+        # They tell of what was undone; the journal has what was not.
+        self._directory = None
+        self._pending = Pending()
 
     def _publish(self, directory: Directory) -> None:
         for space in directory.spaces.values():
@@ -219,11 +235,21 @@ class SqliteStore:
     # --- questions and upkeep ---------------------------------------------------------------
 
     async def query(self, namespace: str, query: base.Query) -> Any:
-        _, reader = self._use()
+        writer, reader = self._use()
         if isinstance(query, base.Nodes):
             agents = await self.query(namespace, base.Agents())
             return self._nodes.records(namespace, agents)
+        if not isinstance(query, base.Agents):
+            await self._folded(writer)
         return await reader.run(partial(self._answer, namespace, query))
+
+    async def _folded(self, writer: Worker) -> None:
+        """Have all that was committed in the tables. After a failure only the journal knows."""
+        if self._pending or self._directory is None:
+            await writer.run(self._fold)
+
+    def _fold(self) -> None:
+        self._transaction(lambda db, _: self._pending.fold(db))
 
     def _answer(self, namespace: str, query: base.Query) -> Any:
         db = self._reader
@@ -237,6 +263,7 @@ class SqliteStore:
     async def trim(self, now: int, retention: base.Retention) -> int:
         writer, reader = self._use()
         removed = 0
+        await self._folded(writer)
         for _ in range(TRIM_LOOKS):
             found = await reader.run(partial(self._look, now, retention))
             doomed = found.doomed[: TRIM_AT_ONCE - removed]
@@ -265,12 +292,14 @@ class SqliteStore:
 
     def _remove(self, doomed: list[tuple[int, bool]]) -> None:
         def change(db: sqlite3.Connection, directory: Directory) -> None:
+            self._pending.fold(db)
             directory.log_bytes = trimming.remove(db, directory, doomed)
 
         self._transaction(change)
 
     def _remove_agents(self) -> None:
         def change(db: sqlite3.Connection, directory: Directory) -> list[tuple[str, str]]:
+            self._pending.fold(db)
             return [directory.remove(id_) for id_ in trimming.remove_agents(db)]
 
         for namespace, name in self._transaction(change):

@@ -1,7 +1,8 @@
-"""The work of one transaction: copies read once, changed in memory, written many at a time.
+"""The work of one transaction: copies read once and changed in memory.
 
-Operations see their predecessors' effects here; the database sees them at :meth:`Work.flush`,
-which whatever asks the database about more than single copies calls first.
+Operations see their predecessors' effects here; the tables see them at :meth:`Work.flush`, which
+whatever asks the tables about more than single copies calls first, or when they are folded
+(pending.py).
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ import msgspec
 from trishula_broker.store.base import Accept, Copy, MailboxLimits, Message, Settle, Settled
 from trishula_broker.store.sqlite.answers import read_messages
 from trishula_broker.store.sqlite.directory import RECENT, SQL, Box, Directory, Held, Space
+from trishula_broker.store.sqlite.pending import Pending
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind
-
-WORTHWHILE: Final = 16
-"""Copies that must be alike for a statement of their own; it takes a third less time each."""
 
 _rows: Final = msgspec.json.Decoder(list[Held])
 
@@ -28,21 +27,18 @@ class Work:
     """What the operations of a transaction have changed so far."""
 
     def __init__(
-        self, db: sqlite3.Connection, directory: Directory, now: int, limits: MailboxLimits
+        self,
+        db: sqlite3.Connection,
+        directory: Directory,
+        pending: Pending,
+        now: int,
+        limits: MailboxLimits,
     ) -> None:
         self.db: Final = db
         self.directory: Final = directory
         self.now: Final = now
         self.limits: Final = limits
-        self._copies: dict[tuple[int, int], Held | None] = {}
-        self._ids: dict[tuple[str, int], tuple[int, bytes] | None] = {}
-        self._newest: dict[Box, str] = {}
-        self._written = directory.seq
-        self._log: list[Any] = []
-        self._new: list[Any] = []
-        self._done: list[Held] = []
-        self._changed: dict[tuple[int, int], Held] = {}
-        self._moved: list[int] = []
+        self._pending: Final = pending
 
     # --- who there is -----------------------------------------------------------------------
 
@@ -93,23 +89,25 @@ class Work:
         then there is nothing to look up.
         """
         values: list[Any] = []
+        ids = self._pending.ids
         for sender, id_ in wanted:
-            if id_ <= sender.newest_id and (id_, sender.id) not in self._ids:
-                self._ids[id_, sender.id] = None
+            if id_ <= sender.newest_id and (id_, sender.id) not in ids:
+                ids[id_, sender.id] = None
                 values += (id_, sender.id)
         if values:
             for cursor in SQL["find_ids"].many(self.db, values):
                 for id_, sender_id, seq, body in cursor.fetchall():
-                    self._ids[id_, sender_id] = (seq, body)
+                    ids[id_, sender_id] = (seq, body)
 
     def used(self, sender: Box, id_: str) -> tuple[int, bytes] | None:
         """What the sender has used ``id_`` for: seq and body."""
+        if id_ > sender.newest_id:
+            return None
         key = (id_, sender.id)
-        if key not in self._ids:
-            if id_ > sender.newest_id:
-                return None
+        ids = self._pending.ids
+        if key not in ids:
             self.find_ids([(sender, id_)])
-        return self._ids[key]
+        return ids[key]
 
     def has_room(self, box: Box, op: Accept) -> bool:
         """Whether ``box`` can take what ``op`` sends."""
@@ -128,16 +126,17 @@ class Work:
         ttl = op.ttl
         expires_at = None if ttl is None else self.now + ttl
         own = 1 if op.sender == HUB else 0
-        self._ids[id_, sender.id] = (seq, body)
-        if id_ > self._newest.get(sender, ""):
-            self._newest[sender] = id_
-        self._log += (
+        pending = self._pending
+        pending.bytes += size
+        pending.ids[id_, sender.id] = (seq, body)
+        if id_ > sender.newest_id:
+            sender.newest_id = id_
+        pending.log += (
             seq, sender.id, id_, op.type, op.address.name, priority,
             None if op.thread == id_ else op.thread,
             1 if op.receipt else 0,  # sqlite3 looks for an adapter of every bool, slowly
             self.now, expires_at, None, size, body,
         )  # fmt: skip
-        self._new += (box.id, seq, priority, size, own, None, expires_at)
         box.unsettled += 1
         box.size += size
         box.by_priority[priority - 1] += 1
@@ -145,12 +144,16 @@ class Work:
             box.messages += 1
             box.bytes += size
         space.touched.add(box)
+        held = Held(
+            box.id, seq, priority, size, own, None, expires_at, 0, 0,
+            None, None, None, None, None, None, None, True,
+        )  # fmt: skip
+        pending.new.append(held)
         if directory.recent < RECENT:
             directory.recent += 1
-            box.recent[seq] = Held(
-                box.id, seq, priority, size, own, None, expires_at, 0, 0,
-                None, None, None, None, None, None, None,
-            )  # fmt: skip
+            box.recent[seq] = held
+        else:
+            pending.copies[box.id, seq] = held
         return seq
 
     def finish(self, space: Space, box: Box, op: Settle) -> bool:
@@ -159,7 +162,8 @@ class Work:
         False, and nothing is done, when they are not.
         """
         recent = box.recent
-        changed = self._changed
+        pending = self._pending
+        changed = pending.changed
         agent = box.id
         found: list[Held] = []
         for seq in op.seqs:
@@ -183,14 +187,14 @@ class Work:
                 own_size += held.size
             box.by_priority[held.priority - 1] -= 1
             del recent[held.seq]
-            self._copies[agent, held.seq] = held
+            pending.copies[agent, held.seq] = held
         box.leased.difference_update(op.seqs)
         box.unsettled -= len(found)
         box.size -= size
         box.messages -= len(found) - own
         box.bytes -= size - own_size
         self.directory.recent -= len(found)
-        self._done += found
+        pending.done += found
         space.touched.add(box)
         return True
 
@@ -203,7 +207,7 @@ class Work:
         size = len(body)
         directory.log_bytes += size
         self._use_id(sender, op.id, seq, body)
-        self._log += (
+        self._pending.log += (
             seq,
             sender.id,
             op.id,
@@ -221,9 +225,10 @@ class Work:
         return seq
 
     def _use_id(self, sender: Box, id_: str, seq: int, body: bytes) -> None:
-        self._ids[id_, sender.id] = (seq, body)
-        if id_ > self._newest.get(sender, ""):
-            self._newest[sender] = id_
+        self._pending.ids[id_, sender.id] = (seq, body)
+        self._pending.bytes += len(body)
+        if id_ > sender.newest_id:
+            sender.newest_id = id_
 
     def post(
         self, space: Space, to: str, id_: str, thread: str | None, body: bytes
@@ -240,8 +245,9 @@ class Work:
         directory.log_bytes += len(body)
         priority = limits.PRIORITY_DEFAULT
         self._use_id(hub, id_, seq, body)
-        self._log += (seq, hub.id, id_, "ERROR", to, priority, thread, 0, self.now, None, None)
-        self._log += (len(body), body)
+        log = self._pending.log
+        log += (seq, hub.id, id_, "ERROR", to, priority, thread, 0, self.now, None, None)
+        log += (len(body), body)
         self.point(space, [box], seq, priority, len(body), True, None, None)
         return Message(seq, id_, HUB, "ERROR", to, priority, thread, False, self.now, None, body)
 
@@ -259,20 +265,21 @@ class Work:
         expires_at: int | None,
     ) -> None:
         """Point ``boxes`` to the message ``seq``."""
-        new = self._new
+        pending, directory = self._pending, self.directory
         own = 1 if hub else 0
         for box in boxes:
-            new += (box.id, seq, priority, size, own, via, expires_at)
+            held = Held(
+                box.id, seq, priority, size, own, via, expires_at, 0, 0,
+                None, None, None, None, None, None, None, True,
+            )  # fmt: skip
+            pending.new.append(held)
+            if directory.recent < RECENT:
+                directory.recent += 1
+                box.recent[seq] = held
+            else:
+                pending.copies[box.id, seq] = held
             box.count(1, size, priority, hub, via is not None)
         space.touched.update(boxes)
-        directory = self.directory
-        if len(boxes) == 1 and directory.recent < RECENT:
-            directory.recent += 1
-            box = boxes[0]
-            box.recent[seq] = Held(
-                box.id, seq, priority, size, own, via, expires_at, 0, 0,
-                None, None, None, None, None, None, None,
-            )  # fmt: skip
 
     def full(self, boxes: list[Box], sender: str, size: int) -> list[Box]:
         """Those of ``boxes`` that cannot take ``size`` bytes from ``sender``."""
@@ -284,7 +291,7 @@ class Work:
 
     def load(self, wanted: Iterable[tuple[Box, int]]) -> None:
         """Read these copies together, for :meth:`get`."""
-        copies = self._copies
+        copies = self._pending.copies
         last = self.directory.seq  # what is behind it is not there, but may still come
         missing = [
             (box.id, seq)
@@ -293,9 +300,6 @@ class Work:
         ]
         if not missing:
             return
-        if max(seq for _, seq in missing) > self._written:
-            self.flush()  # one of them may be about to be written
-            copies = self._copies
         copies.update(dict.fromkeys(missing))
         values = [value for key in dict.fromkeys(missing) for value in key]
         for cursor in SQL["load_copies"].many(self.db, values):
@@ -308,9 +312,10 @@ class Work:
         if held is not None:
             return held
         key = (box.id, seq)
-        if key not in self._copies:
+        copies = self._pending.copies
+        if key not in copies:
             self.load([(box, seq)])
-        return self._copies.get(key)
+        return copies.get(key)
 
     def unsettled(self, box: Box, seq: int) -> Held | None:
         """The copy ``seq`` of ``box`` when it is not settled."""
@@ -319,7 +324,7 @@ class Work:
 
     def change(self, held: Held) -> None:
         """``held`` was changed and is to be written."""
-        self._changed[held.agent, held.seq] = held
+        self._pending.change(held)
 
     def settle(
         self, space: Space, box: Box, held: Held, outcome: Settled, reason: str | None
@@ -328,15 +333,15 @@ class Work:
         key = (held.agent, held.seq)
         if held.settled_at is None:
             self._count_out(space, box, held)
-            self._copies[key] = held
+            self._pending.copies[key] = held
         held.settled_at = self.now
         held.outcome = outcome
         held.reason = reason
         held.due_at = held.lease_until = None
-        if outcome == "done" and key not in self._changed:
-            self._done.append(held)
+        if outcome == "done" and key not in self._pending.changed:
+            self._pending.done.append(held)
         else:
-            self._changed[key] = held
+            self._pending.change(held)
 
     def reopen(self, space: Space, box: Box, held: Held) -> None:
         """A settled copy waits again, as if it were new."""
@@ -373,7 +378,7 @@ class Work:
         if held.lease_until is not None:
             target.leased.add(held.seq)
         space.touched.add(target)
-        self._moved += (source.id, held.seq, target.id)
+        self._pending.moved += (source.id, held.seq, target.id)
 
     def copies(self, rows: Sequence[tuple[int, int, int, str | None]]) -> tuple[Copy, ...]:
         """``(seq, attempts, deliveries, via)`` as mailboxes hand them out."""
@@ -396,59 +401,6 @@ class Work:
             box.leased.discard(held.seq)
         space.touched.add(box)
 
-    # --- writing ----------------------------------------------------------------------------
-
     def flush(self) -> None:
-        """Let the database know; what was read is read anew from here on."""
-        if self._log:
-            SQL["insert_log"].run(self.db, self._log)
-            self._log = []
-        if self._new:
-            SQL["insert_copies"].run(self.db, self._new)
-            self._new = []
-        if self._done:
-            self._write_done()
-        if self._changed:
-            self._write_changed()
-        if self._moved:
-            SQL["move_copies"].run(self.db, self._moved)
-            self._moved = []
-        self._copies = {}
-        self._ids = {}
-        for sender, id_ in self._newest.items():
-            sender.newest_id = max(sender.newest_id, id_)
-        self._newest = {}
-        self._written = self.directory.seq
-
-    def _write_done(self) -> None:
-        groups: dict[tuple[int, int | None], list[int]] = {}
-        for held in self._done:
-            groups.setdefault((held.agent, held.delivered_at), []).append(held.seq)
-        if len(groups) * WORTHWHILE <= len(self._done):
-            for (agent, at), seqs in groups.items():
-                SQL["settle_alike"].run(self.db, seqs, self.now, at, agent)
-        else:
-            values: list[Any] = []
-            for held in self._done:
-                values += (held.agent, held.seq, held.settled_at, held.delivered_at)
-            SQL["settle_copies"].run(self.db, values)
-        self._done = []
-
-    def _write_changed(self) -> None:
-        values: list[Any] = []
-        for (agent, seq), held in self._changed.items():
-            values += (
-                agent,
-                seq,
-                held.attempts,
-                held.deliveries,
-                held.due_at,
-                held.delivered_at,
-                held.read_at,
-                held.lease_until,
-                held.settled_at,
-                held.outcome,
-                held.reason,
-            )
-        SQL["update_copies"].run(self.db, values)
-        self._changed = {}
+        """Let the tables know; what was read is read anew from here on."""
+        self._pending.fold(self.db)

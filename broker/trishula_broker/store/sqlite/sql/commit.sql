@@ -26,6 +26,26 @@ INSERT INTO log (
 -- name: insert_copies
 INSERT INTO copies (agent, seq, priority, size, hub, via, expires_at) VALUES {rows:7};
 
+-- name: insert_done
+INSERT INTO copies (
+    agent, seq, priority, size, hub, via, expires_at, delivered_at, settled_at, outcome
+) VALUES {rows:10};
+
+-- name: insert_changed
+INSERT INTO copies (
+    agent, seq, priority, size, hub, via, expires_at, attempts, deliveries, due_at,
+    delivered_at, read_at, lease_until, settled_at, outcome, reason
+) VALUES {rows:16};
+
+-- name: insert_journal
+INSERT INTO journal (done) VALUES (?);
+
+-- name: journal
+SELECT done FROM journal ORDER BY n;
+
+-- name: forget_journal
+DELETE FROM journal;
+
 -- name: find_ids
 -- Which of these (id, sender) are in the log.
 SELECT l.id, l.sender, l.seq, l.body
