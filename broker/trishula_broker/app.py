@@ -69,14 +69,20 @@ async def serve(config: Config) -> int:
         lambda _, found: log.error("bug", during=found["message"], exc_info=found.get("exception"))
     )
     store = make_store(config)
-    try:
-        await store.open()
-    except StoreError as error:
-        raise CannotStart(str(error)) from error
     settings = _hub_settings(config)
+    life = f"{clock().wall:x}-{os.getpid():x}"
+    # A port the system chooses is not known yet, and of no use to people tomorrow.
+    address = f"ws://{_host(config)}:{config.port}/ws" if config.port else ""
 
     def make_core(namespace: str) -> Core:
-        return Hub(namespace=namespace, node=config.node, role=config.role, settings=settings)
+        return Hub(
+            namespace=namespace,
+            node=config.node,
+            role=config.role,
+            life=life,
+            address=address,
+            settings=settings,
+        )
 
     driver = Driver(
         store,
@@ -86,6 +92,11 @@ async def serve(config: Config) -> int:
         retention=_retention(config),
         trim_every_s=config.retention.every_s,
     )
+    try:
+        await store.open()
+    except StoreError as error:
+        await driver.close()
+        raise CannotStart(str(error)) from error
     driver.core(DEFAULT_NAMESPACE)  # its duties begin before anybody connects
     about = {"node": config.node, "role": config.role, "version": version()}
     health = Health(driver, store, about)
@@ -101,10 +112,9 @@ async def serve(config: Config) -> int:
             raise CannotStart(f"cannot listen on {config.host}:{config.port}: {why}") from error
         stopping = _signals()
         _settle_memory()
-        host = f"[{config.host}]" if ":" in config.host else config.host
         # Standard output has this line alone; who starts a hub with port 0 reads the port here.
         print(
-            f"serving ws://{host}:{port}/ws  node={config.node} role={config.role} "
+            f"serving ws://{_host(config)}:{port}/ws  node={config.node} role={config.role} "
             f"data={config.data}",
             flush=True,
         )
@@ -158,6 +168,11 @@ def _signals() -> Stopping:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.signal)
     return stopping
+
+
+def _host(config: Config) -> str:
+    """The host as a URL has it."""
+    return f"[{config.host}]" if ":" in config.host else config.host
 
 
 def make_store(config: Config) -> Store:

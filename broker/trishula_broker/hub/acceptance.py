@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from trishula_broker.hub.commits import Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.notices import full_notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
@@ -15,7 +16,7 @@ from trishula_broker.store import base
 from trishula_protocol.address import Address, Kind, parse_address
 from trishula_protocol.codec import decode_json, encode_json
 from trishula_protocol.envelope import Envelope
-from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
+from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
 from trishula_protocol.payload import payload_fault, same_value
 
@@ -142,8 +143,8 @@ class Acceptance:
                     reply_to=op.id,
                 )
             )
-        else:
-            session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
+        elif isinstance(outcome, base.Fenced):
+            fence(session, outcome)
 
     def _accepted(
         self, outcome: base.Accepted, op: base.Accept, session: HubSession, now: Now
@@ -180,8 +181,8 @@ class Acceptance:
             self._settled(op, session)
         elif isinstance(outcome, base.Marked):
             self._stale(op, session)
-        else:
-            session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
+        elif isinstance(outcome, base.Fenced):
+            fence(session, outcome)
 
     def _settled(self, op: base.Accept, session: HubSession) -> None:
         if op.settles is None:

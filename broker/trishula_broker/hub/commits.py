@@ -55,6 +55,15 @@ class Commits:
         self._waiting = []
         return [op for op, _, _ in self._in_flight]
 
+    def deciding(self) -> frozenset[str] | None:
+        """Who has something in the commit in flight, None when none is: senders, and
+        ``@capability`` where the mail of its pool is handed out."""
+        if not self._in_flight:
+            return None
+        names = [op.sender for op, _, _ in self._in_flight if isinstance(op, base.Accept)]
+        names += [f"@{op.capability}" for op, _, _ in self._in_flight if type(op) is base.Assign]
+        return frozenset(names)
+
     def committed(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
         """The batch in flight is durable."""
         self._go_on(outcomes, now)

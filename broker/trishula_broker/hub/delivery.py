@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
+from trishula_broker.hub.fencing import fence
+from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.notices import notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster, Seat
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store import base
 from trishula_protocol import limits
-from trishula_protocol.errors import CloseCode, ErrorCode
+from trishula_protocol.errors import ErrorCode
 
 Requeued = Callable[[Seat, list[int], tuple[int, ...]], None]
 """``requeued(seat, those that wait again, those that were not waiting for this agent)``."""
@@ -25,9 +27,15 @@ class Delivery:
     """The way from a mailbox to its session."""
 
     def __init__(
-        self, commits: Commits, roster: Roster, agenda: Agenda, settings: HubSettings
+        self,
+        commits: Commits,
+        roster: Roster,
+        agenda: Agenda,
+        membership: Membership,
+        settings: HubSettings,
     ) -> None:
         self._commits = commits
+        self._membership = membership
         self._roster = roster
         self._agenda = agenda
         self._settings = settings
@@ -51,8 +59,7 @@ class Delivery:
         """A copy ended by somebody else's doing: it must not go out any more."""
         seat = self._roster.seats.get(agent)
         if seat is not None:
-            seat.mailbox.remove(seq)
-            seat.mailbox.release(seq)
+            seat.mailbox.withdraw(seq)
             self.stir(seat)
 
     def stir(self, seat: Seat) -> None:
@@ -65,6 +72,21 @@ class Delivery:
             seat.mailbox.doubt()
             self._fetch_later(seat, now)
 
+    def look_again(self, now: Now) -> None:
+        """What others did may have gone unheard: know nothing, of no mailbox."""
+        for seat in self._roster.seats.values():
+            seat.mailbox.doubt()
+            if seat.mailbox.wants_fetch():
+                self.stir(seat)
+            else:  # nothing is to be fetched, but whether it is still current is to be known
+                self._commits.submit(base.Delivered(seat.agent, seat.epoch, ()), self._proved, seat)
+
+    def _proved(
+        self, outcome: base.Marked | base.Fenced | Unavailable, op: object, seat: Seat, now: Now
+    ) -> None:
+        if isinstance(outcome, base.Fenced):
+            fence(seat.session, outcome)
+
     def _fetch_later(self, seat: Seat, now: Now) -> None:
         self._agenda.at(
             now.mono + RETRY_MS, ("fetch", seat.session.link), lambda _: self.stir(seat)
@@ -73,8 +95,8 @@ class Delivery:
     # --- out ---
 
     def run(self, now: Now) -> None:
-        """Deliver what the stirred seats have room for."""
-        if self._stirred:
+        """Deliver what the stirred seats have room for, once they are known to be this node's."""
+        if self._stirred and self._membership.sure(now):
             stirred, self._stirred = self._stirred, {}
             arriving = self._roster.arriving
             for seat in stirred.values():
@@ -143,7 +165,7 @@ class Delivery:
             seat.mailbox.fetch_failed()
             self._fetch_later(seat, now)
         else:
-            self.fenced(seat)
+            fence(seat.session, outcome)
 
     def _wake_at(self, wall: int, most: int, seat: Seat, now: Now) -> None:
         # The store's clock may be another, and this one set back: no delay is longer than
@@ -156,10 +178,6 @@ class Delivery:
             self.stir(seat)
 
         self._agenda.at(now.mono + wait, ("due", seat.session.link), due)
-
-    def fenced(self, seat: Seat) -> None:
-        """The store knows a newer registration of this agent."""
-        seat.session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
 
     def note(self, seat: Seat, then: Callable[[Now], None] | None = None) -> bool:
         """Tell the store of deliveries that are still unsettled; False when there are none.
@@ -223,7 +241,7 @@ class Delivery:
                 self._commits.retry(op, self._requeued, context, now)
             return
         if isinstance(outcome, base.Fenced):
-            self.fenced(seat)
+            fence(seat.session, outcome)
             return
         released = {seq: seat.mailbox.let_go(seq) for seq in op.seqs}
         for seq, attempts, due_at in outcome.copies:
@@ -266,6 +284,7 @@ class Delivery:
                 "expired",
                 "ttl",
                 notice(message, mailbox, ErrorCode.EXPIRED, text, "ttl", now.wall),
+                node=self._membership.node,
             )
         )
 

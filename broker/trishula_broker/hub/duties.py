@@ -1,4 +1,6 @@
-"""What must be done once a namespace, whoever does it: expiry, `@` mail on the move, ghosts."""
+"""What time makes due: expiry of what is held here and, for the node that has the lease, what
+must be done once a namespace: expiry of what is nobody's, `@` mail on the move, ghosts, nodes
+that stopped."""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from typing import Final
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.notices import notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
-from trishula_broker.hub.roster import Roster
+from trishula_broker.hub.roster import Roster, presence
 from trishula_broker.store import base
 from trishula_protocol.errors import ErrorCode
 
@@ -31,12 +34,14 @@ class Duties:
 
     def __init__(
         self,
+        membership: Membership,
         commits: Commits,
         roster: Roster,
         delivery: Delivery,
         questions: Questions,
         agenda: Agenda,
     ) -> None:
+        self._membership = membership
         self._commits = commits
         self._roster = roster
         self._delivery = delivery
@@ -55,18 +60,28 @@ class Duties:
         """Look now."""
         if not self._sweeping:
             self._sweeping = True
-            self._commits.submit(base.Sweep(SWEEP), self._swept)
+            member = self._membership
+            self._commits.submit(base.Sweep(SWEEP, member.node, member.lead), self._swept)
 
-    def _go_on(self, after: base.Due) -> None:
+    def _go_on(self, op: base.Sweep, after: base.Due) -> None:
         # What sessions hold may be more than one sweep names, and must hide nothing behind it.
-        self._commits.submit(base.Sweep(SWEEP, after=after), self._swept)
+        self._commits.submit(base.Sweep(op.limit, op.node, op.lead, after), self._swept)
 
     def _swept(
-        self, outcome: base.Swept | Unavailable, op: base.Sweep, context: None, now: Now
+        self,
+        outcome: base.Swept | base.Fenced | Unavailable,
+        op: base.Sweep,
+        context: None,
+        now: Now,
     ) -> None:
         if isinstance(outcome, Unavailable):
             self._sweeping = False
             self._agenda.at(now.mono + RETRY_MS, "sweep", self.sweep)
+            return
+        if isinstance(outcome, base.Fenced):
+            self._sweeping = False
+            self._membership.deposed(op.lead)
+            self.sweep(now)
             return
         for mailbox, copy in outcome.expired:
             seat = self._roster.seats.get(mailbox)
@@ -76,15 +91,20 @@ class Duties:
                 seat.mailbox.remove(copy.message.seq)
             self._delivery.expire(mailbox, copy, now)
         if op.after is None:
-            self._attend(outcome)
+            self._attend(outcome, now)
         if outcome.more is not None:
-            self._go_on(outcome.more)
+            self._go_on(op, outcome.more)
             return
         self._sweeping = False
         due = now.wall + SWEEP_LATEST_MS if outcome.next_at is None else outcome.next_at
+        if outcome.dead:
+            due = now.wall  # until they are ended, or beat again
         self.sweep_at(max(due, now.wall + SWEEP_PAUSE_MS), now)
 
-    def _attend(self, outcome: base.Swept) -> None:
+    def _attend(self, outcome: base.Swept, now: Now) -> None:
+        if self._membership.may_end_nodes(now):
+            for node in outcome.dead:
+                self._end(node)
         for agent in outcome.orphans:
             self._commits.submit(base.Unassign(agent), self._unassigned, False)
         for agent in outcome.ghosts:
@@ -93,6 +113,30 @@ class Duties:
             self._reap(agent)
         for capability in outcome.pools:
             self.assign(capability)
+
+    # --- nodes that stopped ---
+
+    def _end(self, node: str) -> None:
+        member = self._membership
+        if node != member.node and member.lead:
+            self._commits.submit(base.EndNode(node, member.lead, SWEEP), self._ended)
+
+    def _ended(
+        self,
+        outcome: base.NodeEnded | base.Fenced | Unavailable,
+        op: base.EndNode,
+        context: None,
+        now: Now,
+    ) -> None:
+        if isinstance(outcome, base.Fenced):
+            self._membership.deposed(op.lead)
+        elif isinstance(outcome, base.NodeEnded):
+            for agent in outcome.agents:
+                self._roster.announce(presence(agent, False, op.node, now.wall), now.wall)
+            if outcome.sweep_at is not None:
+                self.sweep_at(outcome.sweep_at, now)
+            if outcome.more:
+                self._end(op.node)
 
     # --- mail for a capability ---
 
@@ -149,7 +193,9 @@ class Duties:
             reason = "the recipient was ephemeral and left"
             text = f"{agent} left and was forgotten; it is in the dead letters"
             told = notice(message, agent, ErrorCode.UNDELIVERABLE, text, reason, now.wall)
-            self._delivery.discard(base.Discard(agent, 0, message.seq, "dead", reason, told))
+            self._delivery.discard(
+                base.Discard(agent, 0, message.seq, "dead", reason, told, offline_only=True)
+            )
         self._commits.submit(base.Forget(agent, 0), self._forgotten)
 
     def _forgotten(

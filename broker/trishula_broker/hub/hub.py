@@ -17,6 +17,9 @@ from trishula_broker.hub.commits import Commits
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.duties import Duties
 from trishula_broker.hub.effects import Close, Effect, Note, Pause, Resume, Send
+from trishula_broker.hub.hearing import Hearing
+from trishula_broker.hub.membership import Membership
+from trishula_broker.hub.news import News
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.operations.call import Call, Desk
 from trishula_broker.hub.operations.status import status_of
@@ -44,12 +47,22 @@ class Hub:
     Args:
         namespace: whose agents these are; addresses never leave it.
         node: this process's name.
-        role: ``primary`` or ``failover``, told to clients.
+        role: ``primary`` or ``failover``, told to clients; of nodes that share a store the
+            primary leads.
+        life: names this run of the process; sessions of other lives of ``node`` are over.
+        address: where clients find this node, for people.
         settings: limits.
     """
 
     def __init__(
-        self, *, namespace: str, node: str, role: str, settings: HubSettings | None = None
+        self,
+        *,
+        namespace: str,
+        node: str,
+        role: str,
+        life: str = "",
+        address: str = "",
+        settings: HubSettings | None = None,
     ) -> None:
         self._settings = settings or HubSettings()
         self._sessions: dict[int, HubSession] = {}
@@ -62,10 +75,29 @@ class Hub:
         self._agenda = Agenda()
         self._commits = Commits(self._agenda)
         self._questions = Questions()
-        self._roster = Roster()
-        self._delivery = Delivery(self._commits, self._roster, self._agenda, self._settings)
+        self._membership = Membership(
+            node,
+            life,
+            role,
+            address,
+            self._settings,
+            self._commits,
+            self._agenda,
+            self._disowned,
+            self._leading,
+        )
+        self._news = News(self._membership, self._commits)
+        self._roster = Roster(self._news)
+        self._delivery = Delivery(
+            self._commits, self._roster, self._agenda, self._membership, self._settings
+        )
         self._duties = Duties(
-            self._commits, self._roster, self._delivery, self._questions, self._agenda
+            self._membership,
+            self._commits,
+            self._roster,
+            self._delivery,
+            self._questions,
+            self._agenda,
         )
         self._acceptance = Acceptance(
             self._commits,
@@ -78,9 +110,9 @@ class Hub:
         self._settlement = Settlement(self._commits, self._roster, self._delivery)
         self._registration = Registration(
             namespace,
-            node,
             role,
             self._settings,
+            self._membership,
             self._commits,
             self._questions,
             self._agenda,
@@ -89,6 +121,9 @@ class Hub:
             self._duties,
             self._activated,
             self._note,
+        )
+        self._hearing = Hearing(
+            self._commits, self._roster, self._delivery, self._registration, self._duties.sweep_at
         )
         self._desk = Desk(node, self._commits, self._questions, self._roster, self._delivery)
         self._agenda.at(0, "sweep", self._duties.sweep)
@@ -226,12 +261,14 @@ class Hub:
     ) -> None:
         """The batch in flight is durable."""
         self._commits.committed(outcomes, now)
+        self._hearing.decided(now)
         self._after_commit(now)
 
     def commit_failed(self, ops: Sequence[base.Operation], why: str, now: Now) -> None:
         """The batch in flight failed; what was applied of it is unknown."""
         self._delivery.doubt_all(now)
         self._commits.failed(why, now)
+        self._hearing.decided(now)
         self._after_commit(now)
 
     def _after_commit(self, now: Now) -> None:
@@ -255,6 +292,20 @@ class Hub:
         self._questions.failed(question, why, now)
         self._advance(now)
 
+    # --- other nodes ---
+
+    def hinted(self, hints: Sequence[base.Hint], now: Now) -> None:
+        """What others committed for agents that are here, and what their cores tell."""
+        self._hearing.hear(hints, now)
+        self._advance(now)
+
+    def _disowned(self, now: Now) -> None:
+        self._registration.disowned()
+
+    def _leading(self, now: Now) -> None:
+        self._note("leading", {"lead": self._membership.lead})
+        self._duties.sweep(now)
+
     # --- time ---
 
     def next_timeout(self) -> int | None:
@@ -267,6 +318,7 @@ class Hub:
         if due is not None and due > 0 and now.mono - due > FROZEN_MS:
             for session in self._sessions.values():
                 session.heard_at = now.mono
+            self._membership.frozen(now)
         for task in self._agenda.due(now.mono):
             task(now)
         self._advance(now)
@@ -343,6 +395,7 @@ class Hub:
     def drain(self, now: Now) -> None:
         """Accept nothing more; close every session once what was taken is decided."""
         self._draining = True
+        self._membership.leave(now)
         for session in self._sessions.values():
             self._regulate(session, now)
         self._advance(now)
@@ -362,6 +415,7 @@ class Hub:
     def _advance(self, now: Now) -> None:
         """Deliver what can be, and let go of sessions that were closed."""
         self._delivery.run(now)
+        self._news.tell()
         if self._draining and not self._commits and not self._questions:
             for session in self._sessions.values():
                 session.close(CloseCode.RESTART, "this hub restarts; come back or use the next")
@@ -396,13 +450,16 @@ class Hub:
     def _note(self, event: str, fields: dict[str, Any]) -> None:
         self._effects.append(Note(event, fields))
 
-    def describe(self) -> dict[str, int]:
-        """Numbers for ``/health``."""
+    def describe(self) -> dict[str, Any]:
+        """What ``/health`` tells of this namespace."""
         return {
             "sessions": len(self._sessions),
             "agents_online": len(self._roster.seats),
             "commits_waiting": len(self._commits),
             "paused": len(self._paused),
+            "leader": self._membership.leader,
+            "lead": self._membership.lead,
+            "alone": self._membership.alone,
         }
 
 

@@ -81,6 +81,14 @@ class Mailbox:
         """A waiting copy ended or was moved away."""
         self._window.remove(seq)
 
+    def withdraw(self, seq: int) -> None:
+        """A copy ended, or was moved, by somebody else's doing."""
+        self.release(seq)
+        if self._fetching:
+            self.doubt()  # the answer may still have it
+        else:
+            self._window.remove(seq)
+
     def doubt(self) -> None:
         """The window may have missed something: know nothing, fetch again."""
         self._window.clear()

@@ -12,9 +12,10 @@ from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.duties import Duties
 from trishula_broker.hub.mailbox import Mailbox
+from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
-from trishula_broker.hub.roster import Roster, Seat
+from trishula_broker.hub.roster import Roster, Seat, presence
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store import base
 from trishula_protocol import bodies, limits
@@ -24,6 +25,8 @@ from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
 
+SWEEP_SOON_MS: Final = 1_000
+"""Between the arrival of an agent from elsewhere and a look at what expires of its mail."""
 REGISTER_FIRST: Final = "the first envelope must be a COMMAND to hub with payload.op register"
 
 
@@ -38,9 +41,9 @@ class Registration:
     def __init__(
         self,
         namespace: str,
-        node: str,
         role: str,
         settings: HubSettings,
+        membership: Membership,
         commits: Commits,
         questions: Questions,
         agenda: Agenda,
@@ -51,9 +54,9 @@ class Registration:
         note: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._namespace = namespace
-        self._node = node
         self._role = role
         self._settings = settings
+        self._membership = membership
         self._commits = commits
         self._questions = questions
         self._agenda = agenda
@@ -72,6 +75,20 @@ class Registration:
         """
         request = self._parse(envelope)
         session.registering(request)
+
+        def go_on(unavailable: Unavailable | None, now: Now) -> None:
+            if session.closed:
+                pass  # it left while this node did not know whether it may let anybody in
+            elif unavailable is not None:
+                self._refuse(session, envelope.id, unavailable)
+            else:
+                self._submit(session, envelope.id, request, now)
+
+        self._membership.when_sure(go_on, now)
+
+    def _submit(
+        self, session: HubSession, reply_to: str | None, request: bodies.Register, now: Now
+    ) -> None:
         self._registrations += 1
         replaced = None
         if request.receive:
@@ -79,11 +96,11 @@ class Registration:
             # it holds unread is known now.
             self._roster.arriving[request.agent] += 1
             replaced = self._roster.seats.get(request.agent)
-        name = f"{self._node}-{now.wall:x}-{self._registrations:x}"
+        name = f"{self._membership.node}-{now.wall:x}-{self._registrations:x}"
         self._commits.submit(
             base.Register(
                 request.agent,
-                self._node,
+                self._membership.node,
                 name,
                 request.receive,
                 request.ephemeral,
@@ -96,7 +113,7 @@ class Registration:
                 () if replaced is None else replaced.mailbox.unread,
             ),
             self._registered,
-            (session, envelope.id, request),
+            (session, reply_to, request),
         )
 
     def _parse(self, envelope: Envelope) -> bodies.Register:
@@ -146,15 +163,7 @@ class Registration:
                 if older is not None:
                     self._delivery.stir(older)
             if not session.closed:
-                session.refused()
-                session.error(
-                    ProtocolError(
-                        ErrorCode.UNAVAILABLE,
-                        f"the store cannot promise anything now ({outcome.why}); register again",
-                        reply_to=reply_to,
-                    )
-                )
-                self._refuse_waiting(session)
+                self._refuse(session, reply_to, outcome)
             return
         if session.closed:
             # It left, or was told to, before the store had answered. Whoever it replaced is not
@@ -173,7 +182,7 @@ class Registration:
             bodies.Registered(
                 op.agent,
                 self._namespace,
-                self._node,
+                self._membership.node,
                 self._role,
                 op.session,
                 request.heartbeat_ms,
@@ -190,6 +199,9 @@ class Registration:
             self._roster.seats[op.agent] = seat
             self._delivery.stir(seat)
             self._announce(op.agent, True, now, outcome.capabilities, outcome.groups)
+            if not self._membership.alone:
+                # What waits for it and may expire was another node's concern until now.
+                self._duties.sweep_at(now.wall + SWEEP_SOON_MS, now)
         # Of a side session too: it may have told of capabilities for one that is online.
         for capability in outcome.pools:
             self._duties.assign(capability)
@@ -212,6 +224,17 @@ class Registration:
                     )
                 )
 
+    def _refuse(self, session: HubSession, reply_to: str | None, outcome: Unavailable) -> None:
+        session.refused()
+        session.error(
+            ProtocolError(
+                ErrorCode.UNAVAILABLE,
+                f"the store cannot promise anything now ({outcome.why}); register again",
+                reply_to=reply_to,
+            )
+        )
+        self._refuse_waiting(session)
+
     def _look_after(self, agent: str) -> None:
         """Nobody heard what became of a registration: see that no session is without anybody.
 
@@ -231,9 +254,20 @@ class Registration:
         seat = self._roster.seats.get(agent)
         for record in answer:
             newer = seat is None or seat.epoch < record.epoch
-            if record.online and record.node == self._node and newer:
+            if record.online and record.node == self._membership.node and newer:
                 self._replace(agent, CloseCode.RESTART, "a registration since gone; come back")
                 self._leave(agent, record.epoch, ())
+
+    def ended_elsewhere(self, agent: str, epoch: int) -> None:
+        """``agent`` registered at another node, under ``epoch``."""
+        seat = self._roster.seats.get(agent)
+        if seat is not None and seat.epoch < epoch:
+            self._replace(agent, CloseCode.TAKEN_OVER, "this agent registered at another hub")
+
+    def disowned(self) -> None:
+        """The store has ended every session of this node."""
+        for agent in list(self._roster.seats):
+            self._replace(agent, CloseCode.RESTART, "this hub was given up for dead; come back")
 
     def _replace(self, agent: str, code: CloseCode, reason: str) -> None:
         """The store knows a newer registration: the seat that is here is not one any more."""
@@ -289,13 +323,7 @@ class Registration:
         capabilities: tuple[str, ...] | None,
         groups: tuple[str, ...] | None,
     ) -> None:
-        change: dict[str, Any] = {
-            "event": "presence",
-            "agent": agent,
-            "online": online,
-            "node": self._node,
-            "since": now.wall,
-        }
+        change = presence(agent, online, self._membership.node, now.wall)
         if capabilities is not None:
             change["capabilities"] = capabilities
         if groups is not None:

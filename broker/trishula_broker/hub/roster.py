@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from trishula_broker.hub.mailbox import Mailbox
+from trishula_broker.hub.news import News, Stage
 from trishula_protocol.address import HUB
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.hub_session import HubSession
@@ -29,10 +30,22 @@ class Seat(NamedTuple):
         return self.session.epoch
 
 
+def presence(agent: str, online: bool, node: str, wall: int) -> dict[str, Any]:
+    """The announcement that ``agent`` has come to ``node``, or left it."""
+    return {
+        "event": "presence",
+        "agent": agent,
+        "online": online,
+        "node": node,
+        "since": wall,
+    }
+
+
 class Roster:
     """Live sessions by agent."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: News) -> None:
+        self._news = news
         self.seats: dict[str, Seat] = {}
         self.arriving: Counter[str] = Counter()
         """Registrations of each agent that are on their way to the store."""
@@ -75,8 +88,14 @@ class Roster:
         seat = self.seats.get(session.agent)
         return seat if seat is not None and seat.session is session else None
 
-    def receipt(self, sender: str, stage: str, by: str, envelope_id: str) -> None:
-        """Tell a sender's sessions what became of a message."""
+    def receipt(self, sender: str, stage: Stage, by: str, envelope_id: str) -> None:
+        """Tell a sender's sessions what became of a message, wherever they are."""
+        self.receipt_here(sender, stage, by, envelope_id)
+        if sender not in self.seats:
+            self._news.receipt(sender, stage, by, envelope_id)
+
+    def receipt_here(self, sender: str, stage: Stage, by: str, envelope_id: str) -> None:
+        """Tell a sender's sessions that are here."""
         for session in self._sessions.get(sender, ()):
             session.receipt(stage, by, envelope_id)
 
@@ -88,7 +107,12 @@ class Roster:
             self._watchers.pop(session.link, None)
 
     def announce(self, change: dict[str, Any], wall: int) -> None:
-        """Tell the watchers; nothing is stored."""
+        """Tell the watchers, wherever they are; nothing is stored."""
+        self.announce_here(change, wall)
+        self._news.presence(change)
+
+    def announce_here(self, change: dict[str, Any], wall: int) -> None:
+        """Tell the watchers that are here."""
         for session in self._watchers.values():
             session.say(Envelope("STATUS", sender=HUB, timestamp=wall, payload=change))
 

@@ -24,3 +24,7 @@ class HubSettings(msgspec.Struct, frozen=True):
     """The same in bytes of bodies."""
     outgoing_bytes: int = 1 << 20
     """Bytes queued for one session beyond which it gets no more deliveries for now."""
+    beat_ms: int = 1_000
+    """A node tells the store that it lives this often."""
+    lease_ms: int = 5_000
+    """A node that has not for this long is dead to the others, and its lease is free."""

@@ -8,6 +8,7 @@ import msgspec
 
 from trishula_broker.hub.commits import Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.notices import notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster, Seat
@@ -84,7 +85,7 @@ class Settlement:
                 self._commits.retry(op, self._settled, seat, now)
             return
         if isinstance(outcome, base.Fenced):
-            self._delivery.fenced(seat)
+            fence(seat.session, outcome)
             return
         release = seat.mailbox.release
         for seq in outcome.seqs:
@@ -124,7 +125,7 @@ class Settlement:
                 self._commits.retry(op, self._marked_read, context, now)
             return
         if isinstance(outcome, base.Fenced):
-            self._delivery.fenced(seat)
+            fence(seat.session, outcome)
             return
         for copy in outcome.copies:
             seat.mailbox.adopt(copy, now.wall)
@@ -183,7 +184,7 @@ class Settlement:
             if seat.session.live:
                 self._commits.retry(op, self._rejected, seat, now)
         elif isinstance(outcome, base.Fenced):
-            self._delivery.fenced(seat)
+            fence(seat.session, outcome)
         else:
             seat.mailbox.release(op.seq)
             self._delivery.offer_notice(outcome.notice)
@@ -207,7 +208,7 @@ class Settlement:
             if seat.session.live:
                 self._commits.retry(op, self._told_apart, seat, now)
         elif isinstance(outcome, base.Fenced):
-            self._delivery.fenced(seat)
+            fence(seat.session, outcome)
         else:
             if outcome.seqs:
                 seat.session.settled(list(outcome.seqs))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
@@ -19,6 +19,7 @@ from trishula_broker.hub.now import Now
 from trishula_broker.net.ports import Connection, Core, Log, Question
 from trishula_broker.store.base import (
     Batch,
+    Hint,
     Outcome,
     Retention,
     Store,
@@ -39,7 +40,7 @@ class Driver:
     """Runs one core a namespace against one store.
 
     Args:
-        store: opened already; closed by whoever opened it.
+        store: opened once this is made, before the first core is; closed by whoever opened it.
         make_core: a new core for a namespace.
         clock: the time.
         log: where notes and failures go.
@@ -65,6 +66,7 @@ class Driver:
         self._make_core = make_core
         self._log = log
         self._loop = asyncio.get_running_loop()
+        store.on_hints(self._hinted)
         self._cores: dict[str, Core] = {}
         self._connections: dict[int, Connection] = {}
         self._unregistered: set[int] = set()
@@ -270,6 +272,16 @@ class Driver:
                 for connection in list(self._connections.values()):
                     if connection.core is core:
                         connection.close(CloseCode.INTERNAL, "internal error")
+
+    def _hinted(self, namespace: str, hints: Sequence[Hint]) -> None:
+        core = self._cores.get(namespace)
+        if core is None:
+            return  # nobody of that namespace is here
+        try:
+            core.hinted(hints, self.clock())
+        except Exception as error:
+            self._log.error("bug", during="hinted", exc_info=error)
+        self.wake()
 
     async def _ask(self, namespace: str, core: Core, question: Question) -> None:
         try:

@@ -16,7 +16,15 @@ from trishula_broker.net.http import make_app
 from trishula_broker.net.listener import Listener
 from trishula_broker.net.ports import Core
 from trishula_broker.net.settings import NetSettings
-from trishula_broker.store.base import Batch, Operation, Outcome, StoreUnavailable, Sweep, Swept
+from trishula_broker.store.base import (
+    Batch,
+    Hint,
+    Operation,
+    Outcome,
+    StoreUnavailable,
+    Sweep,
+    Swept,
+)
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import ProtocolError
 
@@ -95,6 +103,9 @@ class ScriptedHub:
     def question_failed(self, question: Any, why: str, now: Now) -> None:
         self.heard.put("question_failed", question, why)
 
+    def hinted(self, hints: Sequence[Hint], now: Now) -> None:
+        self.heard.put("hinted", list(hints))
+
     def drain(self, now: Now) -> None:
         self.heard.put("drain")
         self.do(*(Close(link, 1012, "restart") for link in self.links))
@@ -118,7 +129,7 @@ class ScriptedHub:
         effects, self._effects = self._effects, []
         return effects
 
-    def describe(self) -> dict[str, int]:
+    def describe(self) -> dict[str, Any]:
         return {"sessions": len(self.links), "agents_online": 0}
 
 
@@ -135,7 +146,9 @@ class ScriptedStore:
         self.most_at_once = 0
         self.trims: list[int] = []
 
-    def on_hints(self, tell: Any) -> None: ...
+    def on_hints(self, tell: Callable[[str, Sequence[Hint]], None]) -> None:
+        self.tell = tell
+
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...

@@ -7,7 +7,7 @@ from tests.integration.net.rig import HEARTBEAT, ONE_OP, TIMEOUT_S, Rig
 from trishula_broker.hub.effects import Note, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.driver import QUESTIONS, Driver
-from trishula_broker.store.base import Agents, Retention, StoreUnavailable
+from trishula_broker.store.base import Agents, Missed, Retention, StoreUnavailable
 
 
 class Asked:
@@ -189,3 +189,10 @@ async def test_envelopes_of_one_moment_share_a_turn(rig: Rig) -> None:
     assert len(rig.store.commits) < 10
     for client in clients:
         await client.close()
+
+
+async def test_hints_are_told_to_the_core_of_their_namespace(rig: Rig) -> None:
+    [namespace] = rig.driver.cores
+    rig.store.tell("nobody-here", [Missed()])
+    rig.store.tell(namespace, [Missed()])
+    assert await rig.heard.next("hinted") == ([Missed()],)

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from trishula_broker.hub.commits import Commits, Then, Unavailable
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
 from trishula_broker.hub.roster import Roster
 from trishula_broker.store import base
-from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
+from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
 
 QUESTIONS_AT_ONCE: Final = 32
@@ -103,7 +104,7 @@ class Call:
             if isinstance(outcome, Unavailable):
                 self._unavailable(outcome)
             elif isinstance(outcome, base.Fenced):
-                self.session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
+                fence(self.session, outcome)
             else:
                 then(outcome, now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trishula_broker.hub.commits import Unavailable
+from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.operations.call import Call
 from trishula_broker.store import base
@@ -36,7 +37,7 @@ def _decided(
         elif again and not outcome.epoch:
             _forgotten(call, now)
         else:
-            call.session.close(CloseCode.TAKEN_OVER, "this agent registered elsewhere")
+            fence(call.session, outcome)
     elif outcome.waiting:
         call.error(
             ErrorCode.FORBIDDEN,

@@ -1,0 +1,156 @@
+"""This node among the others: its beats, the lease on the duties, and whether it may act.
+
+A node that stood still, or cannot reach its store, does not know whether its sessions are still
+its own: until a beat has been answered it hands nothing out and lets nobody in. The store fences
+whatever it says all the same (docs/decisions/0007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from trishula_broker.hub.agenda import Agenda
+from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
+from trishula_broker.hub.now import Now
+from trishula_broker.hub.settings import HubSettings
+from trishula_broker.store import base
+
+STEADY_BEATS: Final = 2
+"""Beats in a row that must have been answered before a leader ends other nodes: after an outage
+of the store all are late, and each is given the time to say that it lives."""
+
+WhenSure = Callable[[Unavailable | None, Now], None]
+"""``then(None, now)`` when the node is sure, ``then(unavailable, now)`` when it cannot be now."""
+
+
+class Membership:
+    """Beats, and what they are answered.
+
+    Args:
+        ended: called when the store had given this node up: all its sessions are over.
+        leading: called when the lease came to this node.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        life: str,
+        role: str,
+        address: str,
+        settings: HubSettings,
+        commits: Commits,
+        agenda: Agenda,
+        ended: Callable[[Now], None],
+        leading: Callable[[Now], None],
+    ) -> None:
+        self.node = node
+        self.lead = 0
+        """The epoch of the lease while this node holds it, else 0."""
+        self.leader = ""
+        self.alone = True
+        """Nobody else is there, as far as the last beat told."""
+        self._life = life
+        self._role = role
+        self._address = address
+        self._settings = settings
+        self._commits = commits
+        self._agenda = agenda
+        self._ended = ended
+        self._leading = leading
+        self._beating = False
+        self._leaving = False
+        self._sure_until = 0
+        self._thawed_at = 0
+        self._steady_since: int | None = None
+        self._waiting: list[WhenSure] = []
+        agenda.at(0, "node", self._beat)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Membership {self.node} lead={self.lead} leader={self.leader!r} "
+            f"alone={self.alone} sure until {self._sure_until}>"
+        )
+
+    # --- what it knows ---
+
+    def sure(self, now: Now) -> bool:
+        """Whether the sessions that are here can be taken for this node's own."""
+        return now.mono < self._sure_until
+
+    def when_sure(self, then: WhenSure, now: Now) -> None:
+        """Call ``then``, at once or when the next beat has been answered."""
+        if self.sure(now):
+            then(None, now)
+        else:
+            self._waiting.append(then)
+
+    def may_end_nodes(self, now: Now) -> bool:
+        """Whether another's silence is its own, and not the store's or this node's."""
+        since = self._steady_since
+        return since is not None and now.mono - since >= STEADY_BEATS * self._settings.beat_ms
+
+    # --- what it hears of itself ---
+
+    def frozen(self, now: Now) -> None:
+        """This process stood still: what was answered before that says nothing about now."""
+        self._sure_until = 0
+        self._thawed_at = now.mono
+        self._steady_since = None
+        self._agenda.at(now.mono, "node", self._beat)
+
+    def deposed(self, lead: int) -> None:
+        """The store does not know the lease of epoch ``lead`` any more."""
+        if self.lead == lead:
+            self.lead = 0
+
+    def leave(self, now: Now) -> None:
+        """Give the lease back, and do not want it any more."""
+        self._leaving = True
+        self._agenda.at(now.mono, "node", self._beat)
+
+    # --- beats ---
+
+    def _beat(self, now: Now) -> None:
+        if not self._beating:
+            self._beating = True
+            settings = self._settings
+            op = base.Beat(
+                self.node,
+                self._life,
+                self._role,
+                self._address,
+                settings.lease_ms,
+                leads=not self._leaving,
+            )
+            self._commits.submit(op, self._beaten, now.mono)
+
+    def _beaten(
+        self, outcome: base.Beating | Unavailable, op: base.Beat, sent: int, now: Now
+    ) -> None:
+        self._beating = False
+        if isinstance(outcome, Unavailable):
+            self._steady_since = None
+            self._agenda.at(now.mono + RETRY_MS, "node", self._beat)
+            self._go_on(outcome, now)
+            return
+        settings = self._settings
+        led = self.lead
+        self.lead, self.leader, self.alone = outcome.lead, outcome.leader, outcome.alone
+        if not outcome.member:
+            self._ended(now)
+        stale = sent < self._thawed_at or op.leads == self._leaving
+        self._agenda.at(now.mono + (0 if stale else settings.beat_ms), "node", self._beat)
+        if sent >= self._thawed_at:
+            # At least until the next beat: a store may be slower than the lease is long.
+            self._sure_until = max(sent + settings.lease_ms, now.mono + settings.beat_ms)
+            if self._steady_since is None:
+                self._steady_since = now.mono
+            self._go_on(None, now)
+        if self.lead and self.lead != led:
+            self._leading(now)
+
+    def _go_on(self, outcome: Unavailable | None, now: Now) -> None:
+        waiting, self._waiting = self._waiting, []
+        for then in waiting:
+            then(outcome, now)
