@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trishula_broker.cli.exits import EPILOG
-from trishula_broker.cli.session import Session, session_options
+from trishula_broker.cli.known import unknown
+from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import moment, status_text
+
+if TYPE_CHECKING:
+    from trishula import Agent
 
 COLUMNS = ("agent", "online", "since", "unsettled", "node", "capabilities", "groups", "status")
 
@@ -38,9 +42,15 @@ def command(
       broker agents --capability review --online
       broker agents --json | jq -r .id
     """
-    found = session.ask(
-        lambda agent: agent.agents(capability=capability, group=group, online=online)
-    )
+
+    async def look(agent: Agent) -> list[dict[str, Any]]:
+        if session.name is not None:
+            fault = unknown(session.name, await agent.agents())
+            if fault:
+                note(f"note: {fault}")
+        return await agent.agents(capability=capability, group=group, online=online)
+
+    found = session.ask(look)
     shown = [each for each in found if everybody or each["online"] or not each.get("ephemeral")]
     if session.out.as_json:
         for each in shown:

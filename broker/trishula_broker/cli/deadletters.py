@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
+from trishula_broker.cli.known import must_be_known
 from trishula_broker.cli.session import Session, session_options
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment, payload_text, visible
@@ -39,7 +40,10 @@ def list_(session: Session, owner: str | None) -> None:
     """
 
     async def collect(agent: Agent) -> list[dict[str, Any]]:
-        return [letter async for letter in letters(session, agent, owner)]
+        found = [letter async for letter in letters(session, agent, owner)]
+        if not found and owner is not None:
+            await session.answer(must_be_known(agent, owner))
+        return found
 
     found = session.visit(collect)
     if session.out.as_json:

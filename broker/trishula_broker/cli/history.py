@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from trishula_broker.cli.exits import EPILOG
+from trishula_broker.cli.known import must_be_known
 from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.text import message_line
 
@@ -59,10 +60,13 @@ async def _history(session: Session, thread: str | None, limit: int | None, afte
             else:
                 await session.out.line_later(message_line(shown))
             after = shown["seq"]
+        if not printed:
+            await session.answer(must_be_known(agent))
     if printed == limit:
         note(f"there may be more: --after {after}, or --all")
     elif not printed and not session.out.as_json:
-        note(f"nothing that {session.name} sent or received")
+        where = f" in thread {thread}" if thread else f" after {after}" if after else ""
+        note(f"nothing that {session.name} sent or received{where}")
 
 
 async def pages(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
+from trishula_broker.cli.exits import EPILOG
+from trishula_broker.cli.known import must_be_known
 from trishula_broker.cli.session import Session, session_options
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment, size_text
@@ -15,7 +15,7 @@ from trishula_broker.cli.text import counted, moment, size_text
 if TYPE_CHECKING:
     from trishula import Agent
 
-COLUMNS = ("accepted", "from", "to", "type", "priority", "size", "attempt", "id")
+COLUMNS = ("accepted", "from", "to", "type", "priority", "size", "attempts", "id")
 
 
 @click.command("peek", epilog=EPILOG)
@@ -70,20 +70,6 @@ def _row(head: dict[str, Any]) -> list[str]:
         head["type"],
         str(head.get("priority", 3)),
         size_text(head["size"]),
-        str(head["attempt"]),
+        str(head["attempt"] - 1),  # those that ended, as in trace and deadletters
         head["id"],
     ]
-
-
-async def must_be_known(agent: Agent) -> None:
-    """An empty mailbox of a name that only this command has used is a slip of the pen.
-
-    Raises:
-        Failure: the name was never registered here; with the nearest that were.
-    """
-    records = await agent.agents()
-    real = [each["id"] for each in records if each["online"] or not each.get("ephemeral")]
-    if agent.name not in real:
-        near = difflib.get_close_matches(agent.name, real, 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`broker agents` lists them"
-        raise Failure(ExitCode.REFUSED, f"no agent {agent.name} is known here; {hint}")

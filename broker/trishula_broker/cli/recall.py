@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
+from trishula_broker.cli.known import answer_to_known
 from trishula_broker.cli.session import Session, session_options
 
 
@@ -20,7 +21,7 @@ def command(session: Session, id_: str) -> None:
     Example:
       broker recall 0198a5c2-7d7e-7cc0-8000-4e1d5e2f9a10 --as dc
     """
-    answer = session.ask(lambda agent: agent.recall(id_))
+    answer = session.ask(lambda agent: answer_to_known(agent, agent.recall(id_)))
     recalled, kept = answer["recalled"], answer["kept"]
     if session.out.as_json:
         session.out.document(answer)

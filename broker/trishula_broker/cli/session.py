@@ -28,6 +28,9 @@ CONNECT_SECONDS: Final = 3.0
 CONNECT_SECONDS_MORE: Final = 5.0
 """... and how much longer for each further one: the SDK gives a silent hub this long."""
 
+OWN_PREFIX: Final = "cli-"
+"""Of the names that commands make for themselves."""
+
 T = TypeVar("T")
 
 
@@ -163,7 +166,7 @@ def own_name() -> str:
         user = re.sub("[^a-z0-9_-]", "", getpass.getuser().lower())[:24]
     except (KeyError, OSError):  # a container may not know its user
         user = ""
-    return "-".join(filter(None, ("cli", user, secrets.token_hex(4))))
+    return OWN_PREFIX + "-".join(filter(None, (user, secrets.token_hex(4))))
 
 
 def note(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from trishula_broker.cli.exits import EPILOG
+from trishula_broker.cli.known import answer_to_known
 from trishula_broker.cli.session import Session, session_options
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment
@@ -26,7 +27,7 @@ def command(session: Session, id_: str) -> None:
     Example:
       broker trace 0198a5c2-7d7e-7cc0-8000-4e1d5e2f9a10 --as dc
     """
-    traced = session.ask(lambda agent: agent.trace(id_))
+    traced = session.ask(lambda agent: answer_to_known(agent, agent.trace(id_)))
     if session.out.as_json:
         session.out.document(traced)
         return

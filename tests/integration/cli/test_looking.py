@@ -112,15 +112,50 @@ async def test_peek_shows_what_waits_and_settles_nothing(
     assert (await broker("peek", "--as", name, "--json")).json["by_priority"]["5"] == 1
 
 
-async def test_peek_into_a_name_nobody_has_is_refused(
+@pytest.mark.parametrize(
+    "command", ["peek", "history", "history t", "trace x", "recall x", "deadletters list"]
+)
+async def test_a_name_nobody_has_is_told_with_the_nearest(
+    broker: Broker, agent: AgentOf, name: str, command: str
+) -> None:
+    await known(agent, f"{name}-review")
+    who = "--agent" if command == "deadletters list" else "--as"
+    done = await broker(*command.split(), who, f"{name}-reviw")
+    assert (done.code, done.out) == (1, "")
+    near = f"no agent {name}-reviw is known here; did you mean {name}-review"
+    assert done.err.startswith(f"Error: {near}")
+
+
+async def test_agents_as_a_name_nobody_has_notes_it(
     broker: Broker, agent: AgentOf, name: str
 ) -> None:
     await known(agent, f"{name}-review")
-    done = await broker("peek", "--as", f"{name}-reviw")
-    assert (done.code, done.out) == (1, "")
-    assert done.err == (
-        f"Error: no agent {name}-reviw is known here; did you mean {name}-review?\n"
-    )
+    done = await broker("agents", "--as", f"{name}-reviw")
+    assert done.code == 0
+    assert f"{name}-review " in done.out
+    near = f"no agent {name}-reviw is known here; did you mean {name}-review"
+    assert done.err.startswith(f"note: {near}")
+    assert (await broker("agents", "--as", f"{name}-review")).err == ""
+
+
+async def test_attempts_are_those_that_ended_wherever_they_are_shown(
+    broker: Broker, agent: AgentOf, name: str, other: str
+) -> None:
+    await known(agent, name)
+    sent = await broker("send", name, "1", "--as", other)
+
+    async def attempts() -> tuple[str, str]:
+        peeked = (await broker("peek", "--as", name)).out.splitlines()
+        traced = (await broker("trace", sent.id, "--as", other)).out.splitlines()
+        found = []
+        for header, row in (peeked[1:3], traced[1:3]):
+            start = header.index("ATTEMPTS")
+            found.append(row[start:].split()[0])
+        return found[0], found[1]
+
+    assert await attempts() == ("0", "0")
+    assert (await broker("listen", "--as", name, "--count", "1", "--no-settle")).code == 0
+    assert await attempts() == ("1", "1")
 
 
 async def test_history_of_a_thread_and_of_all_mail_page_by_page(
@@ -148,8 +183,9 @@ async def test_history_of_nothing(broker: Broker, agent: AgentOf, name: str) -> 
     await known(agent, name)
     assert await broker("history", "none", "--as", name) == (
         *(0, ""),
-        f"nothing that {name} sent or received\n",
+        f"nothing that {name} sent or received in thread none\n",
     )
+    assert (await broker("history", "--as", name)).err == f"nothing that {name} sent or received\n"
     assert await broker("history", "none", "--as", name, "--json") == (0, "", "")
 
 
@@ -167,7 +203,7 @@ async def test_trace_tells_where_each_copy_is(
     assert first.endswith(", 1 recipient")
     assert header.split()[:2] == ["RECIPIENT", "STAGE"]
     assert row.split(maxsplit=6)[:2] == [name, "waiting"]
-    assert row.endswith(f"{name} to come online, or to have room for it")
+    assert row.endswith(f"{name} to come online")
     assert (await broker("listen", "--as", name, "--count", "1")).code == 0
     (message,) = (await broker("trace", sent.id, "--as", name, "--json")).json["messages"]
     assert [copy["stage"] for copy in message["copies"]] == ["done"]
@@ -186,6 +222,7 @@ async def test_trace_of_what_one_has_no_part_in_is_refused(
 ) -> None:
     await known(agent, name)
     sent = await broker("send", name, "1")
+    await known(agent, other)
     done = await broker("trace", sent.id, "--as", other)
     assert (done.code, done.out) == (1, "")
     assert done.err == (

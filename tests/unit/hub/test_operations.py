@@ -127,7 +127,7 @@ def test_trace_tells_where_a_message_is_and_what_it_waits_for() -> None:
         return found  # type: ignore[no-any-return]
 
     assert copy()["stage"] == "waiting"
-    assert "online" in str(copy()["waits_for"])
+    assert copy()["waits_for"] == "agni to come online"
     agni = bench.agent("agni", heartbeat_ms=60_000)
     assert copy()["stage"] == "delivered"
     assert copy()["delivered_at"] == bench.now.wall
@@ -140,6 +140,30 @@ def test_trace_tells_where_a_message_is_and_what_it_waits_for() -> None:
     agni.ack("done", seq)
     assert (copy()["stage"], copy()["settled_at"]) == ("done", bench.now.wall)
     assert dc.ask("trace", id="nope")["payload"]["code"] == "bad_message"
+
+
+def test_trace_tells_who_is_away_from_who_has_no_room() -> None:
+    bench = Bench()
+    dc = bench.agent("dc", heartbeat_ms=60_000)
+    agni = bench.agent("agni", heartbeat_ms=60_000, prefetch=1)
+    bench.agent("idle").drop()
+    for n in (1, 2):
+        dc.tell("agni", f"m{n}")
+    dc.tell("broadcast", "b1")
+
+    def waits_for(id: str) -> list[str]:
+        [message] = dc.ask("trace", id=id)["payload"]["messages"]
+        return [copy["waits_for"] for copy in message["copies"]]
+
+    full = "room in the prefetch of agni: it is online, and all of that is unread"
+    assert waits_for("m1") == ["agni to read it"]
+    assert waits_for("m2") == [full]
+    assert waits_for("b1") == [full, "idle to come online"]
+    agni.ack("read", agni.mail()[0]["seq"])
+    assert waits_for("m1") == ["agni to finish it"]
+    assert waits_for("m2") == ["agni to read it"]
+    agni.drop()
+    assert waits_for("m2") == ["agni to come online"]
 
 
 def test_recall_takes_back_what_nobody_has_read() -> None:
