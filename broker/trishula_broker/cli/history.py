@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from trishula_broker.cli.exits import EPILOG
-from trishula_broker.cli.known import must_be_known
+from trishula_broker.cli.known import answer_to_known, must_be_known
 from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.text import message_line
 
@@ -51,7 +51,7 @@ async def _history(session: Session, thread: str | None, limit: int | None, afte
     async with session.agent() as agent:
         messages = pages(agent, thread, after, limit)
         while True:
-            shown = await session.answer(anext(messages, None))
+            shown = await session.answer(answer_to_known(agent, anext(messages, None)))
             if shown is None:
                 break
             printed += 1

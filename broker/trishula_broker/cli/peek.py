@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trishula_broker.cli.exits import EPILOG
-from trishula_broker.cli.known import must_be_known
+from trishula_broker.cli.known import answer_to_known
 from trishula_broker.cli.session import Session, session_options
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment, size_text
@@ -37,10 +37,7 @@ def command(session: Session, limit: int) -> None:
     """
 
     async def look(agent: Agent) -> Any:
-        peeked = await agent.peek(limit)
-        if not peeked["count"]:
-            await must_be_known(agent)
-        return peeked
+        return await answer_to_known(agent, agent.peek(limit))
 
     peeked = session.ask(look)
     if session.out.as_json:

@@ -214,3 +214,26 @@ def test_the_hub_takes_no_results() -> None:
     dc = bench.agent("dc")
     dc.send({"type": "RESULT", "to": "hub", "id": "r", "reply_to": "x"})
     assert dc.errors() == ["bad_message"]
+
+
+def test_a_name_that_only_a_side_session_has_used_is_taken_for_a_slip() -> None:
+    bench = Bench()
+    bench.agent("agni")
+    side = bench.agent("agnni", receive=False, ephemeral=True)
+    for answer in (side.ask("peek"), side.ask("history"), side.ask("history", thread="t")):
+        assert answer["payload"]["code"] == "bad_message"
+        assert answer["payload"]["message"] == "no agent agnni is known here; did you mean agni?"
+        assert answer["payload"]["details"] == {"nearest": ["agni"]}
+    side.tell("agni", "m1")  # who has sent something has a history
+    assert len(side.ask("history")["payload"]["messages"]) == 1
+    assert side.ask("peek")["payload"]["count"] == 0
+
+
+def test_an_empty_mailbox_of_an_agent_that_is_known_is_empty() -> None:
+    bench = Bench()
+    bench.agent("agni").drop()
+    side = bench.agent("agni", receive=False, ephemeral=True)
+    assert side.ask("peek")["payload"]["count"] == 0
+    assert side.ask("history")["payload"] == {"messages": [], "next": None}
+    visitor = bench.agent("visitor", ephemeral=True)
+    assert visitor.ask("peek")["payload"]["count"] == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from trishula_broker.hub.now import Now
 from trishula_broker.hub.operations.call import Call
+from trishula_broker.hub.operations.known import if_known
 from trishula_broker.hub.operations.render import fitting, summary_of
 from trishula_broker.store import base
 from trishula_protocol import bodies
@@ -12,7 +14,14 @@ from trishula_protocol import bodies
 
 def peek(call: Call, op: bodies.Peek) -> None:
     """Count, oldest, by priority, and the first ones; nothing is delivered or settled."""
-    call.ask(base.Peek(call.agent, op.limit), _render)
+
+    def looked(peeked: base.Peeked, now: Now) -> None:
+        if peeked.count:
+            call.result(_render(peeked))
+        else:
+            if_known(call, lambda: call.result(_render(peeked)))
+
+    call.look_up(base.Peek(call.agent, op.limit), looked)
 
 
 def _render(peeked: base.Peeked) -> dict[str, Any]:
