@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +17,12 @@ import msgspec
 import pytest
 from websockets.asyncio.client import connect
 
+import trishula
 from tests.support.hub_process import HubProcess
 from trishula import Agent
 from trishula_broker.cli import COMMANDS
+from trishula_broker.cli.exits import ExitCode
+from trishula_protocol.bodies import Watch
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -24,9 +30,9 @@ FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | 
 FILE_NAME = re.compile(r"`(?P<name>[a-z_]+\.py)`")
 DEFAULT_ADDRESS = "127.0.0.1:8765"
 LONGEST_S = 60.0
-NOT_RUN = ("make ", "websocat ")
-"""``make`` would set up and test within a test, and websocat is typed into: both are checked
-in tests of their own."""
+NOT_RUN = ("make ", "websocat ", "pip ")
+"""``make`` would set up and test within a test, websocat is typed into, pip asks an index: each is
+checked in a test of its own."""
 UNWRITTEN = ("docs/protocol.md", "docs/decisions/")
 """Pages that may still be missing; empty this once they are there."""
 
@@ -54,15 +60,20 @@ def runnable(block: Block) -> str:
     return "\n".join(line for line in lines if not line.startswith(NOT_RUN))
 
 
+def runs_for_long(block: Block) -> bool:
+    """Whether it is a program that ends by a signal; the blocks behind it run beside it."""
+    return ".run()" in block.text and block.language == "python"
+
+
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[HubProcess]:
     async with HubProcess(tmp_path / "data") as hub:
         yield hub
 
 
-async def run(command: list[str], folder: Path, hub: HubProcess) -> tuple[int, str]:
+async def start(command: list[str], folder: Path, hub: HubProcess) -> asyncio.subprocess.Process:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("TRISHULA_")}
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -70,6 +81,13 @@ async def run(command: list[str], folder: Path, hub: HubProcess) -> tuple[int, s
         cwd=folder,
         env=environ | {"TRISHULA_URL": hub.url},
     )
+
+
+async def run(command: list[str], folder: Path, hub: HubProcess) -> tuple[int, str]:
+    return await end(await start(command, folder, hub))
+
+
+async def end(process: asyncio.subprocess.Process) -> tuple[int, str]:
     try:
         async with asyncio.timeout(LONGEST_S):
             out, _ = await process.communicate()
@@ -81,29 +99,80 @@ async def run(command: list[str], folder: Path, hub: HubProcess) -> tuple[int, s
     return process.returncode, out.decode()
 
 
+@asynccontextmanager
+async def running(command: list[str], folder: Path, hub: HubProcess) -> AsyncIterator[None]:
+    """It is online inside, and is asked to end behind."""
+    async with Agent("looker", hub.url) as looker:
+        changes = looker.watch()
+        news = asyncio.ensure_future(anext(changes))
+        await looker.ask(Watch())
+        process = await start(command, folder, hub)
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                while (await news)["agent"] == looker.name:
+                    news = asyncio.ensure_future(anext(changes))
+            yield
+        finally:
+            news.cancel()
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            code, out = await end(process)
+            assert code == 0, out
+
+
 async def test_the_blocks_run_in_order(hub: HubProcess, tmp_path: Path) -> None:
     folder = tmp_path / "checkout"
     folder.mkdir()
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     ran = 0
-    for block in blocks():
-        if block.language == "python":
-            names = FILE_NAME.findall(block.before)
-            name = names[-1] if names else f"line_{block.line}.py"
-            (folder / name).write_text(block.text)
-            command = [sys.executable, name]
-        elif block.language == "sh" and runnable(block).strip():
-            text = runnable(block).replace(DEFAULT_ADDRESS, f"127.0.0.1:{hub.port}")
-            command = ["bash", "-euo", "pipefail", "-c", text]
-        else:
-            continue
-        code, out = await run(command, folder, hub)
-        assert code == 0, f"README.md:{block.line}: exit code {code}\n{out}"
-        expected = re.findall(r"# prints (.+)", block.text)
-        for text in expected:
-            assert text in out, f"README.md:{block.line}: {text!r} is not in\n{out}"
-        ran += 1
-    assert ran >= 4
+    async with AsyncExitStack() as beside:
+        for block in blocks():
+            if block.language == "python":
+                names = FILE_NAME.findall(block.before)
+                name = names[0] if names else f"line_{block.line}.py"
+                (folder / name).write_text(block.text)
+                command = [sys.executable, name]
+            elif block.language == "sh" and runnable(block).strip():
+                text = runnable(block).replace(DEFAULT_ADDRESS, f"127.0.0.1:{hub.port}")
+                command = ["bash", "-euo", "pipefail", "-c", text]
+            else:
+                continue
+            ran += 1
+            if runs_for_long(block):
+                await beside.enter_async_context(running(command, folder, hub))
+                continue
+            code, out = await run(command, folder, hub)
+            assert code == 0, f"README.md:{block.line}: exit code {code}\n{out}"
+            for text in re.findall(r"# prints (.+)", block.text):
+                assert text in out, f"README.md:{block.line}: {text!r} is not in\n{out}"
+    assert ran >= 6
+
+
+def test_pip_installs_a_checkout_elsewhere(tmp_path: Path) -> None:
+    (lines,) = [block.text for block in blocks("sh") if block.text.startswith("pip install")]
+    assert "'path/to/trishula[broker]'" in lines
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps"]
+    pip += ["--no-build-isolation", "--quiet", "--target", str(tmp_path), str(ROOT)]
+    subprocess.run(pip, check=True)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import trishula; print(trishula.__file__)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path)
+
+
+def test_the_errors_it_names_are_the_sdks() -> None:
+    table = README[README.index("| error | when |") :].split("\n\n")[0]
+    named = set(re.findall(r"^\| `([A-Za-z]+)`", table, re.MULTILINE))
+    assert named - {"TimeoutError"} <= set(trishula.__all__)
+    assert len(named) >= 6
+
+
+def test_the_exit_codes_are_those_of_the_command() -> None:
+    [said] = re.findall(r"Exit codes: ([^.]+)\.", README)
+    assert re.findall(r"\d+", said) == [str(int(code)) for code in ExitCode]
 
 
 async def test_what_is_typed_into_websocat_is_answered(hub: HubProcess) -> None:
