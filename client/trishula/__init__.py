@@ -3,6 +3,7 @@
 from trishula.agent import Agent, State
 from trishula.errors import (
     AgentClosed,
+    FolderError,
     NotConnected,
     Refused,
     RegistrationRefused,
@@ -19,6 +20,7 @@ from trishula.receipt import Receipt
 __all__ = [
     "Agent",
     "AgentClosed",
+    "FolderError",
     "Message",
     "NotConnected",
     "Receipt",

@@ -17,6 +17,7 @@ from trishula.connector import Token
 from trishula.ending import Ending, on_signals
 from trishula.engine import Engine
 from trishula.errors import AgentClosed, RemoteError, TakenOver
+from trishula.folder.settings import folder_settings
 from trishula.intake import Handler, Intake, Messages
 from trishula.message import Message
 from trishula.operations import Operations, Watcher, checked
@@ -44,6 +45,7 @@ class State(StrEnum):
     NEW = "new"
     CONNECTING = "connecting"
     ACTIVE = "active"
+    FOLDER = "folder"
     CLOSING = "closing"
     CLOSED = "closed"
     TAKEN_OVER = "taken_over"
@@ -80,7 +82,13 @@ class Agent(Operations):
         state_dir: a directory for what must survive a crash; one process at a time.
         receive: False opens a side session: it sends and asks, beside the agent's own session.
         ephemeral: forgotten by the hub a minute after it has left.
-        connect_timeout: seconds entering the context waits for a hub; None for ever.
+        shared_folder: a directory to exchange files in with other agents while no hub answers
+            (docs/folder.md). Mail in its own inbox there is always read. For agents that receive.
+        fallback_after: seconds without a hub after which sends go to the folder.
+        folder_key: a file of keys: what is written is signed with its first one, and what none
+            of them has signed is rejected.
+        connect_timeout: seconds entering the context waits for a hub, or for ``fallback_after``
+            to pass; None for ever.
         ssl: the context for ``wss://``.
         ca_file: certificates to trust for ``wss://``, instead of the system's.
 
@@ -103,6 +111,9 @@ class Agent(Operations):
         state_dir: str | os.PathLike[str] | None = None,
         receive: bool = True,
         ephemeral: bool = False,
+        shared_folder: str | os.PathLike[str] | None = None,
+        fallback_after: float = 2.0,
+        folder_key: str | os.PathLike[str] | None = None,
         connect_timeout: float | None = 30.0,
         ssl: tls.SSLContext | None = None,
         ca_file: str | os.PathLike[str] | None = None,
@@ -126,6 +137,8 @@ class Agent(Operations):
         )
         self._shown = ", ".join(shown)
         self._receive = receive
+        if shared_folder is not None and not receive:
+            raise ValueError("shared_folder: a side session has no inbox; leave it out")
         self._connect_timeout = connect_timeout
         self._state = State.NEW
         self._on_state: list[Callable[[State], object]] = []
@@ -139,6 +152,7 @@ class Agent(Operations):
             token=bearer(token),
             ssl=ssl,
             directory=None if state_dir is None else Path(state_dir),
+            folder=folder_settings(shared_folder, fallback_after, folder_key),
             on_mail=self._intake.deliver,
             on_lost=self._intake.lost,
             on_settled=self._intake.settled,
@@ -160,7 +174,8 @@ class Agent(Operations):
         """Have ``callback`` called with every new :attr:`state`, in the event loop.
 
         ``active`` says that the hub is there (again), ``connecting`` after it that the hub was
-        lost. What the callback raises is logged. May be used as a decorator.
+        lost, ``folder`` that sends go to the shared folder; the log says why. What the callback
+        raises is logged. May be used as a decorator.
         """
         self._on_state.append(callback)
         return callback
@@ -178,6 +193,7 @@ class Agent(Operations):
                 once is none; says why, each.
             Unauthorized, RegistrationRefused: the hub does not let it in.
             StateDirHeld, StateDirError: the state directory cannot be used.
+            FolderError: the shared folder cannot be used.
             AgentClosed: it was entered before; make a new one.
         """
         if self._state is not State.NEW:
@@ -445,17 +461,23 @@ class Agent(Operations):
             except Exception:
                 _log.exception("%s: on_state", self.name)
 
+    def _failed(self, failure: Exception) -> None:
+        """The end, and not of the application's making: it may be doing something else."""
+        state = State.TAKEN_OVER if isinstance(failure, TakenOver) else State.REFUSED
+        if self._state is not state and self._engine.info is not None:
+            _log.error("%s: this agent is over: %s", self.name, failure)
+        self._enter_state(state)
+
     def _changed(self) -> None:
         failure = self._engine.failure
-        if isinstance(failure, TakenOver):
-            self._enter_state(State.TAKEN_OVER)
-        elif isinstance(failure, AgentClosed):
+        if isinstance(failure, AgentClosed):
             self._enter_state(State.CLOSED)
         elif failure is not None:
-            self._enter_state(State.REFUSED)
+            self._failed(failure)
         elif self._state is not State.CLOSING:
             active = self._engine.core.active
-            self._enter_state(State.ACTIVE if active else State.CONNECTING)
+            folder = State.FOLDER if self._engine.in_folder else State.CONNECTING
+            self._enter_state(State.ACTIVE if active else folder)
         self._intake.changed()
         if failure is not None:
             for watcher in self._watchers:

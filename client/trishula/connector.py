@@ -71,6 +71,8 @@ class Connector:
         self._task: asyncio.Task[None] | None = None
         self.url: str | None = None
         self.reasons: dict[str, str] = {}
+        self.longest_wait = float("inf")
+        """Seconds between two rounds of attempts at most."""
 
     def __repr__(self) -> str:
         return f"<Connector {self.url or 'not connected'} of {', '.join(self._names)}>"
@@ -123,7 +125,7 @@ class Connector:
                 # Between the hubs of the list there is no wait, but after each round there is.
                 delay = full_jitter_ms(tries, random()) / 1000
                 tries += 1
-                await asyncio.sleep(delay + wait)
+                await asyncio.sleep(min(delay, self.longest_wait) + wait)
 
     async def _attempt(self, index: int) -> tuple[Lost | None, float]:
         """Be connected to a hub for as long as it goes; how that ended, seconds to wait more."""
@@ -205,7 +207,7 @@ class Connector:
 
     def _on_frame(self, frame: bytes) -> None:
         self._core.receive(frame, self._now())
-        self._pump()
+        self.pump()
         self.touch()
 
     def _on_alive(self) -> None:
@@ -218,9 +220,10 @@ class Connector:
             return
         self._core.disconnect(code, reason, self._now())
         self._disarm()
-        self._pump()
+        self.pump()
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Report what the core has to say, whichever way it came."""
         for event in self._core.events():
             match event:
                 case Hangup():
@@ -247,7 +250,7 @@ class Connector:
             return
         for frame in self._core.frames():
             link.send(frame)
-        self._pump()
+        self.pump()
         self._arm()
 
     # --- time ---
@@ -270,6 +273,6 @@ class Connector:
         # A deadline that has moved later is found here, so that receiving needs no new timer.
         self._timer = None
         self._core.timeout(self._now())
-        self._pump()
+        self.pump()
         self.touch()
         self._arm()

@@ -33,11 +33,13 @@ from trishula.events import (
     Trouble,
 )
 from trishula.events import Refused as RefusedEvent
+from trishula.folder.link import RECONNECT_SECONDS, FolderLink
+from trishula.folder.settings import FolderSettings
 from trishula.inbox import Delivery
 from trishula.outbox import Outgoing
 from trishula.sending import Expected, Sending, Waiter
 from trishula.settling import Settling
-from trishula_protocol.bodies import Register, Registered
+from trishula_protocol.bodies import Register, Registered, Trace
 from trishula_protocol.envelope import Envelope
 
 _log = logging.getLogger("trishula")
@@ -62,6 +64,7 @@ class Engine:
         token: Token,
         ssl: tls.SSLContext | None,
         directory: Path | None,
+        folder: FolderSettings | None = None,
         on_mail: Callable[[list[Delivery]], None],
         on_lost: Callable[[], None],
         on_settled: Callable[[], None],
@@ -77,6 +80,8 @@ class Engine:
         self._token = token
         self._ssl = ssl
         self._directory = directory
+        self._folder_settings = folder
+        self._folder: FolderLink | None = None
         self._on_mail = on_mail
         self._on_lost = on_lost
         self._on_settled = on_settled
@@ -113,6 +118,8 @@ class Engine:
                 on_failure=self.fail,
             )
             self.sending.touch = self._connector.touch
+            if self._folder_settings is not None:
+                await self._open_folder(self._folder_settings)
             self._connector.start()
             async with asyncio.timeout(seconds):
                 await self._started
@@ -141,14 +148,19 @@ class Engine:
     async def stop(self) -> None:
         """End the connection; whoever waits gets :class:`AgentClosed`."""
         connector, self._connector = self._connector, None
+        folder, self._folder = self._folder, None
         state, self.sending.state = self.sending.state, None
         self.fail(AgentClosed(self.core.register.agent))
         try:
             if connector is not None:
                 await connector.stop()
         finally:
-            if state is not None:
-                await state.close()
+            try:
+                if folder is not None:
+                    await folder.close()
+            finally:
+                if state is not None:
+                    await state.close()
 
     def fail(self, error: Exception) -> None:
         """Nothing more will be accepted or answered: tell whoever waits. The first one counts."""
@@ -159,6 +171,8 @@ class Engine:
                 waiter.set_exception(failure)
                 waiter.exception()
         _resolve(self.over, None)
+        if self._folder is not None:
+            self._folder.halt()
         self._on_change()
 
     @property
@@ -170,6 +184,46 @@ class Engine:
     def url(self) -> str | None:
         """The hub this agent is connected to."""
         return self._connector.url if self._connector is not None else None
+
+    # --- the shared folder ---
+
+    @property
+    def in_folder(self) -> bool:
+        """Whether no hub answers and the shared folder is in use instead."""
+        return self._folder is not None and self._folder.in_use
+
+    async def _open_folder(self, settings: FolderSettings) -> None:
+        connector = self._connector
+        assert connector is not None
+        connector.longest_wait = RECONNECT_SECONDS
+        folder = FolderLink(
+            self.core,
+            self.sending,
+            settings,
+            pump=connector.pump,
+            trace=lambda id: self.sending.ask(Trace(id)),
+            why=lambda: str(connector.not_connected()),
+            on_switch=self._in_folder_now,
+            on_done=self._done_by_file,
+            remembers=self._directory is not None,
+        )
+
+        def touch() -> None:
+            connector.touch()
+            folder.touch()
+
+        self._folder = folder
+        self.sending.touch = touch
+        await folder.open()
+
+    def _in_folder_now(self) -> None:
+        _resolve(self._started, None)
+        self._on_change()
+
+    def _done_by_file(self, id: str, by: str) -> None:
+        receipt = self.sending.receipts.get(id)
+        if receipt is not None:
+            receipt.note("done", by)
 
     # --- what the core reports ---
 
@@ -200,10 +254,14 @@ class Engine:
                 self._on_presence(event.payload)
             case Active():
                 self.info = event.info
+                if self._folder is not None:
+                    self._folder.hub_answers()
                 _resolve(self._started, None)
                 self._on_change()
             case Lost():
                 self._on_lost()
+                if self._folder is not None:
+                    self._folder.hub_lost()
                 self._on_change()
             case StaleMail():
                 for delivery in event.deliveries:
@@ -214,6 +272,8 @@ class Engine:
                 _log.warning("%s: the hub said: %s", self._name, event.reason)
             case _:
                 pass
+        if self._folder is not None:
+            self._folder.touch()
         if self._idle and self.core.idle:
             for waiter in self._idle:
                 _resolve(waiter, None)

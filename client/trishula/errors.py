@@ -165,6 +165,18 @@ class AgentClosed(TrishulaError):
         return f"agent {self.agent!r} {self.why}"
 
 
+class FolderError(TrishulaError):
+    """The shared folder cannot be used."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"shared_folder {self.path}: {self.why}"
+
+
 class StateDirError(TrishulaError):
     """The state directory cannot be used."""
 

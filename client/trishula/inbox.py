@@ -149,6 +149,16 @@ class Inbox:
         found, self._put_away = self._put_away, []
         return found
 
+    @property
+    def has_put_away(self) -> bool:
+        """Whether :meth:`put_away` would return something."""
+        return bool(self._put_away)
+
+    def give_up(self, key: Key, reason: str) -> None:
+        """A message that only the folder has is not attempted any more."""
+        self.finished.add(key, reason)
+        self._put_away.append((key, reason))
+
     def again(self) -> list[Key]:
         """Messages the application could not handle now, which only the folder has."""
         found, self._again = self._again, []

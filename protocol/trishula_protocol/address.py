@@ -68,9 +68,14 @@ def agent_fault(name: str) -> str | None:
         return fault
     if name in (HUB, BROADCAST):
         return f"{name!r} is taken by the protocol"
-    if name.partition(".")[0] in _DEVICES:
+    if is_reserved(name):
         return f"{name!r} is a name some file systems reserve"
     return None
+
+
+def is_reserved(name: str) -> bool:
+    """Whether some file system takes ``name``, in lower case, for a device."""
+    return name.partition(".")[0] in _DEVICES
 
 
 def tag_fault(name: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,9 +17,9 @@ from typing import Any, Final
 import msgspec
 
 from trishula_protocol import limits
-from trishula_protocol.address import is_id
+from trishula_protocol.address import is_id, is_reserved
 from trishula_protocol.envelope import ANSWER_TYPES, Envelope, MessageType
-from trishula_protocol.folder_file import NotValid, envelope_fault
+from trishula_protocol.folder_file import NotValid, envelope_fault, who
 from trishula_protocol.payload import find_fault, same_value
 from trishula_protocol.refusals import DECODE_ERRORS
 
@@ -29,7 +30,10 @@ HEADERS_MOST: Final = 30
 FOREIGN_ID: Final = "v1."
 """Begins an id that is made of one with other characters: the rest is that one in base32."""
 
+SUFFIX: Final = ".json"
+
 _TEXT: Final = ("subject", "body")
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}\Z(?<!\.)")
 _TYPES: Final[dict[str, MessageType]] = {
     "task": "COMMAND",
     "response": "RESULT",
@@ -158,6 +162,16 @@ def _headers(message: Mapping[str, Any]) -> dict[str, str]:
 def encode(envelope: Envelope) -> bytes:
     """The version 1 file of an envelope that has ``from``, indented as scripts write it."""
     return msgspec.json.format(msgspec.json.encode(from_envelope(envelope)), indent=2) + b"\n"
+
+
+def file_name(envelope: Envelope) -> str:
+    """``<id>.json``, as old scripts expect, where the id is safe as a name; else one made of it."""
+    assert envelope.sender is not None
+    assert envelope.id is not None
+    id = _original_id(envelope.id)
+    if _PLAIN_NAME.match(id) and not is_reserved(id.lower()):
+        return id + SUFFIX
+    return who(envelope.sender, envelope.id) + SUFFIX
 
 
 def from_envelope(envelope: Envelope) -> dict[str, Any]:

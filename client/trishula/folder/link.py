@@ -1,0 +1,192 @@
+"""The shared folder as an agent's other way to its peers: which way is in use, and the switch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, time
+from typing import Any, Final
+
+from trishula.core import AgentCore
+from trishula.errors import FolderError
+from trishula.folder.handover import HandOver
+from trishula.folder.layout import Layout
+from trishula.folder.post import Post
+from trishula.folder.reading import Reading
+from trishula.folder.retention import DONE_SECONDS, clean_agent
+from trishula.folder.settings import FolderSettings
+from trishula.folder.spool import Spool
+from trishula.folder.watch import FolderWatch
+from trishula.folder.writing import Writing
+from trishula.sending import Sending
+
+RECONNECT_SECONDS: Final = 1.0
+"""Longest wait between two attempts to reach a hub: agents are back on it within two seconds."""
+CLEAN_SECONDS: Final = 3600.0
+"""Between two removals of what has been in ``done/`` long enough."""
+
+_log = logging.getLogger("trishula")
+
+
+class FolderLink:
+    """One agent's shared folder. Made by ``trishula.engine``.
+
+    Args:
+        pump: has the core's events carried out.
+        trace: asks the hub where the message of an id is.
+        why: says why no hub answers.
+        on_switch: the folder is in use from now on, or is not any more.
+        on_done: hears which message a recipient has finished, and the recipient.
+        remembers: whether ids finished in earlier lives are known for sure.
+    """
+
+    def __init__(
+        self,
+        core: AgentCore,
+        sending: Sending,
+        settings: FolderSettings,
+        *,
+        pump: Callable[[], None],
+        trace: Callable[[str], Awaitable[Any]],
+        why: Callable[[], str],
+        on_switch: Callable[[], None],
+        on_done: Callable[[str, str], None],
+        remembers: bool,
+    ) -> None:
+        self._core = core
+        self._settings = settings
+        self._why = why
+        self._on_switch = on_switch
+        self._loop = asyncio.get_running_loop()
+        self._layout = Layout(settings.root)
+        self._thread = ThreadPoolExecutor(1, "trishula-folder-out")
+        agent = core.register.agent
+        spool = Spool(self._layout, agent, settings.keyring)
+        post = Post(self._layout, agent, settings.keyring)
+        self.reading = Reading(core, spool, pump=pump, trace=trace, remembers=remembers)
+        self._writing = Writing(core, post, self._thread, pump=pump)
+        self._handover = HandOver(
+            core, sending, post, self._thread, trace=trace, pump=pump, on_done=on_done
+        )
+        self._watch = FolderWatch(spool.watched(), self.reading.hint)
+        self._timer: asyncio.TimerHandle | None = None
+        self._cleaning: asyncio.Task[None] | None = None
+        self._looking = False
+        self._halted = False
+        self._since = monotonic()
+        self.in_use = False
+        """Whether sends go to files."""
+
+    def __repr__(self) -> str:
+        return f"<FolderLink {self._layout.root} {'in use' if self.in_use else 'watched'}>"
+
+    async def open(self) -> None:
+        """Make the agent's place in the folder, and watch it from now on.
+
+        Raises:
+            FolderError: the folder cannot be used.
+        """
+        try:
+            await asyncio.to_thread(self._layout.root.mkdir, parents=True, exist_ok=True)
+            await self.reading.open()
+        except OSError as error:
+            path = str(error.filename or self._layout.root)
+            raise FolderError(path, error.strerror or str(error)) from error
+        self._watch.start()
+        self.reading.start()
+        self._handover.start()
+        self._cleaning = self._loop.create_task(self._clean(), name="trishula-folder-clean")
+        self.hub_lost()
+
+    def halt(self) -> None:
+        """The agent is at its end: nothing more is read or written."""
+        self._stop_timer()
+        self._halted = True
+        self.in_use = False
+        self._writing.stop()
+        self.reading.halt()
+
+    async def close(self) -> None:
+        """Put away what is settled; write and watch no more."""
+        self.halt()
+        if self._cleaning is not None:
+            self._cleaning.cancel()
+        try:
+            await self._writing.close()
+            await self._handover.close()
+            await self.reading.close()
+        finally:
+            self._thread.shutdown(wait=False)
+            await self._watch.stop()
+
+    def touch(self) -> None:
+        """The application has sent or settled something: looked at once in this turn."""
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self.reading.look()
+        self._writing.look()
+
+    # --- which way ---
+
+    def hub_lost(self) -> None:
+        """No hub answers, from now on or still."""
+        self.reading.hub = None if not self.in_use else False
+        self.reading.offer_again()
+        if self._timer is None and not self.in_use and not self._halted:
+            self._since = monotonic()
+            self._timer = self._loop.call_later(self._settings.fallback_after, self._fall_back)
+
+    def hub_answers(self) -> None:
+        """The agent is registered."""
+        self._stop_timer()
+        if self.in_use:
+            self.in_use = False
+            self._writing.stop()
+            agent, seconds = self._core.register.agent, monotonic() - self._since
+            _log.warning(
+                "%s: a hub answers again after %.1f s: back from the shared folder %s",
+                agent,
+                seconds,
+                self._layout.root,
+            )
+        self.reading.hub = True
+        self.reading.hint()
+        self._handover.hint()
+
+    def _fall_back(self) -> None:
+        self._timer = None
+        self.in_use = True
+        _log.warning(
+            "%s: no hub has answered for %g s (%s): what is sent goes to the shared folder %s",
+            self._core.register.agent,
+            self._settings.fallback_after,
+            self._why(),
+            self._layout.root,
+        )
+        self._writing.start()
+        self.reading.hub = False
+        self.reading.hint()
+        self._on_switch()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- retention ---
+
+    async def _clean(self) -> None:
+        agent = self._core.register.agent
+        while True:
+            try:
+                before = time() - DONE_SECONDS
+                await asyncio.to_thread(clean_agent, self._layout, agent, before)
+            except OSError as error:
+                _log.debug("%s: not cleaned: %s", self._layout.root, error)
+            await asyncio.sleep(CLEAN_SECONDS)
