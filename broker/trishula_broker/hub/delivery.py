@@ -1,25 +1,25 @@
-"""Getting committed copies to sessions, and ending copies that cannot be delivered."""
+"""Getting committed copies to sessions, and the attempts at them that end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
+from trishula_broker.hub.endings import Endings
 from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.membership import Membership
-from trishula_broker.hub.notices import notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster, Seat
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store import base
 from trishula_protocol import limits
-from trishula_protocol.errors import ErrorCode
 
 Requeued = Callable[[Seat, list[int], tuple[int, ...]], None]
 """``requeued(seat, those that wait again, those that were not waiting for this agent)``."""
 
-NOTE_MS = 1_000
+NOTE_MS: Final = 1_000
 """Deliveries not settled within this are told to the store, for traces."""
 
 
@@ -40,6 +40,8 @@ class Delivery:
         self._agenda = agenda
         self._settings = settings
         self._stirred: dict[int, Seat] = {}
+        self.endings = Endings(commits, membership, self.offer_notice, self._not_ended)
+        """Ends copies that cannot be delivered, of mailboxes here or elsewhere."""
 
     # --- in ---
 
@@ -139,15 +141,23 @@ class Delivery:
         """End a copy that must not go out any more."""
         message = copy.message
         if message.expires_at is not None and message.expires_at <= now.wall:
-            self.expire(seat.agent, copy, now)
+            self.endings.expire(seat.agent, copy, now)
         elif copy.attempts >= limits.ATTEMPTS:
-            self.bury(seat, message, f"given up after {copy.attempts} attempts", now)
+            self.endings.bury(seat, message, f"given up after {copy.attempts} attempts", now)
         elif copy.deliveries >= limits.DELIVERIES:
-            self.bury(seat, message, f"delivered {copy.deliveries} times, never read", now)
+            reason = f"delivered {copy.deliveries} times, never read"
+            self.endings.bury(seat, message, reason, now)
         else:
             return False
         seat.mailbox.release(message.seq)
         return True
+
+    def _not_ended(self, agent: str, now: Now) -> None:
+        # The store's clock thinks otherwise: it waits, and no window knows of it.
+        seat = self._roster.seats.get(agent)
+        if seat is not None:
+            seat.mailbox.doubt()
+            self._fetch_later(seat, now)
 
     def _fetched(
         self,
@@ -249,62 +259,9 @@ class Delivery:
             if held is None:
                 seat.mailbox.remove(seq)  # it had not gone out yet, and must not now
             if attempts >= limits.ATTEMPTS and held is not None:
-                message = held.copy.message
-                self.bury(seat, message, f"given up after {attempts} attempts: {reason}", now)
+                text = f"given up after {attempts} attempts: {reason}"
+                self.endings.bury(seat, held.copy.message, text, now)
             else:
                 self._wake_at(due_at, limits.retry_delay_ms(attempts), seat, now)
         if then is not None:
             then(seat, [seq for seq, _, _ in outcome.copies], outcome.stale)
-
-    # --- copies that end without being done ---
-
-    def bury(self, seat: Seat, message: base.Message, reason: str, now: Now) -> None:
-        """Move a copy to the dead letters and tell its sender."""
-        text = f"{seat.agent} could not take it: {reason}; it is in the dead letters"
-        self.discard(
-            base.Discard(
-                seat.agent,
-                seat.epoch,
-                message.seq,
-                "dead",
-                reason,
-                notice(message, seat.agent, ErrorCode.UNDELIVERABLE, text, reason, now.wall),
-            )
-        )
-
-    def expire(self, mailbox: str, copy: base.Copy, now: Now) -> None:
-        """End a copy whose ttl has passed and tell its sender."""
-        message = copy.message
-        text = f"its ttl ended before {mailbox} had it"
-        self.discard(
-            base.Discard(
-                mailbox,
-                0,
-                message.seq,
-                "expired",
-                "ttl",
-                notice(message, mailbox, ErrorCode.EXPIRED, text, "ttl", now.wall),
-                node=self._membership.node,
-            )
-        )
-
-    def discard(self, op: base.Discard) -> None:
-        """Submit ``op`` until the store has answered; its notice is delivered like other mail."""
-        self._commits.submit(op, self._discarded)
-
-    def _discarded(
-        self,
-        outcome: base.Discarded | base.Fenced | Unavailable,
-        op: base.Discard,
-        context: None,
-        now: Now,
-    ) -> None:
-        if isinstance(outcome, Unavailable):
-            self._commits.retry(op, self._discarded, context, now)
-        elif isinstance(outcome, base.Discarded):
-            self.offer_notice(outcome.notice)
-            seat = self._roster.seats.get(op.agent)
-            if seat is not None and not outcome.done and outcome.current is None:
-                # The store's clock thinks otherwise: it waits, and no window knows of it.
-                seat.mailbox.doubt()
-                self._fetch_later(seat, now)

@@ -10,12 +10,10 @@ from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.membership import Membership
-from trishula_broker.hub.notices import notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
 from trishula_broker.hub.roster import Roster, presence
 from trishula_broker.store import base
-from trishula_protocol.errors import ErrorCode
 
 SWEEP: Final = 500
 """Copies and agents of each kind looked at in one sweep: commits must not wait for long."""
@@ -89,7 +87,7 @@ class Duties:
                 if copy.message.seq in seat.mailbox.held:
                     continue  # a message expires only while nobody holds it
                 seat.mailbox.remove(copy.message.seq)
-            self._delivery.expire(mailbox, copy, now)
+            self._delivery.endings.expire(mailbox, copy, now)
         if op.after is None:
             self._attend(outcome, now)
         if outcome.more is not None:
@@ -189,13 +187,7 @@ class Duties:
         if self._roster.expects(agent):
             return  # it came back, and its mail is its own
         for copy in answer.heads:
-            message = copy.message
-            reason = "the recipient was ephemeral and left"
-            text = f"{agent} left and was forgotten; it is in the dead letters"
-            told = notice(message, agent, ErrorCode.UNDELIVERABLE, text, reason, now.wall)
-            self._delivery.discard(
-                base.Discard(agent, 0, message.seq, "dead", reason, told, offline_only=True)
-            )
+            self._delivery.endings.abandon(agent, copy, now)
         self._commits.submit(base.Forget(agent, 0), self._forgotten)
 
     def _forgotten(
