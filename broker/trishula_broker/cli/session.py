@@ -189,6 +189,11 @@ class _Notes(logging.Handler):
         self._last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
+        from trishula import TrishulaError
+
+        args = record.args if isinstance(record.args, tuple) else ()
+        if any(isinstance(each, TrishulaError) for each in args):
+            return  # the command ends by it, and says so
         text = record.getMessage()
         if text != self._last:
             self._last = text

@@ -125,7 +125,8 @@ async def test_as_takes_over_and_is_taken_over(broker: Broker, agent: AgentOf, n
                 done = await listening.end()
         assert running.state == "taken_over"
     assert done.code == 1
-    assert f"Error: another connection registered as '{name}'" in done.err
+    assert done.err.startswith(f"Error: another connection registered as '{name}'")
+    assert done.err.count("\n") == 1
 
 
 async def test_ctrl_c_is_quiet(broker: Broker) -> None:

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from tests.integration.client.scripted_hub import ScriptedHub, hub
-from trishula import Agent, NotConnected, State
+from trishula import Agent, NotConnected, State, TakenOver
 from trishula.outage import REMIND_SECONDS, Outage
 from trishula.websocket import ConnectFailed
 
@@ -178,3 +178,18 @@ def test_a_url_that_cannot_be_a_hubs_is_refused_with_the_right_one(url: str, fau
         Agent("dc", url)
     assert fault in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+async def test_an_agent_that_is_taken_over_says_so_to_whoever_does_not_ask(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    states: list[State] = []
+    async with hub() as found, Agent("dc", found.url) as old:
+        old.on_state(states.append)
+        async with Agent("dc", found.url):
+            with pytest.raises(TakenOver):
+                await old.run()
+    assert states == [State.CONNECTING, State.TAKEN_OVER]
+    [(level, text)] = said(caplog, logging.WARNING)
+    assert level == logging.ERROR
+    assert text.startswith("dc: this agent is over: another connection registered as 'dc'")
