@@ -468,13 +468,6 @@ class Agent(Operations):
             _log.error("%s: this agent is over: %s", self.name, failure)
         self._enter_state(state)
 
-    def _failed(self, failure: Exception) -> None:
-        """The end, and not of the application's making: it may be doing something else."""
-        state = State.TAKEN_OVER if isinstance(failure, TakenOver) else State.REFUSED
-        if self._state is not state and self._engine.info is not None:
-            _log.error("%s: this agent is over: %s", self.name, failure)
-        self._enter_state(state)
-
     def _changed(self) -> None:
         failure = self._engine.failure
         if isinstance(failure, AgentClosed):
