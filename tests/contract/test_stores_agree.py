@@ -32,7 +32,7 @@ from tests.contract.generated import (
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore
 from trishula_broker.store.sqlite import SqliteStore
-from trishula_broker.store.sqlite.schema import FILE
+from trishula_broker.store.sqlite.schema import FILE, JOURNAL
 
 
 class Agreement(RuleBasedStateMachine):
@@ -99,8 +99,8 @@ class Agreement(RuleBasedStateMachine):
         if killed:
             # The files as a process leaves them that is killed now.
             left = Path(tempfile.mkdtemp(prefix="agree"))
-            for suffix in ("", "-wal"):
-                shutil.copy(self.directory / f"{FILE}{suffix}", left)
+            for name in (FILE, f"{FILE}-wal", JOURNAL):
+                shutil.copy(self.directory / name, left)
         self.both("close")
         if killed:
             shutil.rmtree(self.directory)

@@ -1,6 +1,6 @@
 """What is durable in the journal, but not in the tables yet.
 
-A commit writes one row: everything it has done to the log and the copies, in the journal. That
+A commit writes one record: everything it has done to the log and the copies, in the journal. That
 is all that must reach the disk before anybody is told. The tables follow later, many commits at
 a time (*folding*), and by then most copies are settled: each is written once, in its last state,
 instead of being put into the queue and taken out of it again. What asks the tables folds first.
@@ -19,13 +19,14 @@ from typing import Any, Final
 import msgspec
 
 from trishula_broker.store.sqlite.directory import SQL, Held
+from trishula_broker.store.sqlite.journal import Journal
 
 FOLD_AT: Final = 128
 """Changes after which a commit folds: a lone message then waits about a millisecond more."""
 FOLD_COMMITS: Final = 4
 """Or commits of the present size, when those are big: so many are folded together."""
-FOLD_BYTES: Final = 8 << 20
-"""Or bytes of bodies."""
+FOLD_BYTES: Final = 2 << 20
+"""Or bytes of bodies. The journal holds twice as much."""
 WORTHWHILE: Final = 16
 """Copies that must be alike for a statement of their own; it takes a third less time each."""
 
@@ -45,17 +46,24 @@ _decode: Final = msgspec.msgpack.Decoder(_Record).decode
 class Pending:
     """The changes of a transaction and of those before it that were not folded.
 
+    A transaction that writes to the tables anyway (:meth:`write`) folds at its end; any other
+    is one record of the journal, and no transaction of the database's at all.
+
     Attributes:
         log: rows for ``insert_log``, laid end to end.
         new: copies that are in no table, as they are now.
         done: copies of the tables that were settled as done, and not changed otherwise.
         changed: other changed copies by (agent, seq), new ones too.
-        moved: rows for ``move_copies``; they must be folded by the transaction that made them.
+        moved: rows for ``move_copies``.
         copies: what is known of single copies without reading the tables.
         ids: what ids were used for, by (id, sender): (seq, body).
+        bytes: of the bodies in ``log``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, db: sqlite3.Connection, journal: Journal) -> None:
+        self._db = db
+        self._journal = journal
+        self._folded = False
         self._clear()
         self.begin()
 
@@ -79,29 +87,48 @@ class Pending:
         """A transaction begins."""
         self._begun = len(self.log), len(self.new), len(self.done)
         self._changed_now: dict[tuple[int, int], Held] = {}
-        self._journalled = bool(self)
+
+    def write(self) -> None:
+        """The transaction is about to write to the tables."""
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN IMMEDIATE")
 
     def change(self, held: Held) -> None:
         """``held`` was changed."""
         key = held.agent, held.seq
         self.changed[key] = self._changed_now[key] = held
 
-    def end(self, db: sqlite3.Connection) -> None:
-        """The transaction is complete: journal what it did, or fold."""
-        log, new, done = self._begun
-        fresh = len(self.new) - new + len(self.done) - done + len(self._changed_now)
-        if not fresh and len(self.log) == log and not self.moved:
-            return
-        size = len(self.new) + len(self.done) + len(self.changed)
-        if self.moved or size >= max(FOLD_AT, FOLD_COMMITS * fresh) or self.bytes >= FOLD_BYTES:
-            self.fold(db)
-            return
-        changed = self.done[done:] + list(self._changed_now.values())
-        record = _Record(self.log[log:], self.new[new:], changed)
-        SQL["insert_journal"].execute(db, _encode(record))
+    def move(self, source: int, seq: int, target: int) -> None:
+        """A copy goes from one box to another."""
+        self.write()  # a record has no words for it
+        self.moved += (source, seq, target)
 
-    def fold(self, db: sqlite3.Connection) -> None:
+    def end(self) -> None:
+        """The transaction is complete: make it durable."""
+        if not self._db.in_transaction:
+            log, new, done = self._begun
+            fresh = len(self.new) - new + len(self.done) - done + len(self._changed_now)
+            if not fresh and len(self.log) == log:
+                return
+            size = len(self.new) + len(self.done) + len(self.changed)
+            if size < max(FOLD_AT, FOLD_COMMITS * fresh) and self.bytes < FOLD_BYTES:
+                changed = self.done[done:] + list(self._changed_now.values())
+                record = _encode(_Record(self.log[log:], self.new[new:], changed))
+                if self._journal.has_room(len(record)):
+                    self._journal.append(record)
+                    return
+        self.fold()
+        self._db.execute("COMMIT")
+        if self._folded:
+            self._folded = False
+            self._journal.begin_anew()
+
+    def fold(self) -> None:
         """Write everything to the tables; what was known is read anew from here on."""
+        if not self:
+            return
+        self.write()
+        db = self._db
         if self.log:
             SQL["insert_log"].run(db, self.log)
         if self.new:
@@ -114,19 +141,23 @@ class Pending:
             SQL["move_copies"].run(db, self.moved)
         for held in self.new:
             held.new = False
-        if self._journalled:
-            SQL["forget_journal"].execute(db)
+        SQL["set_counter"].execute(db, "journal", self._journal.number)
+        self._folded = True
         self._clear()
         self.begin()
 
-    @classmethod
-    def left_behind(cls, db: sqlite3.Connection) -> Pending:
-        """What the journal holds."""
-        pending = cls()
+    def forget(self) -> None:
+        """The tables were changed otherwise: what was known of them is read anew."""
+        self.copies.clear()
+        self.ids.clear()
+
+    def recover(self) -> None:
+        """Fold what the journal was left with."""
+        (last,) = SQL["folded"].execute(self._db).fetchone()
         new: dict[tuple[int, int], Held] = {}
-        for (data,) in SQL["journal"].execute(db).fetchall():
+        for data in self._journal.read(last):
             record = _decode(data)
-            pending.log += record.log
+            self.log += record.log
             for held in record.new:
                 new[held.agent, held.seq] = held
             for held in record.changed:
@@ -134,12 +165,13 @@ class Pending:
                 if key in new:
                     new[key] = held
                 else:
-                    pending.changed[key] = held
-        pending.new = list(new.values())
-        for held in pending.new:
+                    self.changed[key] = held
+        self.new = list(new.values())
+        for held in self.new:
             held.new = True
-        pending.begin()
-        return pending
+        if self:
+            self.write()
+            self.end()
 
 
 def _insert(db: sqlite3.Connection, new: Iterable[Held]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -15,6 +16,8 @@ Connect = Callable[..., sqlite3.Connection]
 """``sqlite3.connect``, or something in its place."""
 
 FILE: Final = "store.db"
+JOURNAL: Final = "store.journal"
+"""Belongs to it: what is in the one may not be in the other yet."""
 PREPARED: Final = 256
 """Statements a connection keeps prepared; there are about 60, most in five sizes."""
 PAGE: Final = 8192
@@ -134,8 +137,10 @@ def roll_back(db: sqlite3.Connection) -> None:
         pass  # some failures have rolled back already
 
 
-def explain(error: sqlite3.Error, path: Path) -> str:
+def explain(error: sqlite3.Error | OSError, path: Path) -> str:
     """What ``error`` means for whoever runs the hub."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no room to write {path} ({error}): free some space on that disk"
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _CORRUPT:

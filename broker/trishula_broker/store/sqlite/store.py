@@ -12,17 +12,19 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from trishula_broker.store import base
 from trishula_broker.store.sqlite import duties, mail, sessions, trimming
 from trishula_broker.store.sqlite.answers import answer
 from trishula_broker.store.sqlite.directory import SQL, Directory, Seen, Space, seen
+from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.lock import DirectoryLock
 from trishula_broker.store.sqlite.nodes import Nodes
 from trishula_broker.store.sqlite.pending import Pending
 from trishula_broker.store.sqlite.schema import (
     FILE,
+    JOURNAL,
     Connect,
     explain,
     make_directory,
@@ -39,6 +41,14 @@ TRIM_AT_ONCE: Final = 5_000
 """Messages that one call of ``trim`` removes at most."""
 TRIM_LOOKS: Final = 4
 """How often one call looks further when what it sees must stay."""
+
+
+class State(NamedTuple):
+    """What a transaction works on."""
+
+    db: sqlite3.Connection
+    directory: Directory
+    pending: Pending
 
 
 class SqliteStore:
@@ -67,7 +77,8 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._directory: Directory | None = None
-        self._pending = Pending()
+        self._journal: Journal | None = None
+        self._pending: Pending | None = None
         self._published: dict[str, dict[str, Seen]] = {}
         self._nodes = Nodes()
         self._apply_op: dict[type, _Apply] = {
@@ -108,10 +119,11 @@ class SqliteStore:
         try:
             self._db = open_writer(self._path, self._connect)
             self._reader = open_reader(self._path, self._connect)
+            self._journal = Journal(self._path.with_name(JOURNAL))
             # The sessions of whoever had the store last are over. How long they have been
             # counts from the first commit, which brings the time.
             self._sessions_ended = False
-            self._read_directory(self._db)
+            self._read(self._db)
         except OSError as error:
             raise base.StoreError(f"cannot open {self._path}: {error}") from error
         except sqlite3.Error as error:
@@ -138,21 +150,20 @@ class SqliteStore:
             for db in (self._reader, self._db):
                 if db is not None:
                     db.close()
-            self._reader = self._db = self._directory = None
+            if self._journal is not None:
+                self._journal.close()
+            self._reader = self._db = self._directory = self._journal = self._pending = None
             self._published = {}
             self._lock.release()
 
-    def _count(self, db: sqlite3.Connection, directory: Directory) -> None:
-        self._pending.fold(db)
-        trimming.count(db, directory)
+    def _count(self, now: State) -> None:
+        now.pending.write()
+        trimming.count(now.db, now.directory)
 
-    def _read_directory(self, db: sqlite3.Connection) -> Directory:
-        left = Pending.left_behind(db)
-        if left:
-            db.execute("BEGIN IMMEDIATE")
-            left.fold(db)
-            db.execute("COMMIT")
-        self._pending = Pending()
+    def _read(self, db: sqlite3.Connection) -> tuple[Directory, Pending]:
+        assert self._journal is not None
+        self._pending = Pending(db, self._journal)
+        self._pending.recover()
         directory = Directory(db)
         published: dict[str, dict[str, Seen]] = {}
         for space in directory.spaces.values():
@@ -164,7 +175,7 @@ class SqliteStore:
             published[space.name] = {name: seen(box) for name, box in space.boxes.items()}
         self._published = published
         self._directory = directory
-        return directory
+        return directory, self._pending
 
     # --- commits ----------------------------------------------------------------------------
 
@@ -181,33 +192,31 @@ class SqliteStore:
         self,
         now: int,
         batches: Sequence[base.Batch],
-        db: sqlite3.Connection,
-        directory: Directory,
+        state: State,
     ) -> list[list[base.Outcome]]:
-        pending = self._pending
-        work = Work(db, directory, pending, now, self._limits)
-        epoch = directory.epoch
+        work = Work(*state, now, self._limits)
+        epoch = state.directory.epoch
         if not self._sessions_ended:
             sessions.end_sessions(work)
         outcomes = [
             _run(self._apply_op, work, work.space(batch.namespace), batch.ops) for batch in batches
         ]
-        pending.end(db)
-        if directory.epoch != epoch:
-            SQL["set_counter"].execute(db, "epoch", directory.epoch)
+        if state.directory.epoch != epoch:
+            SQL["set_counter"].execute(state.db, "epoch", state.directory.epoch)
         return outcomes
 
-    def _transaction(self, change: Callable[[sqlite3.Connection, Directory], _T]) -> _T:
+    def _transaction(self, change: Callable[[State], _T]) -> _T:
         """Do all of ``change`` durably, or nothing."""
         db = self._db
         assert db is not None
         try:
-            directory = self._directory or self._read_directory(db)
-            self._pending.begin()
-            db.execute("BEGIN IMMEDIATE")
-            result = change(db, directory)
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
+            directory, pending = self._directory, self._pending
+            if directory is None or pending is None:
+                directory, pending = self._read(db)
+            pending.begin()
+            result = change(State(db, directory, pending))
+            pending.end()
+        except (sqlite3.Error, OSError) as error:
             self._abandon(db)
             self._problem = explain(error, self._path)
             raise base.StoreUnavailable(self._problem) from error
@@ -221,8 +230,7 @@ class SqliteStore:
     def _abandon(self, db: sqlite3.Connection) -> None:
         roll_back(db)
         # They tell of what was undone; the journal has what was not.
-        self._directory = None
-        self._pending = Pending()
+        self._directory = self._pending = None
 
     def _publish(self, directory: Directory) -> None:
         for space in directory.spaces.values():
@@ -249,7 +257,7 @@ class SqliteStore:
             await writer.run(self._fold)
 
     def _fold(self) -> None:
-        self._transaction(lambda db, _: self._pending.fold(db))
+        self._transaction(lambda state: state.pending.fold())
 
     def _answer(self, namespace: str, query: base.Query) -> Any:
         db = self._reader
@@ -291,16 +299,19 @@ class SqliteStore:
             raise base.StoreUnavailable(explain(error, self._path)) from error
 
     def _remove(self, doomed: list[tuple[int, bool]]) -> None:
-        def change(db: sqlite3.Connection, directory: Directory) -> None:
-            self._pending.fold(db)
-            directory.log_bytes = trimming.remove(db, directory, doomed)
+        def change(state: State) -> None:
+            state.pending.fold()
+            state.pending.write()
+            state.directory.log_bytes = trimming.remove(state.db, state.directory, doomed)
+            state.pending.forget()
 
         self._transaction(change)
 
     def _remove_agents(self) -> None:
-        def change(db: sqlite3.Connection, directory: Directory) -> list[tuple[str, str]]:
-            self._pending.fold(db)
-            return [directory.remove(id_) for id_ in trimming.remove_agents(db)]
+        def change(state: State) -> list[tuple[str, str]]:
+            state.pending.fold()
+            state.pending.write()
+            return [state.directory.remove(id_) for id_ in trimming.remove_agents(state.db)]
 
         for namespace, name in self._transaction(change):
             self._published[namespace].pop(name, None)

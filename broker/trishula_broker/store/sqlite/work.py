@@ -46,6 +46,7 @@ class Work:
         """The namespace, made when it is new."""
         space = self.directory.spaces.get(name)
         if space is None:
+            self._pending.write()
             id_ = SQL["insert_space"].execute(self.db, name).lastrowid
             assert id_ is not None
             space = self.directory.spaces[name] = Space(id_, name)
@@ -55,6 +56,7 @@ class Work:
         """The box called ``name``, made when there is none: it is not known then."""
         box = space.boxes.get(name)
         if box is None:
+            self._pending.write()
             id_ = SQL["insert_agent"].execute(self.db, space.id, name).lastrowid
             assert id_ is not None
             box = self.directory.by_id[id_] = space.boxes[name] = Box(id_, name, "")
@@ -64,6 +66,7 @@ class Work:
     def save(self, space: Space, box: Box) -> None:
         """Write what the directory says of ``box``."""
         space.touched.add(box)
+        self._pending.write()
         SQL["update_agent"].execute(
             self.db,
             box.known,
@@ -378,7 +381,7 @@ class Work:
         if held.lease_until is not None:
             target.leased.add(held.seq)
         space.touched.add(target)
-        self._pending.moved += (source.id, held.seq, target.id)
+        self._pending.move(source.id, held.seq, target.id)
 
     def copies(self, rows: Sequence[tuple[int, int, int, str | None]]) -> tuple[Copy, ...]:
         """``(seq, attempts, deliveries, via)`` as mailboxes hand them out."""
@@ -403,4 +406,4 @@ class Work:
 
     def flush(self) -> None:
         """Let the tables know; what was read is read anew from here on."""
-        self._pending.fold(self.db)
+        self._pending.fold()

@@ -1,5 +1,2 @@
--- What commits have done and the tables do not have yet, in order: see pending.py.
-CREATE TABLE journal (
-    n INTEGER PRIMARY KEY,
-    done BLOB NOT NULL           -- MessagePack: rows of the log, new copies, changed copies
-);
+-- The last record of the journal whose effect is in the tables: see pending.py.
+INSERT INTO counters (name, value) VALUES ('journal', 0);

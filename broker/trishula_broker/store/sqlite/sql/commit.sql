@@ -37,14 +37,9 @@ INSERT INTO copies (
     delivered_at, read_at, lease_until, settled_at, outcome, reason
 ) VALUES {rows:16};
 
--- name: insert_journal
-INSERT INTO journal (done) VALUES (?);
-
--- name: journal
-SELECT done FROM journal ORDER BY n;
-
--- name: forget_journal
-DELETE FROM journal;
+-- name: folded
+-- The last record of the journal that is in the tables.
+SELECT value FROM counters WHERE name = 'journal';
 
 -- name: find_ids
 -- Which of these (id, sender) are in the log.

@@ -1,0 +1,96 @@
+"""The journal file: what was appended is read again, whatever was torn or left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trishula_broker.store.sqlite.journal import Journal
+
+SIZE = 4096
+
+records = st.lists(st.binary(max_size=60), max_size=12)
+rounds = st.lists(records, min_size=1, max_size=4)
+
+pytestmark = pytest.mark.hypothesis
+
+
+def reopened(path: Path, after: int) -> list[bytes]:
+    journal = Journal(path, SIZE)
+    try:
+        return journal.read(after)
+    finally:
+        journal.close()
+
+
+@given(rounds=rounds)
+def test_only_the_records_of_the_last_round_are_read(
+    tmp_path_factory: pytest.TempPathFactory, rounds: list[list[bytes]]
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j"
+    journal = Journal(path, SIZE)
+    stored = 0
+    for n, written in enumerate(rounds):
+        if n:
+            journal.begin_anew()
+            stored = journal.number
+        for record in written:
+            assert journal.has_room(len(record))
+            journal.append(record)
+    journal.close()
+    assert reopened(path, stored) == rounds[-1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=records, last=st.binary(min_size=1, max_size=60), data=st.data())
+def test_a_torn_last_record_is_none_and_the_others_stand(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: list[bytes],
+    last: bytes,
+    data: st.DataObject,
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j"
+    journal = Journal(path, SIZE)
+    for record in before:
+        journal.append(record)
+    whole = path.read_bytes()
+    journal.append(last)
+    journal.close()
+    changed = path.read_bytes()
+    places = [at for at in range(SIZE) if whole[at] != changed[at]]
+    lost = data.draw(st.sets(st.sampled_from(places), min_size=1))
+    torn = bytearray(changed)
+    for at in lost:  # these bytes did not reach the disk
+        torn[at] = whole[at]
+    path.write_bytes(torn)
+    assert reopened(path, 0) == before
+
+
+@given(written=records, after=st.integers(1, 5))
+def test_writing_goes_on_behind_what_was_read(
+    tmp_path_factory: pytest.TempPathFactory, written: list[bytes], after: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j"
+    journal = Journal(path, SIZE)
+    for record in written:
+        journal.append(record)
+    journal.close()
+    journal = Journal(path, SIZE)
+    assert journal.read(0) == written
+    journal.append(b"more")
+    journal.close()
+    assert reopened(path, 0) == [*written, b"more"]
+    assert reopened(path, len(written) + 1 + after) == []
+
+
+def test_a_record_that_does_not_fit_is_known_beforehand(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", SIZE)
+    assert not journal.has_room(SIZE)
+    journal.append(b"x" * 4000)
+    assert not journal.has_room(100)
+    journal.begin_anew()
+    assert journal.has_room(100)
+    journal.close()
