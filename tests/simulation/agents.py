@@ -39,7 +39,10 @@ class World(Protocol):
     """What an agent is told about the rest."""
 
     clock: Scheduler
-    host: HubHost
+
+    def hosts_of(self, agent: str) -> list[HubHost]:
+        """Where the hubs of its list are, in order."""
+        ...
 
     def expected(self, sender: str, to: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """``(expects, may)`` of a message, as :class:`history.Sent` has them."""
@@ -49,8 +52,8 @@ class World(Protocol):
         """``agent`` has the session of its name now."""
         ...
 
-    def new_link(self, agent: AgentHost) -> Link:
-        """A connection to the hub."""
+    def new_link(self, agent: AgentHost, host: HubHost) -> Link:
+        """A connection to a hub."""
         ...
 
     def note(self, line: str) -> None:
@@ -101,6 +104,9 @@ class AgentHost:
         self._life = 0
         self._ids = 0
         self._dials = 0
+        self._hosts = world.hosts_of(plan.name)
+        self._at = 0
+        """Which of them it is with, or tries next."""
         self._alarm = Alarm(self._clock, self._wake)
 
     def __repr__(self) -> str:
@@ -170,26 +176,38 @@ class AgentHost:
     def _dial(self, life: int) -> None:
         if life != self._life or self.stopped or self.core is None:
             return
-        if self.world.host.hub is None:
+        host = self._hosts[self._at]
+        if host.hub is None:
             self._dial_later()
             return
-        link = self.link = self.world.new_link(self)
-        self._clock.after(link.latency() * 2, self._connected, life, link, self.world.host.hub)
+        link = self.link = self.world.new_link(self, host)
+        self._clock.after(link.latency() * 2, self._connected, life, link, host, host.hub)
 
     def _dial_later(self) -> None:
+        self._at = (self._at + 1) % len(self._hosts)
         wait = full_jitter_ms(self._dials, self._rng.random())
         self._dials += 1
         self._clock.after(max(1, wait), self._dial, self._life)
 
-    def _connected(self, life: int, link: Link, hub: object) -> None:
+    def move(self) -> None:
+        """Go to the next hub, as an agent does whose first one is well again."""
+        core, link = self.core, self.link
+        if core is not None and core.active and link is not None:
+            self.note("moves")
+            link.agent_closes(CloseCode.GOING_AWAY, "moves")
+            self.link = None
+            core.disconnect(CloseCode.GOING_AWAY, "moves", self._clock.now)
+            self._pump()
+
+    def _connected(self, life: int, link: Link, host: HubHost, hub: object) -> None:
         if life != self._life or self.link is not link or self.core is None:
             return
-        if self.world.host.hub is not hub or link.broken:
+        if host.hub is not hub or link.broken:
             link.broken = True
             self.link = None
             self._dial_later()
             return
-        self.world.host.connected(link)
+        host.connected(link)
         self.core.connect(f"reg-{self.instance}-{link.number}", self._clock.now)
         self._pump()
 

@@ -2,7 +2,8 @@
 
 What ``trishula_broker.net.driver`` does with an event loop is done here with the scheduler: one
 turn after whatever happens, one commit in flight, questions beside it. The store outlives the
-process; everything else is thrown away when it is killed.
+process; everything else is thrown away when it is killed. Several hosts may share the store; then
+the hints between them are lost and late as the plan says.
 """
 
 from __future__ import annotations
@@ -45,11 +46,14 @@ def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 class HubHost:
-    """A host with one disk, on which the hub runs, dies and is started again.
+    """A host on which the hub runs, dies and is started again.
 
     Args:
-        mail: limits of the store's mailboxes.
+        store: as this host has it.
+        name: of the node; each start of an only one, which has none, is another node.
         commit_ms: a commit takes up to this long.
+        hint_ms: a hint takes up to this long.
+        led: gets each sweep and ending of a node: the lease's epoch, or 0, and by which process.
         note: gets a line of the trace.
     """
 
@@ -58,12 +62,28 @@ class HubHost:
         clock: Scheduler,
         rng: Random,
         settings: HubSettings,
-        mail: base.MailboxLimits,
+        store: MemoryStore,
+        name: str,
+        role: str,
         commit_ms: int,
+        hint_ms: int,
+        led: list[tuple[int, str]],
         note: Callable[[str], None] | None,
     ) -> None:
         self.clock = clock
-        self.store = MemoryStore(mail)
+        self.store = store
+        self.name = name
+        self._role = role
+        self._hint_ms = hint_ms
+        self.lossy = False
+        """Most hints do not arrive."""
+        self.late_ms = 0
+        """Extra time of every hint."""
+        self._led = led
+        self._position = 0
+        store.on_hints(self._hinted)
+        if name:
+            store.link.carry = self._carry
         self.hub: Hub | None = None
         self.wall_offset = 0
         self.links: dict[int, Link] = {}
@@ -111,8 +131,13 @@ class HubHost:
             return
         self.starts += 1
         run_at_once(self.store.open())
-        node = f"n{self.starts}"
-        self.hub = Hub(namespace=NAMESPACE, node=node, role="primary", settings=self._settings)
+        self.hub = Hub(
+            namespace=NAMESPACE,
+            node=self.name or f"n{self.starts}",
+            role=self._role,
+            life=f"life {self.starts}",
+            settings=self._settings,
+        )
         self._draining = self._resting = False
         self._frozen = None
         self._committing = self._outcomes = None
@@ -130,9 +155,14 @@ class HubHost:
         self._trace(f"hub dies with {self.hub!r}")
         self.hub = None
         self._abort_commit(self._rng.choice(("none", "some", "all")))
+        self._stop_serving()
         links, self.links = self.links, {}
         for link in links.values():
             link.hub_gone(politely)
+
+    def _stop_serving(self) -> None:
+        if self.name:
+            run_at_once(self.store.close())
 
     def drain(self) -> None:
         """Stop in an orderly way, and come back."""
@@ -226,6 +256,7 @@ class HubHost:
         if self._draining and hub.drained and not self.links:
             self._trace("hub drained")
             self.hub = None
+            self._stop_serving()
             self.clock.after(RESTART_MS, self.start)
 
     def _wake(self) -> None:
@@ -271,9 +302,14 @@ class HubHost:
         self.clock.after(took, self._commit_over, hub, ops)
 
     def _apply(self, ops: Sequence[base.Operation]) -> list[base.Outcome]:
-        [outcomes] = self.store.apply(self.wall, [base.Batch(NAMESPACE, ops)])
+        self._position = self.store.link.last
+        # A store that several hosts share has a clock of its own.
+        wall = WALL_MS + self.clock.now if self.name else self.wall
+        [outcomes] = self.store.apply(wall, [base.Batch(NAMESPACE, ops)])
         for op, outcome in zip(ops, outcomes, strict=True):
-            if isinstance(op, base.Accept) and isinstance(outcome, base.Refused):
+            if isinstance(op, base.Sweep | base.EndNode) and not isinstance(outcome, base.Fenced):
+                self._led.append((op.lead, f"{self.name} {self.starts}"))
+            elif isinstance(op, base.Accept) and isinstance(outcome, base.Refused):
                 self.refused[op.id] = outcome.code
         return outcomes
 
@@ -304,9 +340,36 @@ class HubHost:
             self._committing = self._outcomes = None
             if self._note:
                 for op, outcome in zip(ops, outcomes, strict=True):
-                    self._note(f"store: {op} -> {outcome}")
+                    self._trace(f"store: {op} -> {outcome}")
+            self._catch_up()
             hub.committed(ops, outcomes, self.now())
         self._soon()
+
+    # --- hints ---
+
+    def _carry(self, number: int) -> None:
+        """Bring a hint here; what is lost is missed within a second."""
+        link = self.store.link
+        if self.outage is not None or (self.lossy and self._rng.random() < 0.7):
+            link.lose(number)
+            self.clock.after(1_000, self._hint_arrives, number)
+        else:
+            took = self._rng.randrange(self._hint_ms + 1) + self.late_ms
+            self.clock.after(took, self._hint_arrives, number)
+
+    def _catch_up(self) -> None:
+        """A commit returns: what was caused before it is told, or missed."""
+        self.store.link.arrive(self._position)
+
+    def _hint_arrives(self, number: int) -> None:
+        if self.outage is not None:
+            self.clock.after(1_000, self._hint_arrives, number)
+        else:
+            self.store.link.arrive(number)
+
+    def _hinted(self, namespace: str, hints: Sequence[base.Hint]) -> None:
+        self._trace(f"hint {hints}")
+        self._tell(lambda hub: hub.hinted(hints, self.now()))
 
     def _rested(self, hub: Hub) -> None:
         if hub is self.hub:
@@ -327,4 +390,4 @@ class HubHost:
 
     def _trace(self, line: str) -> None:
         if self._note:
-            self._note(line)
+            self._note(f"{self.name} {line}" if self.name else line)

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from tests.simulation.hubs import HubHost
 from trishula.inbox import Inbox
 from trishula.outbox import Outbox
 from trishula_broker.hub.acceptance import Acceptance
@@ -16,10 +17,13 @@ from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.now import Now
+from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.window import Window
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore, mail, sessions
+from trishula_broker.store.memory import hints as memory_hints
 from trishula_broker.store.memory import store as memory
+from trishula_broker.store.memory.node import Lead
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.hub_session import HubSession
 
@@ -209,6 +213,30 @@ def an_sdk_that_does_not_send_again() -> Any:
     return replaced(Outbox, "reconnected", make)
 
 
+def a_node_that_does_not_hear_of_a_takeover() -> Any:
+    return replaced(Registration, "ended_elsewhere", lambda _: lambda self, agent, epoch: None)
+
+
+def a_node_that_does_not_look_for_what_it_missed() -> Any:
+    return replaced(Delivery, "look_again", lambda _: lambda self, now: None)
+
+
+def a_node_that_goes_on_when_it_was_given_up() -> Any:
+    return replaced(Registration, "disowned", lambda _: lambda self: None)
+
+
+def a_commit_that_returns_before_its_hints() -> Any:
+    return replaced(HubHost, "_catch_up", lambda _: lambda self: None)
+
+
+def a_frozen_node_that_leads() -> Any:
+    return replaced(Lead, "fence", lambda _: lambda self, epoch: None)
+
+
+def mail_for_another_node_that_is_not_told() -> Any:
+    return patch.object(memory_hints, "_mail", lambda space, agent, seq: iter(()))
+
+
 MUTANTS: list[Callable[[], Any]] = [
     acknowledged_before_the_commit,
     a_copy_forgotten_at_a_restart,
@@ -225,4 +253,10 @@ MUTANTS: list[Callable[[], Any]] = [
     an_sdk_that_forgets_what_it_finished,
     an_sdk_that_sends_again_in_another_order,
     an_sdk_that_does_not_send_again,
+    a_node_that_does_not_hear_of_a_takeover,
+    a_node_that_does_not_look_for_what_it_missed,
+    a_node_that_goes_on_when_it_was_given_up,
+    a_commit_that_returns_before_its_hints,
+    a_frozen_node_that_leads,
+    mail_for_another_node_that_is_not_told,
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final, Literal
+
+import msgspec
 
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store.base import MailboxLimits
@@ -64,6 +66,8 @@ class Fault:
     ms: int = 0
     flag: bool = False
     applied: tuple[Any, ...] = ()
+    host: int = 0
+    """Which hub, where it is about one."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,14 @@ class Plan:
     """``(at, agent, group, member)``: changes of the group ``flex``."""
     offers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Agents by capability."""
+    hubs: int = 1
+    """Nodes that share the store; the first is the primary."""
+    homes: dict[str, int] = field(default_factory=dict)
+    """The first hub of each agent's list; the others follow in order."""
+    hint_ms: int = 0
+    """What a hint takes at most."""
+    hint_bytes: int = 8_192
+    """The biggest message that travels with a hint."""
 
     @property
     def calm(self) -> bool:
@@ -114,9 +126,62 @@ FAULTS: Final = {
     "takeover": 2,
 }
 
+# More of them where several hubs share a store.
+NODE_FAULTS: Final = {
+    "hub_crash": 3,
+    "hub_freeze": 3,
+    "cut_off": 3,
+    "lossy_hints": 6,
+    "late_hints": 2,
+    "drain": 1,
+    "move": 4,
+}
+
 
 def make_plan(seed: int) -> Plan:
-    """The plan of ``seed``."""
+    """The plan of ``seed``: in half of them several hubs share the store."""
+    plan = _one_hub(seed)
+    rng = Random(seed ^ 0xB0B)
+    hubs = rng.choice((1, 1, 2, 3))
+    return plan if hubs == 1 else _more_hubs(plan, rng, hubs)
+
+
+def _more_hubs(plan: Plan, rng: Random, hubs: int) -> Plan:
+    length = plan.length_ms
+    faults = [replace(fault, host=rng.randrange(hubs)) for fault in plan.faults]
+    if not plan.calm:
+        kinds = rng.choices(
+            list(NODE_FAULTS), weights=list(NODE_FAULTS.values()), k=rng.randrange(4)
+        )
+        for kind in kinds:
+            for _ in range(rng.choice((1, 1, 2, 4))):
+                send = rng.choice(plan.sends)
+                # Who moves does so just when it has sent something: order must hold.
+                at = send.at + rng.choice((1, 2, 50)) if kind == "move" else rng.randrange(length)
+                faults.append(_node_fault(rng, kind, send.sender, at, hubs))
+        faults.sort(key=lambda fault: fault.at)
+    beat_ms = rng.choice((200, 1_000))
+    return replace(
+        plan,
+        faults=tuple(faults),
+        settings=msgspec.structs.replace(plan.settings, beat_ms=beat_ms, lease_ms=5 * beat_ms),
+        hubs=hubs,
+        homes={agent.name: rng.randrange(hubs) for agent in plan.agents},
+        hint_ms=rng.choice((0, 5, 300)),
+        hint_bytes=rng.choice((0, 300, 8_192)),
+    )
+
+
+def _node_fault(rng: Random, kind: str, agent: str, at: int, hubs: int) -> Fault:
+    host = rng.randrange(hubs)
+    if kind in ("hub_crash", "drain"):
+        return replace(_fault(rng, kind, agent, at), host=host)
+    applied = rng.choice((("none",), ("all",), ("none", "some", "all")))
+    long = rng.choice((300, 1_500, 3_000, 9_000))
+    return Fault(at, kind, agent, ms=long, applied=applied, host=host)
+
+
+def _one_hub(seed: int) -> Plan:
     rng = Random(seed)
     length = rng.choice((3_000, 8_000, 20_000))
     calm = rng.random() < 0.08

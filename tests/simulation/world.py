@@ -1,4 +1,4 @@
-"""One simulated run: agents, a hub, what goes wrong between them, and the verdict.
+"""One simulated run: agents, hubs over one store, what goes wrong between them, and the verdict.
 
 Everything is driven by one scheduler and one seed, so a seed is a run. When the script and the
 faults are over the run goes on until quiet; then the checker judges what the agents saw, and
@@ -11,16 +11,20 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from unittest.mock import patch
 
 from tests.simulation.agents import AgentHost
 from tests.simulation.clock import Scheduler
-from tests.simulation.hubs import NAMESPACE, HubHost
+from tests.simulation.hubs import NAMESPACE, HubHost, run_at_once
 from tests.simulation.plan import HOUR_MS, Fault, Plan, SendPlan, make_plan
 from tests.simulation.wire import Link
 from tests.support import history
 from tests.support.history import Abandoned, Ended, Event, Handed, Noticed, Sent, check
 from trishula_broker.hub import mailbox as hub_mailbox
+from trishula_broker.hub.hub import Hub
 from trishula_broker.store import base
+from trishula_broker.store.memory import MemoryStore
+from trishula_broker.store.memory import hints as memory_hints
 
 START_MS = 1_000_000
 LOOK_MS = 500
@@ -53,7 +57,13 @@ class World:
         self._note = note
         self._rng = Random(plan.seed ^ 0x5EED)
         trace = self.note if note else None
-        self.host = HubHost(self.clock, self._rng, plan.settings, plan.mail, plan.commit_ms, trace)
+        self.led: list[tuple[int, str]] = []
+        """Sweeps and endings of nodes: the lease's epoch, or 0, and by which process."""
+        self.store = MemoryStore(plan.mail)
+        self.hosts = [self._make_host(n, trace) for n in range(plan.hubs)]
+        if plan.hubs > 1:
+            # As a server of its own does, the store goes on whoever is there.
+            run_at_once(self.store.open())
         self._links = 0
         self._all: list[AgentHost] = []
         self._current: dict[str, AgentHost] = {}
@@ -61,6 +71,22 @@ class World:
         self._sides: dict[str, AgentHost] = {}
         self._known: set[str] = set()
         self.faults: list[str] = []
+
+    def _make_host(self, n: int, note: Callable[[str], None] | None) -> HubHost:
+        plan = self.plan
+        name = f"n{n + 1}" if plan.hubs > 1 else ""
+        return HubHost(
+            self.clock,
+            self._rng,
+            plan.settings,
+            self.store.node(name) if name else self.store,
+            name,
+            "failover" if n else "primary",
+            plan.commit_ms,
+            plan.hint_ms,
+            self.led,
+            note,
+        )
 
     # --- what agents ask of the world ---
 
@@ -74,10 +100,15 @@ class World:
         if self._note:
             self.note(f"{instance} {way} {frame.decode()}")
 
-    def new_link(self, agent: AgentHost) -> Link:
-        """A connection to the hub."""
+    def hosts_of(self, agent: str) -> list[HubHost]:
+        """Where the hubs of its list are, in order."""
+        first = self.plan.homes.get(agent, 0)
+        return self.hosts[first:] + self.hosts[:first]
+
+    def new_link(self, agent: AgentHost, host: HubHost) -> Link:
+        """A connection to a hub."""
         self._links += 1
-        link = Link(self._links, agent, self.host, self.clock, self._rng, self.plan.latency_ms)
+        link = Link(self._links, agent, host, self.clock, self._rng, self.plan.latency_ms)
         self.note(f"{agent.instance} dials {link!r}")
         return link
 
@@ -115,18 +146,21 @@ class World:
 
     def run(self) -> Result:
         """Play the plan to its end and judge it."""
-        fetch, hub_mailbox.FETCH = hub_mailbox.FETCH, self.plan.fetch  # type: ignore[misc]
-        try:
+        plan = self.plan
+        with (
+            patch.object(hub_mailbox, "FETCH", plan.fetch),
+            patch.object(memory_hints, "HINT_BYTES", plan.hint_bytes),
+        ):
             self._play()
-        finally:
-            hub_mailbox.FETCH = fetch  # type: ignore[misc]
         for agent in self._all:
-            agent.tell_unheard(self.host.refused)
+            for host in self.hosts:
+                agent.tell_unheard(host.refused)
         events = [event for agent in self._all for event in agent.log.events]
         self.faults += [str(violation) for violation in check(events)]
         if not self.faults or not self.faults[0].startswith("stuck"):
-            self._look_into_the_core()
+            self._look_into_the_cores()
             self._look_into_the_store(events)
+        self._look_into_the_lease()
         if self.plan.calm:
             self._nothing_odd(events)
         return Result(
@@ -139,7 +173,8 @@ class World:
 
     def _play(self) -> None:
         clock = self.clock
-        self.host.start()
+        for host in self.hosts:
+            host.start()
         # Everybody is known before anybody sends, so that it is known who must get what.
         for plan in self.plan.agents:
             agent = AgentHost(self, plan, plan.name, Random(self._rng.random()))
@@ -203,16 +238,20 @@ class World:
         self._current[name].join(group, member)
 
     def _is_quiet(self) -> bool:
-        hub = self.host.hub
-        if hub is None or not self.host.steady or hub._commits or len(hub._questions):
-            return False
+        for host in self.hosts:
+            hub = host.hub
+            if hub is None or not host.steady or unfinished(hub) or len(hub._questions):
+                return False
+            if self.plan.hubs > 1 and not hub._membership.sure(host.now()):
+                return False
         if not all(agent.quiet for agent in self._all):
             return False
         # An agent may not yet know that its connection is dead.
         links = [agent.link for agent in self._all if not agent.stopped]
         if any(link is None or link.silent or link.broken for link in links):
             return False
-        if any(link is not None and link.number not in self.host.links for link in links):
+        known = {number for host in self.hosts for number in host.links}
+        if any(link is not None and link.number not in known for link in links):
             return False
         return not any(self._peek(box, 1).count for box in self._boxes())
 
@@ -220,7 +259,7 @@ class World:
         return [*(a.name for a in self.plan.agents), *("@" + c for c in self.plan.offers)]
 
     def _peek(self, box: str, limit: int) -> base.Peeked:
-        peeked: base.Peeked = self.host.store.answer(NAMESPACE, base.Peek(box, limit))
+        peeked: base.Peeked = self.store.answer(NAMESPACE, base.Peek(box, limit))
         return peeked
 
     def _state(self) -> str:
@@ -230,13 +269,13 @@ class World:
             if self._peek(box, 1).count
         }
         busy = [repr(agent) for agent in self._all if not agent.quiet]
-        return f"{boxes} wait, {busy} are busy, {self.host.hub!r}"
+        return f"{boxes} wait, {busy} are busy, {[host.hub for host in self.hosts]}"
 
     # --- what goes wrong ---
 
     def _break(self, fault: Fault) -> None:
         self.note(f"--- {fault}")
-        host, ms = self.host, fault.ms
+        host, ms = self.hosts[fault.host], fault.ms
         agent = self._current.get(fault.agent)
         link = agent.link if agent is not None else None
         match fault.kind:
@@ -248,7 +287,8 @@ class World:
                 link.up.delay(self.clock.now + ms)
                 link.down.delay(self.clock.now + ms)
             case "stall" if link is not None:
-                host.stall(link, ms)
+                for each in self.hosts:
+                    each.stall(link, ms)
             case "kill" if agent is not None:
                 agent.die(ms, fresh=not fault.flag)
             case "hub_crash" if host.hub is not None:
@@ -259,11 +299,24 @@ class World:
             case "drain":
                 host.drain()
             case "outage":
+                for each in self.hosts:
+                    each.outage = fault.applied
+                    self.clock.after(ms, self._outage_over, each)
+            case "cut_off":
                 host.outage = fault.applied
-                self.clock.after(ms, self._outage_over)
+                self.clock.after(ms, self._outage_over, host)
             case "slow_store":
-                host.slow_ms = 400
-                self.clock.after(ms, self._quick_again)
+                for each in self.hosts:
+                    each.slow_ms = 400
+                    self.clock.after(ms, self._quick_again, each)
+            case "lossy_hints":
+                host.lossy = True
+                self.clock.after(ms, self._hints_arrive, host)
+            case "late_hints":
+                host.late_ms = 700
+                self.clock.after(ms, self._hints_arrive, host)
+            case "move" if agent is not None:
+                agent.move()
             case "hub_clock":
                 host.wall_offset = ms
             case "agent_clock" if agent is not None:
@@ -273,11 +326,15 @@ class World:
             case _:
                 pass  # nothing there to break at this moment
 
-    def _outage_over(self) -> None:
-        self.host.outage = None
+    def _outage_over(self, host: HubHost) -> None:
+        host.outage = None
 
-    def _quick_again(self) -> None:
-        self.host.slow_ms = 0
+    def _quick_again(self, host: HubHost) -> None:
+        host.slow_ms = 0
+
+    def _hints_arrive(self, host: HubHost) -> None:
+        host.lossy = False
+        host.late_ms = 0
 
     def _take_over(self, agent: AgentHost) -> None:
         """A second process registers under the name."""
@@ -292,12 +349,14 @@ class World:
     def _mend(self) -> None:
         """All faults end: links hold from now on, clocks are right, everybody is up."""
         self.note("--- faults end")
-        self.host.outage = None
-        self.host.slow_ms = 0
-        self.host.wall_offset = 0
+        for host in self.hosts:
+            self._outage_over(host)
+            self._quick_again(host)
+            self._hints_arrive(host)
+            host.wall_offset = 0
+            host.start()
         # Two agents whose full mailboxes wait for each other's answers would wait for ever.
-        self.host.store._books.limits = base.MailboxLimits()
-        self.host.start()
+        self.store._books.limits = base.MailboxLimits()
         for agent in self._all:
             if agent.core is None and not agent.stopped:
                 agent.start(False)
@@ -309,20 +368,27 @@ class World:
 
     # --- the verdict ---
 
-    def _look_into_the_core(self) -> None:
-        """What the core counts is back at zero when nothing is going on."""
-        hub = self.host.hub
-        assert hub is not None
+    def _look_into_the_cores(self) -> None:
+        """What the cores count is back at zero when nothing is going on."""
+        active = {a.name for a in self._all if a.core and a.core.active and not a.stopped}
+        seats = [name for host in self.hosts if host.hub for name in host.hub._roster.seats]
+        if sorted(seats) != sorted(active):
+            self.faults.append(f"core: sessions of {sorted(seats)}, active are {sorted(active)}")
+        for host in self.hosts:
+            assert host.hub is not None
+            self._look_into_a_core(host.hub)
+
+    def _look_into_a_core(self, hub: Hub) -> None:
         wrong = self.faults.append
-        if hub._commits or len(hub._questions):
-            wrong(f"core: {len(hub._commits)} operations and {len(hub._questions)} questions left")
+        if unfinished(hub) or len(hub._questions) or len(hub._hearing):
+            wrong(f"core: {unfinished(hub)}, {len(hub._questions)} questions, hints are left")
         if hub._paused:
             wrong(f"core: still does not read {sorted(hub._paused)}")
-        active = {a.name for a in self._all if a.core and a.core.active and not a.stopped}
-        if set(hub._roster.seats) != active:
-            wrong(f"core: sessions of {sorted(hub._roster.seats)}, active are {sorted(active)}")
+        known = {a.id: a for a in self.store.answer(NAMESPACE, base.Agents(online=True))}
         for name, seat in hub._roster.seats.items():
             box, session = seat.mailbox, seat.session
+            if name not in known or known[name].epoch != session.epoch:
+                wrong(f"core: {session!r} is not current: {known.get(name)}")
             # A renewal that crossed the settlement on its way is forgotten when it lapses.
             lapsed = [seq for seq, until in box.leases.items() if until <= self.clock.now]
             if box.held or box.unread or lapsed:
@@ -336,10 +402,23 @@ class World:
         if due is not None and due < self.clock.now:
             wrong(f"core: wants to be called since {self.clock.now - due} ms")
 
+    def _look_into_the_lease(self) -> None:
+        """Each epoch of the lease has one leader, and none acts once there is another."""
+        leaders: dict[int, str] = {}
+        newest = 0
+        for lead, who in self.led:
+            if not lead:
+                continue  # it sees to its own
+            if leaders.setdefault(lead, who) != who:
+                self.faults.append(f"lease: {who} and {leaders[lead]} lead in epoch {lead}")
+            if lead < newest:
+                self.faults.append(f"lease: {who} leads in epoch {lead} after {newest} had begun")
+            newest = max(newest, lead)
+
     def _look_into_the_store(self, events: list[Event]) -> None:
         """Mailboxes are empty; each copy's end agrees with what its people saw."""
         wrong = self.faults.append
-        ask = self.host.store.answer
+        ask = self.store.answer
         for box in self._boxes():
             peeked = self._peek(box, 5)
             if peeked.count:
@@ -408,6 +487,13 @@ class World:
         for key, times in hands.items():
             if times > 1:
                 self.faults.append(f"calm: {'/'.join(key)} was handed over {times} times")
+
+
+def unfinished(hub: Hub) -> list[base.Operation]:
+    """What is on its way to the store, but for what a hub says now and then by itself."""
+    commits = hub._commits
+    entries = (*commits._waiting, *commits._in_flight, *commits._again)
+    return [op for op, _, _ in entries if not isinstance(op, base.Beat | base.Sweep)]
 
 
 def simulate(seed: int, note: Callable[[str], None] | None = None) -> Result:
