@@ -144,7 +144,11 @@ class Agent:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def run(self, *, signals: bool = True, seconds: float = asynchronous.FINISH_SECONDS) -> None:
-        """See :meth:`trishula.Agent.run`."""
+        """See :meth:`trishula.Agent.run`. Call it in the main thread, which hears the signals.
+
+        A handler's thread cannot be cancelled: one that does not return keeps the process, and
+        its message is delivered again all the same.
+        """
         loop = self._loop
         ending = Ending(loop.loop)
         with on_signals(ending, signals):
