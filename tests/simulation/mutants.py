@@ -13,8 +13,8 @@ from tests.simulation.hubs import HubHost
 from trishula.inbox import Inbox
 from trishula.outbox import Outbox
 from trishula_broker.hub.acceptance import Acceptance
+from trishula_broker.hub.backpressure import Backpressure
 from trishula_broker.hub.delivery import Delivery
-from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.registration import Registration
@@ -171,13 +171,13 @@ def a_prefetch_that_is_never_freed() -> Any:
 
 def unaccepted_messages_counted_for_ever() -> Any:
     def make(regulate: Any) -> Any:
-        def leak(self: Hub, session: HubSession, now: Now) -> None:
+        def leak(self: Backpressure, session: HubSession, now: Now) -> None:
             session.unaccepted += 1
             regulate(self, session, now)
 
         return leak
 
-    return replaced(Hub, "_regulate", make)
+    return replaced(Backpressure, "regulate", make)
 
 
 def an_sdk_that_forgets_what_it_finished() -> Any:

@@ -382,8 +382,8 @@ class World:
         wrong = self.faults.append
         if unfinished(hub) or len(hub._questions) or len(hub._hearing):
             wrong(f"core: {unfinished(hub)}, {len(hub._questions)} questions, hints are left")
-        if hub._paused:
-            wrong(f"core: still does not read {sorted(hub._paused)}")
+        if hub._backpressure:
+            wrong(f"core: still does not read {len(hub._backpressure)} sockets")
         known = {a.id: a for a in self.store.answer(NAMESPACE, base.Agents(online=True))}
         for name, seat in hub._roster.seats.items():
             box, session = seat.mailbox, seat.session

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from trishula_broker.hub.acceptance import Acceptance
 from trishula_broker.hub.agenda import Agenda
+from trishula_broker.hub.backpressure import Backpressure
 from trishula_broker.hub.commits import Commits
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.duties import Duties
-from trishula_broker.hub.effects import Close, Effect, Note, Pause, Resume, Send
+from trishula_broker.hub.effects import Close, Effect, Note, Send
 from trishula_broker.hub.hearing import Hearing
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.news import News
@@ -68,9 +69,6 @@ class Hub:
         self._sessions: dict[int, HubSession] = {}
         self._outlet: list[HubSession] = []
         self._effects: list[Effect] = []
-        self._paused: set[int] = set()
-        self._intake: dict[int, tuple[int, int]] = {}
-        """link → envelopes and bytes taken while a commit was under way."""
         self._draining = False
         self._agenda = Agenda()
         self._commits = Commits(self._agenda)
@@ -107,6 +105,9 @@ class Hub:
             self._duties.sweep_at,
             self._duties.assign,
         )
+        self._backpressure = Backpressure(
+            self._settings, self._agenda, self._acceptance, self._act, self._resumed
+        )
         self._settlement = Settlement(self._commits, self._roster, self._delivery)
         self._registration = Registration(
             namespace,
@@ -131,7 +132,7 @@ class Hub:
     def __repr__(self) -> str:
         return (
             f"<Hub sessions={len(self._sessions)} {self._roster!r} commits={len(self._commits)} "
-            f"paused={len(self._paused)}{' draining' if self._draining else ''}>"
+            f"paused={len(self._backpressure)}{' draining' if self._draining else ''}>"
         )
 
     # --- connections ---
@@ -150,7 +151,7 @@ class Hub:
         """The connection is gone."""
         session = self._sessions.pop(link, None)
         if session is not None:
-            self._paused.discard(link)
+            self._backpressure.forget(session)
             session.lost()
             self._end(session, reason, now)
             self._advance(now)
@@ -168,7 +169,7 @@ class Hub:
                 self._delivery.stir(seat)
         elif session.stalled_at is None:
             session.stalled_at = now.mono
-        self._regulate(session, now)
+        self._backpressure.regulate(session, now)
         self._watch(session, now)
         self._advance(now)
 
@@ -182,11 +183,7 @@ class Hub:
         session.heard_at = now.mono
         session.bad_frames = 0
         self._take(session, items, now)
-        if self._commits:
-            count, total = self._intake.get(link, (0, 0))
-            self._intake[link] = (count + len(items), total + size)
-        if self._is_flooding(session, 1):
-            self._regulate(session, now)
+        self._backpressure.took(session, len(items), size, bool(self._commits), now)
         self._advance(now)
 
     def unreadable(self, link: int, error: ProtocolError, now: Now) -> None:
@@ -262,20 +259,15 @@ class Hub:
         """The batch in flight is durable."""
         self._commits.committed(outcomes, now)
         self._hearing.decided(now)
-        self._after_commit(now)
+        self._backpressure.decided(now)
+        self._advance(now)
 
     def commit_failed(self, ops: Sequence[base.Operation], why: str, now: Now) -> None:
         """The batch in flight failed; what was applied of it is unknown."""
         self._delivery.doubt_all(now)
         self._commits.failed(why, now)
         self._hearing.decided(now)
-        self._after_commit(now)
-
-    def _after_commit(self, now: Now) -> None:
-        self._intake.clear()
-        if self._paused:
-            for link in list(self._paused):
-                self._regulate(self._sessions[link], now)
+        self._backpressure.decided(now)
         self._advance(now)
 
     def questions(self) -> list[Question]:
@@ -324,12 +316,12 @@ class Hub:
         self._advance(now)
 
     def _watch(self, session: HubSession, now: Now) -> None:
-        deadline = session.deadline(session.link not in self._paused)
+        deadline = session.deadline(self._backpressure.reads(session))
         if deadline is not None:
             self._agenda.at(deadline, ("link", session.link), lambda now: self._check(session, now))
 
     def _check(self, session: HubSession, now: Now) -> None:
-        deadline = session.deadline(session.link not in self._paused)
+        deadline = session.deadline(self._backpressure.reads(session))
         if deadline is not None and deadline <= now.mono:
             if session.state is not State.ACTIVE:
                 session.close(CloseCode.PROTOCOL, "not registered in time")
@@ -340,55 +332,9 @@ class Hub:
         else:
             self._watch(session, now)
 
-    # --- backpressure ---
-
-    def _regulate(self, session: HubSession, now: Now) -> None:
-        """Stop or go on reading a socket."""
-        link = session.link
-        if session.closed:
-            self._paused.discard(link)
-            return
-        paused = link in self._paused
-        # Hysteresis: go on at half of what made it stop.
-        full = (
-            self._is_flooding(session, 2 if paused else 1)
-            or session.stalled_at is not None
-            or self._draining
-        )
-        if full and not paused:
-            self._paused.add(link)
-            self._effects.append(Pause(link))
-            self._agenda.at(
-                now.mono + session.heartbeat_ms, ("beat", link), lambda now: self._beat(link, now)
-            )
-        elif paused and not full:
-            self._paused.discard(link)
-            self._effects.append(Resume(link))
-            session.heard_at = now.mono
-            self._watch(session, now)
-
-    def _is_flooding(self, session: HubSession, share: int) -> bool:
-        """Whether more is undecided of ``session`` than a ``share`` of what it may have.
-
-        Messages until they are accepted; and whatever else it says (settling, asking, what it
-        sends along with its registration) while one commit is under way.
-        """
-        settings = self._settings
-        count, size = self._intake.get(session.link, (0, 0))
-        return (
-            max(session.unaccepted, count) * share >= settings.unaccepted_messages
-            or max(session.unaccepted_bytes, size) * share >= settings.unaccepted_bytes
-            or self._acceptance.unaccepted_bytes * share >= settings.all_unaccepted_bytes
-        )
-
-    def _beat(self, link: int, now: Now) -> None:
-        # The client hears that the hub lives although nothing it says is read.
-        session = self._sessions.get(link)
-        if session is not None and link in self._paused:
-            session.say(Envelope("HEARTBEAT", sender=HUB, payload={"time": now.wall}))
-            self._agenda.at(
-                now.mono + session.heartbeat_ms, ("beat", link), lambda now: self._beat(link, now)
-            )
+    def _resumed(self, session: HubSession, now: Now) -> None:
+        session.heard_at = now.mono
+        self._watch(session, now)
 
     # --- the end ---
 
@@ -396,8 +342,7 @@ class Hub:
         """Accept nothing more; close every session once what was taken is decided."""
         self._draining = True
         self._membership.leave(now)
-        for session in self._sessions.values():
-            self._regulate(session, now)
+        self._backpressure.drain(self._sessions.values(), now)
         self._advance(now)
 
     @property
@@ -421,7 +366,7 @@ class Hub:
                 session.close(CloseCode.RESTART, "this hub restarts; come back or use the next")
         for session in self._outlet:
             if session.closed and self._sessions.pop(session.link, None) is not None:
-                self._paused.discard(session.link)
+                self._backpressure.forget(session)
                 self._end(session, session.close_reason, now)
 
     def effects(self) -> list[Effect]:
@@ -447,6 +392,9 @@ class Hub:
                     session.close_code = None
         return effects
 
+    def _act(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
     def _note(self, event: str, fields: dict[str, Any]) -> None:
         self._effects.append(Note(event, fields))
 
@@ -456,7 +404,7 @@ class Hub:
             "sessions": len(self._sessions),
             "agents_online": len(self._roster.seats),
             "commits_waiting": len(self._commits),
-            "paused": len(self._paused),
+            "paused": len(self._backpressure),
             "leader": self._membership.leader,
             "lead": self._membership.lead,
             "alone": self._membership.alone,
