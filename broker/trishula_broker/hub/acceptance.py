@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from trishula_broker.hub.commits import Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
@@ -20,9 +21,10 @@ from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
 from trishula_protocol.payload import payload_fault, same_value
 
-NAMES_COMPARED = 2_000
+NAMES_COMPARED: Final = 2_000
 """Names looked at for a suggestion; comparing costs tens of microseconds each."""
-NAMES_SHOWN = 3
+NAMES_SHOWN: Final = 3
+"""Suggestions: what is not among the nearest few was not meant."""
 
 
 class Acceptance:
@@ -135,14 +137,7 @@ class Acceptance:
         elif isinstance(outcome, base.Refused):
             self._refuse(outcome, op, session)
         elif isinstance(outcome, Unavailable):
-            session.error(
-                ProtocolError(
-                    ErrorCode.UNAVAILABLE,
-                    f"the store cannot promise anything now ({outcome.why}); "
-                    "send it again under the same id",
-                    reply_to=op.id,
-                )
-            )
+            session.error(outcome.error("send it again under the same id", op.id))
         elif isinstance(outcome, base.Fenced):
             fence(session, outcome)
 

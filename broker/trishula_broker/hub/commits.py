@@ -13,6 +13,7 @@ from typing import Any, Final
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.now import Now
 from trishula_broker.store import base
+from trishula_protocol.errors import ErrorCode, ProtocolError
 
 RETRY_MS: Final = 200
 """Wait before an operation of the hub's own is tried again after the store failed."""
@@ -22,6 +23,14 @@ class Unavailable(base.Outcome, frozen=True):
     """The store failed; whether the operation was applied is unknown."""
 
     why: str
+
+    def error(self, remedy: str, reply_to: str | None) -> ProtocolError:
+        """What whoever wanted the operation is told; ``remedy`` is what to do."""
+        return ProtocolError(
+            ErrorCode.UNAVAILABLE,
+            f"the store cannot promise anything now ({self.why}); {remedy}",
+            reply_to=reply_to,
+        )
 
 
 Then = Callable[[Any, Any, Any, Now], None]

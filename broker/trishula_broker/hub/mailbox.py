@@ -13,6 +13,7 @@ from trishula_broker.store.base import Copy, Fetched
 FETCH: Final = 500
 """Copies asked for at once."""
 FETCH_BYTES: Final = 1 << 20
+"""Bytes of bodies asked for at once: one answer must not hold up a commit."""
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):

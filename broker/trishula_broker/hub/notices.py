@@ -7,7 +7,7 @@ cause of another.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 from trishula_broker.store.base import FullNotice, Message, Notice
 from trishula_protocol.address import HUB
@@ -43,7 +43,7 @@ def notice(
     return Notice(message.sender, notice_id, message.thread or message.id, body)
 
 
-_AGENTS = b'"agents":[]'
+_AGENTS: Final = b'"agents":[]'
 
 
 def full_notice(

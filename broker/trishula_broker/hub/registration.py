@@ -226,13 +226,7 @@ class Registration:
 
     def _refuse(self, session: HubSession, reply_to: str | None, outcome: Unavailable) -> None:
         session.refused()
-        session.error(
-            ProtocolError(
-                ErrorCode.UNAVAILABLE,
-                f"the store cannot promise anything now ({outcome.why}); register again",
-                reply_to=reply_to,
-            )
-        )
+        session.error(outcome.error("register again", reply_to))
         self._refuse_waiting(session)
 
     def _look_after(self, agent: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,7 +13,7 @@ from trishula_protocol import bodies
 from trishula_protocol.errors import ErrorCode
 from trishula_protocol.payload import find_fault
 
-STATUS_BYTES = 4096
+STATUS_BYTES: Final = 4096
 """Bytes of a status at most: it is shown in lists."""
 
 
