@@ -235,6 +235,8 @@ class Engine:
             case Confirmed():
                 self._on_settled()
             case NewMail():
+                if self._folder is not None:
+                    self._folder.on_mail(event.deliveries)
                 self._on_mail(event.deliveries)
             case Returned():
                 _resolve(event.waiter.future, event.envelope)

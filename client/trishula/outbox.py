@@ -31,10 +31,12 @@ class Outgoing:
         patient: also a full mailbox is waited for, instead of being refused.
         answers: the delivery this settles, an ``inbox.Delivery``.
         held: not to be sent before :meth:`Outbox.release`.
+        by_file: for the shared folder although a hub answers; ``held`` until that has it.
     """
 
     __slots__ = (
         "answers",
+        "by_file",
         "encoded",
         "held",
         "id",
@@ -55,6 +57,7 @@ class Outgoing:
         patient: bool = False,
         answers: Any = None,
         held: bool = False,
+        by_file: bool = False,
     ) -> None:
         self.id = id
         self.encoded = encoded
@@ -62,7 +65,8 @@ class Outgoing:
         self.stored = stored
         self.patient = patient
         self.answers = answers
-        self.held = held
+        self.held = held or by_file
+        self.by_file = by_file
         self.number = 0
         self.tries = 0
 

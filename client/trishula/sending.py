@@ -48,6 +48,8 @@ class Sending:
     Attributes:
         failure: why nothing can be sent; None while it can.
         state: where messages are written down before they go out, if anywhere.
+        by_file: whether an agent is to be written to in the shared folder although a hub answers;
+            None without a folder. ``write_file`` does it.
         receipts: of the messages whose sender wants to hear what becomes of them.
     """
 
@@ -56,6 +58,8 @@ class Sending:
         self.touch: Callable[[], None] = _nothing
         self.failure: Exception | None = AgentClosed(core.register.agent, "was not entered yet")
         self.state: state_dir.StateDir | None = None
+        self.by_file: Callable[[str], bool] | None = None
+        self.write_file: Callable[[Outgoing], None] = _nowhere
         self.receipts: WeakValueDictionary[str, Receipt] = WeakValueDictionary()
         self._ids = IdMaker(secrets.randbits(62))
         self._room: deque[Waiter] = deque()
@@ -102,11 +106,15 @@ class Sending:
         if receipt:
             self.receipts[id] = found
         waiter: Waiter = asyncio.get_running_loop().create_future()
+        by_file = self.by_file is not None and self.by_file(to)
         if self.state is None:
-            self.core.send(Outgoing(id, encoded, waiter))
+            out = Outgoing(id, encoded, waiter, by_file=by_file)
+            self.core.send(out)
+            if by_file:
+                self.write_file(out)
             self.touch()
         else:
-            self.store(Outgoing(id, encoded, waiter, held=True), [])
+            self.store(Outgoing(id, encoded, waiter, held=True, by_file=by_file), [])
         await waiter
         return found
 
@@ -117,7 +125,10 @@ class Sending:
             self.core.send(out)
 
         def stored() -> None:
-            self.core.outbox.release([out])
+            if out.by_file:
+                self.write_file(out)
+            else:
+                self.core.outbox.release([out])
             self.touch()
 
         def written(outcome: asyncio.Future[None]) -> None:
@@ -256,3 +267,7 @@ class Sending:
 
 def _nothing() -> None:
     """There is no connection to write to."""
+
+
+def _nowhere(out: Outgoing) -> None:
+    """There is no shared folder to write to."""

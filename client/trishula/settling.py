@@ -117,14 +117,18 @@ class Settling:
             asyncio.get_running_loop().create_future(),
             patient=patient,
             held=self._sending.state is not None,
+            by_file=self._sending.by_file is not None and self._sending.by_file(sender),
         )
         if finishes:
             self._core.answer(delivery, out)
         if self._sending.state is not None:
             more = [state_dir.finish(delivery.key, None)] if finishes else []
             self._sending.store(out, more)
-        elif not finishes:
-            self._core.send(out)
+        else:
+            if not finishes:
+                self._core.send(out)
+            if out.by_file:
+                self._sending.write_file(out)
         self._sending.touch()
         return out
 

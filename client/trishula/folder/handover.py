@@ -67,6 +67,7 @@ class HandOver:
         self._loop = asyncio.get_running_loop()
         self._hint = asyncio.Event()
         self._handed: Recent[str, None] = Recent(HANDED)
+        self._strangers: Recent[str, None] = Recent(HANDED)
         self._under_way: dict[str, list[Sent]] = {}
         self._task: asyncio.Task[None] | None = None
         self.skip: Callable[[Sent], bool] = lambda sent: False
@@ -115,7 +116,7 @@ class HandOver:
                 return
             if id in self._handed:
                 await self._in_thread(self._post.remove, copies)
-            elif id not in self._under_way and id not in self._core.outbox:
+            elif not (id in self._under_way or id in self._core.outbox or id in self._strangers):
                 await self._hand_over(id, copies)
 
     async def _hand_over(self, id: str, copies: list[Sent]) -> None:
@@ -165,6 +166,13 @@ class HandOver:
         elif isinstance(error, Refused) and error.code == ErrorCode.DUPLICATE_ID:
             self._handed.add(id, None)
             work = self._in_thread(self._post.put_aside, copies, str(error))
+        elif (
+            isinstance(error, Refused)
+            and error.code == ErrorCode.UNKNOWN_RECIPIENT
+            and copies[0].to is not None
+        ):
+            # It lies where its recipient looks, whom this hub has not met.
+            self._strangers.add(id, None)
         elif isinstance(error, Refused) and not error.retryable:
             work = self._loop.create_task(
                 self._give_up(id, copies, error.code, error.message, error.details)

@@ -20,6 +20,7 @@ from trishula.folder.settings import FolderSettings
 from trishula.folder.spool import Spool
 from trishula.folder.watch import FolderWatch
 from trishula.folder.writing import Writing
+from trishula.inbox import Delivery
 from trishula.sending import Sending
 
 RECONNECT_SECONDS: Final = 1.0
@@ -73,6 +74,8 @@ class FolderLink:
         self._watch = FolderWatch(spool.watched(), self.reading.hint)
         self._timer: asyncio.TimerHandle | None = None
         self._cleaning: asyncio.Task[None] | None = None
+        sending.by_file = self._by_file
+        sending.write_file = self._writing.write
         self._looking = False
         self._halted = False
         self._since = monotonic()
@@ -132,7 +135,18 @@ class FolderLink:
         self.reading.look()
         self._writing.look()
 
+    def on_mail(self, deliveries: list[Delivery]) -> None:
+        """Mail came, by whichever way."""
+        peers = self.reading.peers
+        if peers:
+            for delivery in deliveries:
+                if delivery.seq is not None:
+                    peers.pop(delivery.key[0], None)
+
     # --- which way ---
+
+    def _by_file(self, agent: str) -> bool:
+        return not self.in_use and not self._halted and self.reading.by_file(agent)
 
     def hub_lost(self) -> None:
         """No hub answers, from now on or still."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from time import time
+from time import monotonic, time
 from typing import Any, Final, TypeVar
 
 from trishula.core import AgentCore
@@ -19,6 +19,9 @@ ROOM: Final = 1_000
 """Unsettled letters in memory at most, about; the rest wait in their files."""
 ASK_SECONDS: Final = 5.0
 """How long the hub may take to say whether it knows a letter; then it is asked again."""
+
+PEER_SECONDS: Final = 60.0
+"""How long an agent that no hub reaches is written to in the folder after a letter of its."""
 
 T = TypeVar("T")
 Trace = Callable[[str], Awaitable[Any]]
@@ -56,6 +59,8 @@ class Reading:
         self._pauses: dict[Key, asyncio.TimerHandle] = {}
         self._old: list[Letter] = []
         self._away = False
+        self.peers: dict[str, float] = {}
+        """Agents whose last letter came by file, and until when they are answered so."""
         self._task: asyncio.Task[None] | None = None
         self.hub: bool | None = None
         """Whether a hub answers; None while that is not decided."""
@@ -95,6 +100,16 @@ class Reading:
     def hint(self) -> None:
         """There may be something to read, or to put away."""
         self._hint.set()
+
+    def by_file(self, agent: str) -> bool:
+        """Whether ``agent`` is known to have been out of a hub's reach of late."""
+        until = self.peers.get(agent)
+        if until is None:
+            return False
+        if until < monotonic():
+            del self.peers[agent]
+            return False
+        return True
 
     def offer_again(self) -> None:
         """The hub's connection is lost: what it was to attempt again, and lies here, is ours."""
@@ -175,6 +190,7 @@ class Reading:
         letters = [self._letters[key] for key in keys]
         for letter in letters:
             letter.envelope.attempt = self._attempts.get(letter.key, 0) + 1
+            self.peers[letter.key[0]] = monotonic() + PEER_SECONDS
         self._core.file_in(letter.envelope for letter in letters)
         self._pump()
 

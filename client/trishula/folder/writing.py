@@ -31,7 +31,7 @@ _log = logging.getLogger("trishula")
 
 
 class Writing:
-    """One agent's writing. It runs while :attr:`on`.
+    """One agent's writing. While :attr:`on` all that is sent is written.
 
     Args:
         thread: where the post does its work.
@@ -47,16 +47,20 @@ class Writing:
         self._pump = pump
         self._loop = asyncio.get_running_loop()
         self._hint = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._direct: list[Outgoing] = []
         self.on = False
+        self._task = self._loop.create_task(self._run(), name="trishula-folder-out")
 
     def start(self) -> None:
         """Write from now on, what waits already first."""
         self.on = True
         self._core.leave_hub()
         self._hint.set()
-        if self._task is None:
-            self._task = self._loop.create_task(self._run(), name="trishula-folder-out")
+
+    def write(self, out: Outgoing) -> None:
+        """Write one message also while a hub answers."""
+        self._direct.append(out)
+        self._hint.set()
 
     def stop(self) -> None:
         """A hub has what waits; what is being written goes both ways."""
@@ -65,9 +69,8 @@ class Writing:
     async def close(self) -> None:
         """Write no more."""
         self.on = False
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        self._task.cancel()
+        await asyncio.wait([self._task])
 
     def look(self) -> None:
         """There may be something to write."""
@@ -79,6 +82,7 @@ class Writing:
         while True:
             await self._hint.wait()
             self._hint.clear()
+            await self._write_direct()
             outs = self._core.take_out() if self.on else []
             for start in range(0, len(outs), BATCH):
                 if not self.on:
@@ -96,9 +100,22 @@ class Writing:
                     break
                 away = False
 
+    async def _write_direct(self) -> None:
+        outs, self._direct = self._direct, []
+        try:
+            if outs:
+                await self._write(outs)
+        except OSError as error:
+            _log.warning("%s: cannot be written to: %s", self._post.layout.root, error)
+        # What is not in the folder, for whatever reason, is the hub's after all.
+        self._core.outbox.release(outs)
+        self._pump()
+
     async def _write(self, outs: list[Outgoing]) -> None:
         agent = self._core.register.agent
         outs = [out for out in outs if out.id in self._core.outbox]
+        if not outs:
+            return
         letters = [as_letter(out.encoded, agent) for out in outs]
         # Shielded: what is begun is written, and what is written is known to be.
         writing = self._loop.run_in_executor(self._thread, self._post.write, letters)
