@@ -333,7 +333,7 @@ class HubHost:
             self._abort_commit(self._rng.choice(self.outage))
             self._committing = self._outcomes = None
             self._resting = True
-            hub.commit_failed(ops, "simulated outage", self.now())
+            hub.commit_failed("simulated outage", self.now())
             self.clock.after(FAILURE_PAUSE_MS, self._rested, hub)
         else:
             outcomes = self._outcomes if self._outcomes is not None else self._apply(ops)
@@ -342,7 +342,7 @@ class HubHost:
                 for op, outcome in zip(ops, outcomes, strict=True):
                     self._trace(f"store: {op} -> {outcome}")
             self._catch_up()
-            hub.committed(ops, outcomes, self.now())
+            hub.committed(outcomes, self.now())
         self._soon()
 
     # --- hints ---

@@ -38,7 +38,7 @@ def test_a_copy_given_back_before_it_was_known_to_be_taken_up_comes_again() -> N
     taken_up = bench.hub.ops_to_commit()
     receiver.ack("rejected", mail["seq"], requeue=True)  # ... and fails now
     [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", taken_up)])
-    bench.hub.committed(taken_up, outcomes, bench.now)
+    bench.hub.committed(outcomes, bench.now)
     bench.hold_commits = False
     bench.run()
     bench.advance(1_000)
@@ -81,7 +81,7 @@ def test_mail_committed_while_much_else_is_to_be_said_is_not_forgotten() -> None
     [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
     nonsense = ProtocolError(ErrorCode.BAD_MESSAGE, "x" * 200)
     bench.hub.receive(receiver.link, [nonsense], 1, bench.now)
-    bench.hub.committed(ops, outcomes, bench.now)
+    bench.hub.committed(outcomes, bench.now)
     bench.hold_commits = False
     bench.run()
     bench.advance(0)

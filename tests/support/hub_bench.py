@@ -178,15 +178,15 @@ class Bench:
             if ops:
                 busy = True
                 if self.failing is not None:
-                    self.hub.commit_failed(ops, self.failing, self.now)
+                    self.hub.commit_failed(self.failing, self.now)
                 else:
                     [outcomes] = self.store.apply(self.now.wall, [Batch("default", ops)])
                     lost = self.unheard & {type(op) for op in ops}
                     self.unheard -= lost
                     if lost:
-                        self.hub.commit_failed(ops, "no answer", self.now)
+                        self.hub.commit_failed("no answer", self.now)
                     else:
-                        self.hub.committed(ops, outcomes, self.now)
+                        self.hub.committed(outcomes, self.now)
             busy = self._carry_out() or busy
 
     def _carry_out(self) -> bool:

@@ -253,16 +253,14 @@ class Hub:
         """The next batch; empty while one is in flight."""
         return self._commits.take()
 
-    def committed(
-        self, ops: Sequence[base.Operation], outcomes: Sequence[base.Outcome], now: Now
-    ) -> None:
-        """The batch in flight is durable."""
+    def committed(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
+        """The batch in flight is durable; ``outcomes`` are in its order."""
         self._commits.committed(outcomes, now)
         self._hearing.decided(now)
         self._backpressure.decided(now)
         self._advance(now)
 
-    def commit_failed(self, ops: Sequence[base.Operation], why: str, now: Now) -> None:
+    def commit_failed(self, why: str, now: Now) -> None:
         """The batch in flight failed; what was applied of it is unknown."""
         self._delivery.doubt_all(now)
         self._commits.failed(why, now)

@@ -262,9 +262,9 @@ class Driver:
         for n, (core, batch) in enumerate(work):
             try:
                 if why:
-                    core.commit_failed(batch.ops, why, now)
+                    core.commit_failed(why, now)
                 else:
-                    core.committed(batch.ops, outcomes[n], now)
+                    core.committed(outcomes[n], now)
             except Exception as error:
                 # What the rest of this commit did is lost on the core. Its clients come back
                 # and send again under the same ids; nobody waits for ever.

@@ -91,11 +91,11 @@ class ScriptedHub:
         self.links.discard(link)
         self.heard.put("disconnect", link, reason)
 
-    def committed(self, ops: Sequence[Operation], outcomes: Sequence[Outcome], now: Now) -> None:
-        self.heard.put("committed", list(ops), list(outcomes))
+    def committed(self, outcomes: Sequence[Outcome], now: Now) -> None:
+        self.heard.put("committed", list(outcomes))
 
-    def commit_failed(self, ops: Sequence[Operation], why: str, now: Now) -> None:
-        self.heard.put("commit_failed", list(ops), why)
+    def commit_failed(self, why: str, now: Now) -> None:
+        self.heard.put("commit_failed", why)
 
     def answered(self, question: Any, answer: Any, now: Now) -> None:
         self.heard.put("answered", question, answer)

@@ -425,7 +425,7 @@ def test_a_commit_that_failed_but_was_applied_is_found() -> None:
     sender.tell("agni", "m1")
     ops = bench.hub.ops_to_commit()
     bench.store.apply(bench.now.wall, [Batch("default", ops)])
-    bench.hub.commit_failed(ops, "connection lost", bench.now)
+    bench.hub.commit_failed("connection lost", bench.now)
     bench.hold_commits = False
     bench.advance(300)
     assert sender.errors() == ["unavailable"]
@@ -575,11 +575,11 @@ def test_capability_mail_keeps_its_order_behind_a_deep_pool() -> None:
     for n in range(450, 455):  # each meets another piece of the pool on its way
         sender.tell("@review", f"m{n:03}")
         [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
-        bench.hub.committed(ops, outcomes, bench.now)
+        bench.hub.committed(outcomes, bench.now)
         ops = bench.hub.ops_to_commit()
         assert ops
     [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
-    bench.hub.committed(ops, outcomes, bench.now)
+    bench.hub.committed(outcomes, bench.now)
     bench.hold_commits = False
     bench.run()
     assert ids(worker) == [f"m{n:03}" for n in range(455)]
@@ -634,7 +634,7 @@ def test_a_clock_that_is_set_back_does_not_put_off_the_next_attempt() -> None:
     ops = bench.hub.ops_to_commit()
     [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
     bench.now = Now(bench.now.mono, bench.now.wall - 3_600_000)
-    bench.hub.committed(ops, outcomes, bench.now)
+    bench.hub.committed(outcomes, bench.now)
     bench.hold_commits = False
     bench.run()
     bench.advance(1_000)
@@ -657,7 +657,7 @@ def test_a_clock_ahead_of_the_stores_does_not_make_the_hub_ask_all_the_time() ->
         fetches += sum(isinstance(op, Fetch) for op in ops)
         if ops:
             [outcomes] = bench.store.apply(store_now, [Batch("default", ops)])
-            bench.hub.committed(ops, outcomes, bench.now)
+            bench.hub.committed(outcomes, bench.now)
     assert 1 <= fetches <= 10
 
 

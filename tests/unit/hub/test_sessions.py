@@ -210,7 +210,7 @@ def test_an_ephemeral_agent_that_comes_back_just_then_keeps_its_mail() -> None:
     visitor = bench.peer()
     register = {"op": "register", "agent": "visitor", "ephemeral": True}
     visitor.send({"type": "COMMAND", "to": "hub", "id": "r", "payload": register})
-    bench.hub.committed(sweep, outcomes, bench.now)
+    bench.hub.committed(outcomes, bench.now)
     bench.hold_commits = False
     bench.run()
     bench.advance(2_000)
@@ -267,7 +267,7 @@ def test_a_session_that_is_being_replaced_is_handed_nothing_more() -> None:
     register = {"op": "register", "agent": "dc"}
     newer.send({"type": "COMMAND", "to": "hub", "id": "r", "payload": register})
     [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", accept)])
-    bench.hub.committed(accept, outcomes, bench.now)
+    bench.hub.committed(outcomes, bench.now)
     bench.run()
     assert older.mail() == []  # the registration, on its way, could not count it
     bench.failing = "disk full"

@@ -483,7 +483,7 @@ def test_a_store_that_is_slow_stops_the_reading_of_whoever_talks_on(envelope: Js
     assert scene.evil.paused
     assert not scene.dc.paused
     [outcomes] = scene.bench.store.apply(scene.bench.now.wall, [Batch("default", ops)])
-    scene.bench.hub.committed(ops, outcomes, scene.bench.now)
+    scene.bench.hub.committed(outcomes, scene.bench.now)
     scene.bench.hold_commits = False
     scene.bench.run()
     scene.evil.take()
