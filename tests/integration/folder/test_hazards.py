@@ -61,11 +61,11 @@ async def test_half_a_file_is_left_alone_until_it_is_whole(tmp_path: Path) -> No
 async def test_one_message_under_several_names_is_delivered_once(tmp_path: Path) -> None:
     agni = folder_agent("agni", tmp_path)
     inbound = Inbound(agni)
-    message = letter("dc", "agni", "m1", "once")
-    stamp = time.time_ns() // 1000
-    name = file_name(stamp, "dc", "m1")
-    conflict = name.replace(".msg", ".sync-conflict-20260210-000200-ABCDEFG.msg")
     async with agni:
+        message = letter("dc", "agni", "m1", "once")
+        stamp = time.time_ns() // 1000
+        name = file_name(stamp, "dc", "m1")
+        conflict = name.replace(".msg", ".sync-conflict-20260210-000200-ABCDEFG.msg")
         drop(tmp_path, message, name=name)
         drop(tmp_path, message, name=conflict)
         await last(tmp_path, inbound, 2)
