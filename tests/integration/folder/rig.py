@@ -84,7 +84,9 @@ def drop(folder: Path, envelope: Envelope, key: Key | None = None, name: str = "
     assert envelope.sender is not None
     assert envelope.id is not None
     assert envelope.to is not None
-    name = name or file_name((envelope.timestamp or 0) * 1000, envelope.sender, envelope.id)
+    # In microseconds; of what was dropped within one millisecond the last is the latest.
+    stamp = (envelope.timestamp or 0) * 1000 + 999
+    name = name or file_name(stamp, envelope.sender, envelope.id)
     inbox = box(folder, envelope.to, "inbox")
     inbox.mkdir(parents=True, exist_ok=True)
     path = inbox / name
