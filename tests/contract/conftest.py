@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.contract.world import World
+from tests.support.redis_server import RedisServer
 from trishula_broker.store.base import MailboxLimits, Store
 from trishula_broker.store.memory import MemoryStore
+from trishula_broker.store.redis import RedisStore
 from trishula_broker.store.sqlite import SqliteStore
 
 LIMITS = MailboxLimits(messages=5, bytes=1_000)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+@pytest.fixture(scope="session")
+def running_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis for all tests."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis(running_redis: RedisServer) -> RedisServer:
+    """A Redis with nothing in it."""
+    running_redis.ask("FLUSHALL")
+    return running_redis
+
+
+MakeRedis = Callable[[str], Store]
+
+
+@pytest.fixture
+async def make_redis(request: pytest.FixtureRequest) -> AsyncIterator[MakeRedis]:
+    """Makes stores of nodes in a Redis with nothing else in it; the clock is the test's."""
+    made: list[Store] = []
+
+    def make(node: str) -> Store:
+        # Asked for only now, so that tests of other stores need no server.
+        url = request.getfixturevalue("redis").url
+        made.append(RedisStore(url, LIMITS, node=node, own_clock=False))
+        return made[-1]
+
+    yield make
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def make(
+    request: pytest.FixtureRequest, tmp_path: Path, make_redis: MakeRedis
+) -> Callable[[], Store]:
     """Makes the store, and makes it again as a restarted process would."""
     if request.param == "sqlite":
         return lambda: SqliteStore(tmp_path / "data", LIMITS)
+    if request.param == "redis":
+        return lambda: make_redis("")
     model = MemoryStore(LIMITS)
     return lambda: model
 
@@ -33,7 +74,7 @@ async def world(make: Callable[[], Store]) -> AsyncIterator[World]:
     await world.store.close()
 
 
-@pytest.fixture(params=["memory"])
-def make_nodes() -> Callable[[str], Store]:
+@pytest.fixture(params=["memory", "redis"])
+def make_nodes(request: pytest.FixtureRequest, make_redis: MakeRedis) -> Callable[[str], Store]:
     """Makes the store as the node of that name has it; all of them share what is in it."""
-    return MemoryStore(LIMITS).node
+    return make_redis if request.param == "redis" else MemoryStore(LIMITS).node

@@ -1,0 +1,179 @@
+"""Questions as the answering script takes them, and its answers. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from trishula_broker.store import base
+from trishula_broker.store.redis.encoding import names
+from trishula_broker.store.redis.messages import accepted_at, copy, held, message
+
+
+class _Agent(msgspec.Struct, array_like=True, gc=False):
+    """See lua/directory.lua."""
+
+    node: str
+    ephemeral: bool
+    lease_ms: int
+    since: int
+    capabilities: tuple[str, ...]
+    groups: tuple[str, ...]
+    status: str
+
+
+class _Node(msgspec.Struct, array_like=True, gc=False):
+    """See lua/nodes.lua."""
+
+    life: str
+    role: str
+    address: str
+    lease_ms: int
+    beat_at: int
+    since: int
+    alive: bool
+
+
+class _Box(msgspec.Struct, array_like=True, gc=False):
+    """See lua/space.lua."""
+
+    count: int
+    size: int
+    messages: int
+    bytes: int
+    vias: int
+    sent: int
+
+
+_agent: Final = msgspec.msgpack.Decoder(_Agent).decode
+_node: Final = msgspec.msgpack.Decoder(_Node).decode
+_box: Final = msgspec.msgpack.Decoder(_Box).decode
+_EMPTY: Final = _Box(0, 0, 0, 0, 0, 0)
+
+
+def question(query: base.Query) -> tuple[str | int, ...]:
+    """``query`` as the script takes it."""
+    match query:
+        case base.Agents():
+            offering = query.capability if query.online else None
+            return ("agents", query.id or "", query.group or "", offering or "")
+        case base.Peek():
+            return ("peek", query.agent, query.limit)
+        case base.History(thread=None):
+            return ("history", query.agent, query.after, query.limit)
+        case base.History():
+            return ("thread", query.agent, query.thread or "", query.after, query.limit)
+        case base.Trace():
+            return ("trace", query.agent, query.id)
+        case base.DeadLetters():
+            return ("dead", query.agent or "", query.after, query.limit)
+        case base.Nodes():
+            return ("nodes",)
+
+
+def answer(query: base.Query, found: Any) -> Any:
+    """The answer to ``query``, of what the script found."""
+    match query:
+        case base.Agents():
+            return _agents(query, found)
+        case base.Peek():
+            return _peeked(found)
+        case base.History():
+            return tuple(message(*row) for row in found)
+        case base.Trace():
+            return tuple(_traced(row) for row in found)
+        case base.DeadLetters():
+            return _letters(found)
+        case base.Nodes():
+            return _nodes(found)
+
+
+def _agents(query: base.Agents, found: list[list[Any]]) -> tuple[base.AgentRecord, ...]:
+    records: list[base.AgentRecord] = []
+    for name, packed, live, counters in found:
+        agent = _agent(packed)
+        box = _EMPTY if counters is None else _box(counters)
+        epoch = int(live.partition(b" ")[0])
+        if (
+            (query.id is not None and query.id != name.decode())
+            or (query.capability is not None and query.capability not in agent.capabilities)
+            or (query.group is not None and query.group not in agent.groups)
+            or (query.online is not None and query.online != (epoch > 0))
+        ):
+            continue
+        records.append(
+            base.AgentRecord(
+                id=name.decode(),
+                capabilities=agent.capabilities,
+                groups=agent.groups,
+                online=epoch > 0,
+                ephemeral=agent.ephemeral,
+                status=agent.status or None,
+                node=agent.node,
+                since=agent.since,
+                epoch=epoch,
+                unsettled=box.count,
+                unsettled_bytes=box.size,
+            )
+        )
+    records.sort(key=lambda record: record.id)
+    return tuple(records)
+
+
+def _copy(row: list[Any]) -> base.Copy:
+    seq, packed, entry, body = row
+    fate = held(packed)
+    return copy(seq, fate.kind, fate.attempts, fate.deliveries, entry, body)
+
+
+def _peeked(found: list[Any]) -> base.Peeked:
+    counters, by_priority, oldest, heads = found
+    box = _EMPTY if counters is None else _box(counters)
+    return base.Peeked(
+        count=box.count,
+        size=box.size,
+        oldest=None if oldest is None else accepted_at(oldest),
+        by_priority=tuple(by_priority),
+        heads=tuple(_copy(row) for row in heads),
+    )
+
+
+def _traced(row: list[Any]) -> base.Traced:
+    logged, mailboxes, packed = row
+    fates = sorted(zip(names(mailboxes), packed, strict=True))
+    return base.Traced(
+        message(*logged), tuple(held(copy).fate(name) for name, copy in fates if copy is not None)
+    )
+
+
+def _letters(found: list[Any]) -> tuple[base.DeadLetter, ...]:
+    letters: list[base.DeadLetter] = []
+    for name, row in zip(names(found[0]), found[1], strict=True):
+        fate = held(row[1])
+        assert fate.outcome is not None
+        letters.append(
+            base.DeadLetter(name, _copy(row), fate.outcome, fate.reason or "", fate.settled_at)
+        )
+    return tuple(letters)
+
+
+def _nodes(found: list[Any]) -> tuple[base.NodeRecord, ...]:
+    leader, lead, *rows = found
+    records: list[base.NodeRecord] = []
+    for name, packed, agents in rows:
+        node = _node(packed)
+        records.append(
+            base.NodeRecord(
+                node=name.decode(),
+                role=node.role,
+                address=node.address,
+                alive=node.alive,
+                since=node.since,
+                beat_at=node.beat_at,
+                agents=agents,
+                lead=int(lead) if name == leader else 0,
+            )
+        )
+    records.sort(key=lambda record: record.node)
+    return tuple(records)

@@ -1,0 +1,273 @@
+"""Operations as the commit script takes them, and outcomes as it answers.
+
+An operation is an array: its name, then its arguments, in the order written here. Seqs are text
+where they only name something. An outcome is an array whose first item is 0, or -1 and the
+current epoch when the operation was fenced, but where it says otherwise here. Redis has neither
+booleans nor None in answers: 1 is True, None stands for both False and None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from trishula_broker.store import base
+from trishula_broker.store.redis.messages import Header, copies, encode, text
+from trishula_protocol import limits
+from trishula_protocol.address import HUB
+
+Arguments = tuple[Any, ...]
+
+
+def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Arguments:
+    """``op`` as the script takes it."""
+    match op:
+        case base.Accept():
+            return _accept(op)
+        case base.Settle():
+            ats = [at or 0 for at in op.delivered_at]
+            return ("settle", op.agent, op.epoch, _texts(op.seqs), ats)
+        case base.Read():
+            zeros = [0] * len(op.seqs)
+            seqs = _texts(op.seqs)
+            return ("read", op.agent, op.epoch, seqs, zeros, op.lease_ms, op.want)
+        case base.Delivered():
+            seqs = _texts(seq for seq, _ in op.seqs)
+            return ("delivered", op.agent, op.epoch, seqs, [at for _, at in op.seqs])
+        case base.Requeue():
+            return ("requeue", op.agent, op.epoch, _texts(op.seqs))
+        case base.Fetch():
+            return ("fetch", op.agent, op.epoch, op.after, op.limit, op.limit_bytes)
+        case base.Discard():
+            return _discard(op)
+        case base.Register():
+            return _register(op)
+        case base.Leave():
+            return ("leave", op.agent, op.epoch, _texts(op.unread))
+        case base.Update():
+            return ("update", op.agent, op.epoch, op.status, op.join, op.leave)
+        case base.Forget():
+            return ("forget", op.agent, op.epoch)
+        case base.Assign():
+            return ("assign", op.capability, op.limit)
+        case base.Unassign():
+            return ("unassign", op.agent)
+        case base.Sweep():
+            return ("sweep", op.limit, op.node, op.lead, op.after)
+        case base.Retry():
+            return ("retry", op.agent, str(op.seq))
+        case base.Beat():
+            beat = (op.node, op.life, op.role, op.address, op.lease_ms, op.leads)
+            return ("beat", *beat)
+        case base.EndNode():
+            return ("end_node", op.node, op.lead, op.limit)
+        case base.Tell():
+            return ("tell", op.agent, text(hint(op.hint)))
+
+
+def _texts(seqs: Any) -> list[str]:
+    return [str(seq) for seq in seqs]
+
+
+def _accept(op: base.Accept) -> Arguments:
+    address = op.address
+    thread = None if op.thread == op.id else op.thread
+    header = Header(
+        op.id, op.sender, op.type, str(address), op.priority, thread, op.receipt, op.ttl
+    )
+    return (
+        "accept",
+        op.sender,
+        op.epoch,
+        address.kind.value,
+        address.name,
+        op.id,
+        op.priority,
+        thread,
+        op.ttl,
+        text(encode(header)),
+        text(op.body),
+        None if op.settles is None else str(op.settles),
+        _told(op),
+    )
+
+
+def _told(op: base.Accept) -> Arguments | None:
+    told = op.full_notice
+    if told is None:
+        return None
+    header = _notice_header(told.id, op.sender, told.thread)
+    return (told.id, header, text(told.head), text(told.tail), told.thread)
+
+
+def _discard(op: base.Discard) -> Arguments:
+    told = op.notice
+    notice = None
+    if told is not None:
+        header = _notice_header(told.id, told.to, told.thread)
+        notice = (told.to, told.id, header, text(told.body), told.thread)
+    return (
+        "discard",
+        op.agent,
+        op.epoch,
+        str(op.seq),
+        op.outcome,
+        op.reason,
+        notice,
+        op.unread_only,
+        op.node,
+        op.offline_only,
+    )
+
+
+def _register(op: base.Register) -> Arguments:
+    return (
+        "register",
+        op.agent,
+        op.node,
+        op.receive,
+        op.ephemeral,
+        op.lease_ms,
+        _tags(op.capabilities),
+        _tags(op.groups),
+        op.replaces,
+        _texts(op.unread),
+    )
+
+
+def _tags(names: tuple[str, ...] | None) -> list[str] | None:
+    return None if names is None else sorted(set(names))
+
+
+def _notice_header(id_: str, to: str, thread: str | None) -> msgspec.Raw:
+    header = Header(id_, HUB, "ERROR", to, limits.PRIORITY_DEFAULT, thread, False, None)
+    return text(encode(header))
+
+
+# --- outcomes -------------------------------------------------------------------------------
+
+
+def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
+    """What became of ``op``, of what the script answered at ``now``."""
+    if type(found) is int:  # a message to one agent was accepted; the commonest of all
+        assert isinstance(op, base.Accept)
+        return base.Accepted(found, now, (op.address.name,))
+    if found[0] == -1:
+        return base.Fenced(found[1])
+    match op:
+        case base.Accept():
+            return _accepted(op, found, now)
+        case base.Settle():
+            return _marked(op.seqs, found)
+        case base.Read():
+            if type(found[0]) is list:
+                return _marked(op.seqs, found[0], copies(found[1]))
+            return _marked(op.seqs, found)
+        case base.Delivered():
+            return _marked(tuple(seq for seq, _ in op.seqs), found)
+        case base.Requeue():
+            requeued = tuple((row[0], row[1], row[2]) for row in found[1])
+            return base.Requeued(requeued, tuple(found[2]))
+        case base.Fetch():
+            return base.Fetched(copies(found[1]), found[2] == 1, found[3])
+        case base.Discard():
+            return _discarded(op, found, now)
+        case base.Register():
+            _, epoch, capabilities, groups, pools = found
+            return base.Registered(epoch, names(capabilities), names(groups), names(pools))
+        case base.Leave():
+            return base.Left(found[1])
+        case base.Update():
+            return base.Updated(names(found[1]))
+        case base.Forget():
+            return base.Forgotten(found[1])
+        case base.Assign():
+            taken = zip(names(found[1]), copies(found[2]), strict=True)
+            return base.Assigned(tuple(taken), found[3] == 1)
+        case base.Unassign():
+            return base.Unassigned(names(found[1]))
+        case base.Sweep():
+            return _swept(found)
+        case base.Retry():
+            return base.Retried(copies(found[1:])[0] if len(found) > 1 else None)
+        case base.Beat():
+            return base.Beating(found[1] == 1, found[2], found[3].decode(), found[4] == 1)
+        case base.EndNode():
+            return base.NodeEnded(names(found[1]), found[2] == 1, found[3])
+        case base.Tell():
+            return base.Told()
+
+
+def names(found: list[bytes]) -> tuple[str, ...]:
+    """Names as Redis answers them."""
+    return tuple(name.decode() for name in found)
+
+
+def _marked(
+    seqs: tuple[int, ...], found: list[int], shown: tuple[base.Copy, ...] = ()
+) -> base.Marked:
+    """``found`` has the places, from 1, of those that are stale."""
+    if len(found) == 1:
+        return base.Marked(seqs, (), shown)
+    places = {place - 1 for place in found[1:]}
+    good = tuple(seq for n, seq in enumerate(seqs) if n not in places)
+    return base.Marked(good, tuple(seqs[n] for n in sorted(places)), shown)
+
+
+def _accepted(op: base.Accept, found: list[Any], now: int) -> base.Outcome:
+    match found[0]:
+        case 1:
+            return base.Duplicate(found[1], found[2] or b"")
+        case 2:
+            return base.Refused("unknown_recipient")
+        case 3:
+            return base.Refused("mailbox_full", names(found[1]))
+        case 4:
+            return base.Refused("stale_ack")
+    _, seq, recipients, found_full, pool, behind, notice_seq = found
+    full = names(found_full)
+    notice = None
+    if notice_seq is not None:
+        told = op.full_notice
+        assert told is not None
+        body = told.head + b'["' + b'","'.join(found_full) + b'"]' + told.tail
+        notice = _notice(notice_seq, told.id, op.sender, told.thread, now, body)
+    return base.Accepted(
+        seq=seq,
+        accepted_at=now,
+        recipients=names(recipients),
+        full=full,
+        pool=pool.decode() if pool is not None else None,
+        notice=notice,
+        behind=behind == 1,
+    )
+
+
+def _discarded(op: base.Discard, found: list[Any], now: int) -> base.Discarded:
+    _, done, current, notice_seq = found
+    notice = None
+    if notice_seq is not None:
+        told = op.notice
+        assert told is not None
+        notice = _notice(notice_seq, told.id, told.to, told.thread, now, told.body)
+    return base.Discarded(done == 1, current.decode() if current is not None else None, notice)
+
+
+def _notice(seq: int, id_: str, to: str, thread: str | None, now: int, body: bytes) -> base.Message:
+    priority = limits.PRIORITY_DEFAULT
+    return base.Message(seq, id_, HUB, "ERROR", to, priority, thread, False, now, None, body)
+
+
+def _swept(found: list[Any]) -> base.Swept:
+    _, boxes, expired, orphans, ghosts, next_at, pools, dead, more = found
+    return base.Swept(
+        expired=tuple(zip(names(boxes), copies(expired), strict=True)),
+        orphans=names(orphans),
+        ghosts=names(ghosts),
+        next_at=next_at,
+        pools=names(pools),
+        dead=names(dead),
+        more=None if more is None else (more[0], more[1], more[2].decode()),
+    )

@@ -1,0 +1,212 @@
+"""A connection to Redis that is made anew after any failure, and never sends anything twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from trishula_broker.store.base import StoreError, StoreUnavailable
+from trishula_broker.store.redis.failures import unavailable
+from trishula_broker.store.redis.places import Place
+from trishula_broker.store.redis.scripts import ANSWER, COMMIT, TRIM, Script
+
+Command = tuple[str | bytes | int, ...]
+
+OLDEST_VERSION: Final = (7, 0)
+SCHEMA: Final = 1
+"""What the scripts of this version write."""
+SCHEMA_OLDEST: Final = 1
+"""What a node must know at least to share it, during an upgrade."""
+_SCRIPTS: Final = (COMMIT, ANSWER, TRIM)
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a server said of itself when it was connected to."""
+
+    where: str
+    name: str
+    version: tuple[int, ...]
+    offset: int
+    """Milliseconds of its clock ahead of :func:`mono_ms`."""
+
+    @property
+    def has_waitaof(self) -> bool:
+        """Whether it can confirm that replicas have synced."""
+        return self.version >= (7, 2)
+
+
+def mono_ms() -> int:
+    """A clock that never jumps."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Link:
+    """One connection, for one request at a time; others wait for their turn.
+
+    Args:
+        place: where to connect to.
+        key: with which all keys begin that are asked for.
+        timeout: seconds an answer may take.
+    """
+
+    def __init__(self, place: Place, key: str, timeout: float) -> None:
+        self._place = place
+        self._key = key
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._connection: AbstractConnection | None = None
+        self.server: Server | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._connection is None else "open"
+        return f"<Link {self._place!r} {state}>"
+
+    @property
+    def where(self) -> str:
+        """The server, for people."""
+        return self.server.where if self.server is not None else repr(self._place).strip("<>")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected as far as is known."""
+        return self._connection is not None
+
+    async def call(self, *commands: Command) -> list[Any]:
+        """Send ``commands`` at once, and their answers.
+
+        Raises:
+            StoreUnavailable: one of them failed, or its answer did not come: whether it had any
+                effect is unknown.
+            StoreError: this Redis cannot be used at all.
+        """
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    connection = self._connection or await self._connect()
+                    try:
+                        return await exchange(connection, commands)
+                    except NoScriptError:  # it was forgotten, so it was not run
+                        await _load(connection)
+                        return await exchange(connection, commands)
+            except BaseException as error:
+                where = self.where
+                if not says_nothing_of_the_link(error):
+                    await self.drop()
+                if isinstance(error, RedisError | OSError):  # TimeoutError is an OSError
+                    raise unavailable(error, where) from error
+                raise
+
+    async def ready(self) -> Server:
+        """Connect when it is not connected; what the server said of itself. Raises as `call`."""
+        if self._connection is None:
+            await self.call()
+        assert self.server is not None
+        return self.server
+
+    async def _connect(self) -> AbstractConnection:
+        connection = await self._place.connection(self._key)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            self.server = await _check(connection, self._key)
+            await _load(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._connection = connection
+        return connection
+
+    async def drop(self) -> None:
+        """Give the connection up; the next request connects again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Take leave of the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect()
+
+
+def script_call(script: Script, key: str, *arguments: str | bytes | int) -> Command:
+    """The command that runs ``script``."""
+    return ("EVALSHA", script.digest, 1, key, *arguments)
+
+
+async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+    """Send ``commands`` at once and read their answers; raises the first error among them."""
+    for command in commands:
+        await connection.send_command(*command)
+    found: list[Any] = []
+    failed: ResponseError | None = None
+    for _ in commands:
+        try:
+            found.append(await connection.read_response())
+        except ResponseError as error:  # the answers to the others are still to be read
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return found
+
+
+async def _load(connection: AbstractConnection) -> None:
+    await exchange(connection, [("SCRIPT", "LOAD", script.text) for script in _SCRIPTS])
+
+
+async def _check(connection: AbstractConnection, key: str) -> Server:
+    """Raises StoreError for a server that will never do, StoreUnavailable for one that may."""
+    where = where_of(connection)
+    schema_key = f"{key}schema"  # a hash: `version` of the newest node, `oldest` that may share it
+    role, info, schema, clock = await exchange(
+        connection,
+        [("ROLE",), ("INFO", "server"), ("HMGET", schema_key, "version", "oldest"), ("TIME",)],
+    )
+    lines = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+    valkey = lines.get("server_name") == "valkey"
+    name = "Valkey" if valkey else "Redis"
+    text = lines.get("valkey_version" if valkey else "redis_version", "0")
+    version = tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
+    if version < OLDEST_VERSION:
+        raise StoreError(f"{where} is {name} {text}: the hub needs Redis 7.0 or later, or Valkey")
+    if role[0] != b"master":
+        raise StoreUnavailable(f"{where} is a replica: name the master in the URL, or Sentinels")
+    known, oldest = (int(part or 0) for part in schema)
+    if oldest > SCHEMA:
+        raise StoreError(
+            f"the data in {where} was made by a newer version (schema {known}; this one knows "
+            f"{SCHEMA}): run that version on this node, too"
+        )
+    if known < SCHEMA:
+        await exchange(
+            connection, [("HSET", schema_key, "version", SCHEMA, "oldest", SCHEMA_OLDEST)]
+        )
+    milliseconds = int(clock[0]) * 1000 + int(clock[1]) // 1000
+    return Server(where, name, version, milliseconds - mono_ms())
+
+
+def where_of(connection: AbstractConnection) -> str:
+    """The other end, for people."""
+    told = dict(connection.repr_pieces())  # type: ignore[no-untyped-call]
+    return str(told["path"]) if "path" in told else f"{told.get('host')}:{told.get('port')}"
+
+
+def says_nothing_of_the_link(error: BaseException) -> bool:
+    """Whether the connection is as good as before: the server refused, and goes on serving."""
+    return isinstance(error, ResponseError) and not isinstance(
+        error, ReadOnlyError | MasterDownError | ClusterDownError | AskError
+    )

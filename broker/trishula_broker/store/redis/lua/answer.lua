@@ -1,0 +1,151 @@
+#!lua flags=no-writes
+-- Answers a question about one namespace; the keys are those of commit.lua's files.
+--
+-- KEYS[1]  "trishula:{<namespace>}:"
+-- ARGV     the question's name, then what it needs, see answers.py
+local P = KEYS[1]
+local call, unpack_blob = redis.call, cmsgpack.unpack
+
+local function each(key, names)
+  local found = {}
+  for i = 1, #names, 4000 do
+    local part = call('HMGET', P .. key, unpack(names, i, math.min(i + 3999, #names)))
+    for j = 1, #part do found[i + j - 1] = part[j] end
+  end
+  return found
+end
+
+-- Seqs with their messages: {seq, header, body}.
+local function messages(seqs)
+  local headers, bodies, found = each('log', seqs), each('body', seqs), {}
+  for i = 1, #seqs do found[i] = { tonumber(seqs[i]), headers[i], bodies[i] } end
+  return found
+end
+
+-- {seq, copy, header, body} of what a mailbox has at `seqs`.
+local function copies_of(fields, seqs)
+  local held, headers, bodies = each('copies', fields), each('log', seqs), each('body', seqs)
+  local found = {}
+  for i = 1, #seqs do found[i] = { tonumber(seqs[i]), held[i], headers[i], bodies[i] } end
+  return found
+end
+
+local function header_of(seq)
+  local stored = call('HGET', P .. 'log', seq)
+  return stored and unpack_blob(string.sub(stored, 17))
+end
+
+-- Seqs of the messages with this id, whoever sent them.
+local function seqs_of(id)
+  local seqs = {}
+  for seq in string.gmatch(call('HGET', P .. 'ids', id) or '', ' (%d+)') do seqs[#seqs + 1] = seq end
+  return seqs
+end
+
+local function took_part(agent, seq) return call('ZSCORE', P .. 'h:' .. agent, seq) end
+
+local ANSWER = {}
+
+-- name, or "" for all; group; capability that somebody online offers. -> {name, agent, live, box}
+function ANSWER.agents(name, group, capability)
+  local names
+  if name ~= '' then
+    names = { name }
+  elseif group ~= '' then
+    names = call('ZRANGE', P .. 'g:' .. group, 0, -1)
+  elseif capability ~= '' then
+    names = call('ZRANGE', P .. 'c:' .. capability, 0, -1)
+  else
+    names = call('HKEYS', P .. 'agents')
+  end
+  local agents, lives, boxes = each('agents', names), each('live', names), each('boxes', names)
+  local found = {}
+  for i = 1, #names do
+    if agents[i] then found[#found + 1] = { names[i], agents[i], lives[i], boxes[i] } end
+  end
+  return found
+end
+
+function ANSWER.peek(mailbox, limit)
+  local q = P .. 'q:' .. mailbox
+  local counts, oldest = {}, false
+  for priority = 1, 5 do
+    local from, to = priority * 2 ^ 48, '(' .. string.format('%.0f', (priority + 1) * 2 ^ 48)
+    counts[priority] = call('ZCOUNT', q, from, to)
+    local first = call('ZRANGEBYSCORE', q, from, to, 'LIMIT', 0, 1)[1]
+    if first and (not oldest or tonumber(first) < tonumber(oldest)) then oldest = first end
+  end
+  local seqs = call('ZRANGE', q, 0, tonumber(limit) - 1)
+  local fields = {}
+  for i = 1, #seqs do fields[i] = seqs[i] .. ':' .. mailbox end
+  return {
+    call('HGET', P .. 'boxes', mailbox), counts, oldest and call('HGET', P .. 'log', oldest),
+    limit == '0' and {} or copies_of(fields, seqs),
+  }
+end
+
+function ANSWER.history(agent, after, limit)
+  return messages(call('ZRANGEBYSCORE', P .. 'h:' .. agent, '(' .. after, '+inf', 'LIMIT', 0, limit))
+end
+
+function ANSWER.thread(agent, thread, after, limit)
+  local part = call('ZINTERCARD', 2, P .. 't:' .. thread, P .. 'h:' .. agent, 'LIMIT', 1) > 0
+  local seqs = call('ZRANGEBYSCORE', P .. 't:' .. thread, '(' .. after, '+inf', 'LIMIT', 0, limit)
+  -- Its first message is the one whose id it is.
+  local known = seqs_of(thread)
+  for i = 1, #known do
+    local named = header_of(known[i])[6]
+    if not named or named == thread then
+      part = part or took_part(agent, known[i])
+      if tonumber(known[i]) > tonumber(after) then seqs[#seqs + 1] = known[i] end
+    end
+  end
+  if not part then return {} end
+  table.sort(seqs, function(a, b) return tonumber(a) < tonumber(b) end)
+  for i = #seqs, limit + 1, -1 do seqs[i] = nil end
+  return messages(seqs)
+end
+
+-- -> {{seq, header, body}, mailboxes, copies} of each message
+function ANSWER.trace(agent, id)
+  local found = {}
+  local seqs = seqs_of(id)
+  for i = 1, #seqs do
+    local seq = seqs[i]
+    if took_part(agent, seq) then
+      local names, fields = {}, {}
+      local to = call('HGET', P .. 'to', seq) or header_of(seq)[4]
+      for name in string.gmatch(to, '[^,]+') do
+        names[#names + 1] = name
+        fields[#fields + 1] = seq .. ':' .. name
+      end
+      found[#found + 1] = { messages({ seq })[1], names, each('copies', fields) }
+    end
+  end
+  return found
+end
+
+-- mailbox, or "" for all. -> {mailbox, {seq, copy, header, body}}
+function ANSWER.dead(mailbox, after, limit)
+  local key = mailbox == '' and 'dead' or 'dead:' .. mailbox
+  local members = call('ZRANGEBYSCORE', P .. key, '(' .. after, '+inf', 'LIMIT', 0, limit)
+  local names, fields, seqs = {}, {}, {}
+  for i = 1, #members do
+    fields[i] = mailbox == '' and members[i] or members[i] .. ':' .. mailbox
+    local colon = string.find(fields[i], ':', 1, true)
+    seqs[i], names[i] = string.sub(fields[i], 1, colon - 1), string.sub(fields[i], colon + 1)
+  end
+  return { names, copies_of(fields, seqs) }
+end
+
+-- -> {leader, lead, {name, node, agents online there}...}
+function ANSWER.nodes()
+  local found = { call('HGET', P .. 'state', 'leader'), call('HGET', P .. 'state', 'lead') }
+  local all = call('HGETALL', P .. 'nodes')
+  for i = 1, #all, 2 do
+    found[#found + 1] = { all[i], all[i + 1], call('ZCARD', P .. 'n:' .. all[i]) }
+  end
+  return found
+end
+
+return ANSWER[ARGV[1]](unpack(ARGV, 2))

@@ -1,0 +1,199 @@
+-- Who there is.
+--   agents            hash: agent -> node, ephemeral, lease_ms, since, capabilities, groups, status
+--   live              hash: agent -> "epoch node"; epoch 0 is offline. What most operations need
+--   everyone          sorted set of score 0: agents that get broadcasts
+--   g:<group>         sorted set of score 0: its members
+--   c:<capability>    sorted set of score 0: agents that are online and offer it
+--   capabilities      set: all that were ever offered
+--   n:<node>          sorted set of score 0: agents that are online there
+--   ghosts, orphans   sorted sets: agents that are away, by when they are to be forgotten, and by
+--                     when their "@" mail goes back to its pools
+--   cut               set: agents whose sessions a restart ended; state has "ended" = 1
+local AGENTS, LIVE, EVERYONE = P .. 'agents', P .. 'live', P .. 'everyone'
+local CAPABILITIES, CUT = P .. 'capabilities', P .. 'cut'
+local AT, EPHEMERAL, LEASE_MS, SINCE, OFFERS, GROUPS, STATUS = 1, 2, 3, 4, 5, 6, 7
+
+-- Those who are known: {epoch, node} by name; false: nobody.
+local lives = {}
+
+local function parse_live(name, found)
+  local live = false
+  if found then
+    local space = find(found, ' ', 1, true)
+    live = { tonumber(sub(found, 1, space - 1)), sub(found, space + 1) }
+  end
+  lives[name] = live
+  return live
+end
+
+local function live_of(name)
+  local live = lives[name]
+  if live == nil then live = parse_live(name, call('HGET', LIVE, name)) end
+  return live
+end
+
+local function load_lives(names)
+  local missing = {}
+  for i = 1, #names do
+    if lives[names[i]] == nil then
+      missing[#missing + 1] = names[i]
+      lives[names[i]] = false
+    end
+  end
+  local found = hmget(LIVE, missing)
+  for i = 1, #missing do parse_live(missing[i], found[i]) end
+end
+
+-- Where an agent is online; nil when it is not.
+local function node_of(name)
+  local live = live_of(name)
+  if live and live[1] > 0 then return live[2] end
+end
+
+-- What an operation of `name` comes back as when `epoch` is not current.
+local function fence(name, epoch)
+  if epoch == 0 then return nil end
+  local live = live_of(name)
+  local current = live and live[1] or 0
+  if epoch ~= current then return { -1, current } end
+end
+
+local agents = {}
+
+local function agent_of(name)
+  local agent = agents[name]
+  if agent == nil then
+    local found = call('HGET', AGENTS, name)
+    agent = found and unpack_blob(found) or false
+    agents[name] = agent
+  end
+  return agent
+end
+
+-- Lists of names, by key: in order, as sorted sets of one score are.
+local lists = {}
+
+local function names_in(key)
+  local names = lists[key]
+  if not names then
+    names = call('ZRANGE', key, 0, -1)
+    lists[key] = names
+  end
+  return names
+end
+
+local function put_name(key, name, yes)
+  if yes then call('ZADD', key, 0, name) else call('ZREM', key, name) end
+  lists[key] = nil
+end
+
+local function has(list, name)
+  for i = 1, #list do
+    if list[i] == name then return true end
+  end
+  return false
+end
+
+local function put_names(prefix, name, before, after)
+  for i = 1, #before do
+    if not has(after, before[i]) then put_name(P .. prefix .. before[i], name, false) end
+  end
+  for i = 1, #after do
+    if not has(before, after[i]) then put_name(P .. prefix .. after[i], name, true) end
+  end
+end
+
+local function save_agent(name, agent)
+  agents[name] = agent
+  call('HSET', AGENTS, name, pack(agent))
+end
+
+-- The session of `name` is now `epoch` at `node`; 0: none.
+local function set_live(name, epoch, node)
+  local before = live_of(name)
+  if before and before[1] > 0 then call('ZREM', P .. 'n:' .. before[2], name) end
+  if epoch > 0 then call('ZADD', P .. 'n:' .. node, 0, name) end
+  lives[name] = { epoch, node }
+  call('HSET', LIVE, name, fmt('%.0f', epoch) .. ' ' .. node)
+end
+
+-- When an agent that is away is to be forgotten, and when its "@" mail is an orphan.
+local function absence(name)
+  local agent, live = agent_of(name), live_of(name)
+  if not agent or not live or live[1] > 0 then return nil, nil end
+  local ghost = agent[EPHEMERAL] and agent[SINCE] + args.ephemeral_ms or nil
+  local orphan = box_of(name).v[VIAS] > 0 and agent[SINCE] + agent[LEASE_MS] or nil
+  return ghost, orphan
+end
+
+-- For one that is online nothing is to be done: its registration took it off both lists.
+note_absence = function(name)
+  local live = live_of(name)
+  if live and live[1] > 0 then return end
+  local ghost, orphan = absence(name)
+  if ghost then call('ZADD', GHOSTS, ghost, name) else call('ZREM', GHOSTS, name) end
+  if orphan then call('ZADD', ORPHANS, orphan, name) else call('ZREM', ORPHANS, name) end
+end
+
+-- The online agent offering `capability` that has the least to do, but `sender`.
+local function least_loaded(capability, sender)
+  local names = names_in(P .. 'c:' .. capability)
+  load_boxes(names)
+  local least, taker
+  for i = 1, #names do
+    local load = boxes[names[i]].v[COUNT]
+    if names[i] ~= sender and (not least or load < least) then least, taker = load, names[i] end
+  end
+  return taker
+end
+
+-- Whether the pool holds something that `taker` may have: what it did not send.
+local function waits_for(taker, capability)
+  local senders = P .. 'from:' .. capability
+  local n = call('HLEN', senders)
+  return n > 1 or (n == 1 and call('HEXISTS', senders, taker) == 0)
+end
+
+-- Attempts that were read have ended.
+local function end_reads(box)
+  flush()
+  local found = call('ZRANGEBYLEX', READS, '[' .. box.name .. ':', '(' .. box.name .. ';')
+  for i = 1, #found do
+    local seq = sub(found[i], #box.name + 2)
+    end_attempt(box, seq, copy_at(seq .. ':' .. box.name))
+  end
+end
+
+-- A session ended that had delivered `seqs`: those nobody read have one more delivery.
+local function end_unread(box, seqs)
+  local seen = {}
+  for i = 1, #seqs do
+    local seq = seqs[i]
+    local held = not seen[seq] and waiting(box, seq)
+    seen[seq] = true
+    if held and held[LEASE] == 0 then
+      held[DELIVERIES] = held[DELIVERIES] + 1
+      changed_copies[seq .. ':' .. box.name] = held
+    end
+  end
+end
+
+-- The session of an agent is over, if there is one.
+local function end_session(name)
+  local agent, live = agent_of(name), live_of(name)
+  end_reads(box_of(name))
+  if live[1] > 0 then
+    put_names('c:', name, agent[OFFERS], {})
+    set_live(name, 0, live[2])
+    agent[SINCE] = NOW
+    save_agent(name, agent)
+  end
+  note_absence(name)
+end
+
+-- When a sweep has something to do for an agent that left; false: not at all.
+local function sweep_at(name)
+  local ghost, orphan = absence(name)
+  if ghost and orphan then return math.min(ghost, orphan) end
+  return ghost or orphan or false
+end

@@ -1,0 +1,42 @@
+-- What a commit means for other nodes: at its end one message to each node that is concerned.
+--   hints:<node>   channel; a message is the number of it, then the hints, see hints.py
+--   told           hash: node -> the number of the last message to it
+local TOLD = P .. 'told'
+local hints = {}  -- by node: strings, each with its length in front
+
+local function hint(node, ...)
+  if node == NODE then return end
+  local list = hints[node]
+  if not list then
+    list = {}
+    hints[node] = list
+  end
+  for i = 1, select('#', ...) do
+    local text = tostring(select(i, ...))
+    list[#list + 1] = struct.pack('>I4', #text) .. text
+  end
+end
+
+-- `box` has a new copy. It goes along when it is small and may go out at once.
+local function hint_mail(name, seq, held, header, body)
+  local node = node_of(name)
+  if not node or node == NODE then return end
+  if held[1] > args.hint_bytes or held[ATTEMPTS] > 0 or held[DUE] > 0 then
+    hint(node, 'look', name)
+    return
+  end
+  if not header then
+    flush()
+    header, body = call('HGET', LOG, seq), call('HGET', BODY, seq)
+  end
+  hint(node, 'mail', name, seq, held[KIND], held[DELIVERIES], header, body)
+end
+
+-- Cluster nodes pass ordinary messages on to one another; sharded ones stay with the slot.
+local function publish_hints()
+  for node, list in pairs(hints) do
+    local number = call('HINCRBY', TOLD, node, 1)
+    call(args.publish, P .. 'hints:' .. node, struct.pack('>I4I4', floor(number / 2 ^ 32),
+      number % 2 ^ 32) .. table.concat(list))
+  end
+end

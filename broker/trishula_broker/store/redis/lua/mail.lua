@@ -1,0 +1,309 @@
+-- Mail comes in, goes out and ends: a function an operation; encoding.py has their arguments.
+--   t:<thread>   sorted set: messages that name the thread, seq by seq; its first is not there
+local APPLY = {}
+local pointers = 0  -- copies this batch has made
+local ids = {}      -- what IDS has, by id; false: nothing
+
+-- The seq of the message for which `sender` used `id` before.
+local function earlier(sender, id)
+  local known = ids[id]
+  if known == nil then
+    known = call('HGET', IDS, id)
+    ids[id] = known
+  end
+  if not known then return nil end
+  for who, seq in string.gmatch(known, '([^ ,]+) (%d+)') do
+    if who == sender then return seq end
+  end
+end
+
+-- Puts a message at the end of the log; answers its seq and its entry in the log.
+local function append(sender, id, thread, header, body)
+  last_seq = last_seq + 1
+  log_bytes = log_bytes + #body
+  state_changed = true
+  local seq = fmt('%.0f', last_seq)
+  local box = box_of(sender)
+  local nth = box.v[SENT] + 1
+  box.v[SENT] = nth
+  changed_boxes[sender] = box
+  local entry = struct.pack('>dI4I4', NOW, #body, nth % 2 ^ 32) .. header
+  entries[seq] = entry
+  hset(LOG, seq, entry)
+  hset(BODY, seq, body)
+  local known = ids[id]
+  known = (known and known .. ',' or '') .. sender .. ' ' .. seq
+  ids[id] = known
+  hset(IDS, id, known)
+  if thread and thread ~= id then zadd(P .. 't:' .. thread, seq, seq) end
+  zadd(box.h, seq, seq)
+  return seq, entry
+end
+
+-- A new copy of a message. `packed` is what the first two of it look like in Redis.
+local function point(box, seq, score, kind, size, packed, expires_at)
+  local field = seq .. ':' .. box.name
+  copies[field] = packed
+  hset(COPIES, field, packed)
+  zadd(box.q, score, seq)
+  zadd(box.h, seq, seq)
+  if expires_at then zadd(EXPIRING, expires_at, due_member(seq, box.name)) end
+  pointers = pointers + 1
+  count(box, { size, kind }, 1)
+end
+
+-- Mail from the hub; answers its seq, or false when `to` is not known or has it already.
+local function post(to, id, thread, header, body)
+  if not live_of(to) or earlier('hub', id) then return false end
+  local seq, entry = append('hub', id, thread, header, body)
+  local box = box_of(to)
+  local held = { #body, 1, 0, 0, 0, 0, 0, 0, 0 }
+  point(box, seq, args.priority * PLACE + last_seq, 1, #body, pack({ #body, 1 }))
+  hint_mail(to, seq, held, entry, body)
+  return last_seq
+end
+
+local function is_full(box, sender, size)
+  local v = box.v
+  return sender ~= 'hub' and (v[MESSAGES] + 1 > args.messages or v[BYTES] + size > args.bytes)
+end
+
+-- The mailboxes that a message is for, by name; nil when nobody is known by that address.
+local function recipients_of(kind, name, sender)
+  if kind == 'agent' then return live_of(name) and { name } end
+  if kind == 'capability' then
+    if call('SISMEMBER', CAPABILITIES, name) == 0 then return nil end
+    local taker = least_loaded(name, sender)
+    return { (not taker or waits_for(taker, name)) and '@' .. name or taker }
+  end
+  local all = names_in(kind == 'broadcast' and EVERYONE or P .. 'g:' .. name)
+  local names = {}
+  for i = 1, #all do
+    if all[i] ~= sender then names[#names + 1] = all[i] end
+  end
+  if #names > 0 or kind == 'broadcast' then return names end
+end
+
+-- An answer that ends a copy finds room with whoever sent that one.
+local function without_asker(full, box, settles)
+  if not waiting(box, settles) then return full end
+  local asker = message_at(settles)[4][SENDER]
+  local others = {}
+  for i = 1, #full do
+    if full[i] ~= asker then others[#others + 1] = full[i] end
+  end
+  return others[1] and others
+end
+
+function APPLY.accept(op)
+  local sender, kind, name, id = op[2], op[4], op[5], op[6]
+  local priority, thread, ttl, header, body, settles, told =
+    op[7], op[8], op[9], op[10], op[11], op[12], op[13]
+  local fenced = fence(sender, op[3])
+  if fenced then return fenced end
+  local before = earlier(sender, id)
+  if before then
+    flush()
+    return { 1, tonumber(before), call('HGET', BODY, before) }
+  end
+  local names = recipients_of(kind, name, sender)
+  if not names then return { 2 } end
+  if names[2] then
+    load_boxes(names)
+    load_lives(names)
+  end
+  local size = #body
+  local full
+  for i = 1, #names do
+    if is_full(box_of(names[i]), sender, size) then
+      full = full or {}
+      full[#full + 1] = names[i]
+    end
+  end
+  if full and settles then full = without_asker(full, box_of(sender), settles) end
+  if full and #full == #names then return { 3, full } end
+  if settles then
+    local held = copy_at(settles .. ':' .. sender)
+    if not held or (held[SETTLED] > 0 and held[OUTCOME] ~= 'done') then return { 4 } end
+    if held[SETTLED] == 0 then settle(box_of(sender), settles, held, 'done') end
+  end
+  local seq, entry = append(sender, id, thread, header, body)
+  local score = priority * PLACE + last_seq
+  local expires_at = ttl and NOW + ttl
+  local what = (sender == 'hub' and 1 or 0) + (kind == 'capability' and 2 or 0) + (ttl and 4 or 0)
+  local packed = pack({ size, what })
+  local accepted = last_seq
+  if full then
+    local left = {}
+    for i = 1, #names do
+      if not has(full, names[i]) then left[#left + 1] = names[i] end
+    end
+    names = left
+  end
+  for i = 1, #names do
+    local box = boxes[names[i]]
+    point(box, seq, score, what, size, packed, expires_at)
+    local node = node_of(names[i])
+    if node and node ~= NODE then
+      hint_mail(names[i], seq, copy_at(seq .. ':' .. names[i]), entry, body)
+    end
+  end
+  if kind == 'agent' then return accepted end
+  hset(TO, seq, table.concat(names, ','))
+  local pool = kind == 'capability' and boxes[names[1]].pool
+  local behind = false
+  if pool then
+    pool_count(boxes[names[1]], seq, 1)
+    behind = least_loaded(name, sender) and 1 or false
+    names = {}
+  end
+  local notice = false
+  if full and told then
+    local text = told[3] .. '["' .. table.concat(full, '","') .. '"]' .. told[4]
+    notice = post(sender, told[1], told[5], told[2], text)
+  end
+  return { 0, accepted, names, full or {}, pool or false, behind, notice }
+end
+
+function APPLY.fetch(op)
+  local name, after, limit, limit_bytes = op[2], op[4], op[5], op[6]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  flush()
+  local box = box_of(name)
+  local from = after and '(' .. fmt('%.0f', after[1] * PLACE + after[2]) or '-inf'
+  local found, size, more, offset, page = {}, 0, false, 0, limit + 1
+  repeat
+    local seqs = call('ZRANGEBYSCORE', box.q, from, '+inf', 'LIMIT', offset, page)
+    local names = {}
+    for i = 1, #seqs do names[i] = seqs[i] .. ':' .. name end
+    load_copies(names)
+    for i = 1, #seqs do
+      local held = copy_at(names[i])
+      if not is_delayed(held[DUE]) then
+        size = size + held[1]
+        if #found == limit or (#found > 0 and size > limit_bytes) then
+          more = true
+          break
+        end
+        found[#found + 1] = { seqs[i], held }
+      end
+    end
+    offset = offset + page
+  until more or #seqs < page
+  local due = call('ZRANGEBYSCORE', box.d, '(' .. fmt('%.0f', NOW), NOW + DELAYS[#DELAYS],
+    'WITHSCORES', 'LIMIT', 0, 1)
+  return { 0, shown(found), more and 1 or false, due[2] and tonumber(due[2]) or false }
+end
+
+-- Answers which of `seqs`, by place, are not this agent's; `change` is done to those that wait.
+local function mark(op, change)
+  local name, seqs, values = op[2], op[4], op[5]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  local box = box_of(name)
+  local stale = { 0 }
+  for i = 1, #seqs do
+    local seq = seqs[i]
+    local field = seq .. ':' .. name
+    local held = copy_at(field)
+    if not held then
+      stale[#stale + 1] = i
+    elseif held[SETTLED] == 0 then
+      change(box, seq, held, values[i])
+      changed_copies[field] = held
+    end
+  end
+  return stale
+end
+
+function APPLY.delivered(op)
+  return mark(op, function(_, _, held, at) held[DELIVERED] = at end)
+end
+
+function APPLY.settle(op)
+  return mark(op, function(box, seq, held, at)
+    if at ~= 0 then held[DELIVERED] = at end
+    settle(box, seq, held, 'done')
+  end)
+end
+
+function APPLY.read(op)
+  local lease_ms, want = op[6], op[7]
+  local marked = mark(op, function(box, seq, held)
+    if is_delayed(held[DUE]) then
+      held[ATTEMPTS] = held[ATTEMPTS] - 1  -- the attempt that seemed to have ended goes on
+    end
+    set_due(box, seq, held, 0)
+    set_lease(box, seq, held, NOW + lease_ms)
+    if held[READ_AT] == 0 then held[READ_AT] = NOW end
+  end)
+  if not want or marked[1] ~= 0 then return marked end
+  local box = box_of(op[2])
+  local found, seen = {}, {}
+  for i = 1, #op[4] do
+    local seq = op[4][i]
+    local held = not seen[seq] and waiting(box, seq)
+    seen[seq] = true
+    if held then found[#found + 1] = { seq, held } end
+  end
+  return { marked, shown(found) }
+end
+
+function APPLY.requeue(op)
+  local name = op[2]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  local box = box_of(name)
+  local found, stale, seen = {}, {}, {}
+  for i = 1, #op[4] do
+    local seq = op[4][i]
+    if not seen[seq] then
+      seen[seq] = true
+      local held = waiting(box, seq)
+      if not held then
+        stale[#stale + 1] = tonumber(seq)
+      else
+        if held[LEASE] > 0 or not is_delayed(held[DUE]) then end_attempt(box, seq, held) end
+        found[#found + 1] = { tonumber(seq), held[ATTEMPTS], held[DUE] }
+      end
+    end
+  end
+  return { 0, found, stale }
+end
+
+-- Whether somebody else knows better what became of the copies of that agent.
+local function is_spared(name, node, offline_only)
+  local where = node_of(name)
+  return where and (offline_only or (node ~= '' and where ~= node))
+end
+
+function APPLY.discard(op)
+  local name, seq, outcome, reason, told = op[2], op[4], op[5], op[6], op[7]
+  local unread_only, node, offline_only = op[8], op[9], op[10]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  local box = box_of(name)
+  local held = copy_at(seq .. ':' .. name)
+  if not held then return { 0, false, false, false } end
+  local current = held[OUTCOME] or false
+  local droppable = outcome == 'dropped' and held[SETTLED] > 0 and is_dead(held)
+  if held[SETTLED] > 0 and not droppable then
+    return { 0, current == outcome and 1 or false, current, false }
+  end
+  local early = false
+  if outcome == 'expired' then
+    local message = message_at(seq)
+    early = not EXPIRES[held[KIND]] or message[1] + message[4][TTL] > NOW
+  end
+  local read = unread_only and held[READ_AT] > 0
+  if early or read or (outcome == 'dropped' and not droppable)
+    or is_spared(name, node, offline_only) then
+    return { 0, false, current, false }
+  end
+  settle(box, seq, held, outcome, reason)
+  local where = node_of(name)
+  if where then hint(where, 'withdrawn', name, seq) end
+  local notice = told and post(told[1], told[2], told[5], told[3], told[4])
+  return { 0, 1, outcome, notice or false }
+end

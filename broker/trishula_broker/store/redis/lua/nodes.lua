@@ -1,0 +1,114 @@
+-- Nodes that live, stop and lead: a function an operation; encoding.py has their arguments.
+--   nodes   hash: node -> life, role, address, lease_ms, beat_at, since, alive
+--   state   "leader" is the node that holds the lease, "lead" the last epoch it was given with
+local NODES = P .. 'nodes'
+local LIFE, ROLE, NODE_ADDRESS, NODE_LEASE, BEAT_AT, NODE_SINCE, ALIVE = 1, 2, 3, 4, 5, 6, 7
+
+local known_nodes
+
+local function nodes_by_name()
+  if not known_nodes then
+    known_nodes = {}
+    local found = call('HGETALL', NODES)
+    for i = 1, #found, 2 do known_nodes[found[i]] = unpack_blob(found[i + 1]) end
+  end
+  return known_nodes
+end
+
+local function save_node(name, node)
+  nodes_by_name()[name] = node
+  call('HSET', NODES, name, pack(node))
+end
+
+-- Whether it lives as far as can be known.
+local function beats(node) return node[ALIVE] and NOW < node[BEAT_AT] + node[NODE_LEASE] end
+
+nodes_alive = function()
+  local names = {}
+  for name, node in pairs(nodes_by_name()) do
+    if beats(node) then names[#names + 1] = name end
+  end
+  return names
+end
+
+local function lease()
+  local found = call('HMGET', STATE, 'leader', 'lead')
+  return found[1] or '', tonumber(found[2] or 0)
+end
+
+-- What an operation of a leader comes back as when `epoch` is not current.
+local function fence_lead(epoch)
+  local leader, current = lease()
+  if leader == '' then current = 0 end
+  if epoch ~= current then return { -1, current } end
+end
+
+local function end_sessions(node, limit)
+  local names = call('ZRANGE', P .. 'n:' .. node, 0, limit)
+  for i = 1, #names do end_session(names[i]) end
+  return names
+end
+
+function APPLY.beat(op)
+  local name, life, role, address, lease_ms, leads = op[2], op[3], op[4], op[5], op[6], op[7]
+  flush()
+  -- A clock that was set back gives nobody longer than its lease.
+  for other, node in pairs(nodes_by_name()) do
+    if node[BEAT_AT] > NOW then
+      node[BEAT_AT] = NOW
+      save_node(other, node)
+    end
+  end
+  local before = nodes_by_name()[name]
+  local member = before and before[ALIVE] and before[LIFE] == life
+  if not member then end_sessions(name, -1) end
+  local node = { life, role, address, lease_ms, NOW, member and before[NODE_SINCE] or NOW, true }
+  local leader, lead = lease()
+  local changed = false
+  if leader == name and not (leads and member) then
+    leader, changed = '', true  -- given back, or it was an earlier life's
+  end
+  local holder = nodes_by_name()[leader]
+  if leads and leader ~= name and (not holder or not beats(holder)
+    or (holder[ROLE] == 'failover' and role == 'primary')) then
+    leader, lead, changed = name, lead + 1, true
+  end
+  if changed then call('HSET', STATE, 'leader', leader, 'lead', lead) end
+  save_node(name, node)
+  local alone = 1
+  for _, other in ipairs(nodes_alive()) do
+    if other ~= name then alone = false end
+  end
+  return { 0, member and 1 or false, leader == name and lead or 0, leader, alone }
+end
+
+function APPLY.end_node(op)
+  local name, limit = op[2], op[4]
+  local fenced = fence_lead(op[3])
+  if fenced then return fenced end
+  flush()
+  local node = nodes_by_name()[name]
+  if not node or beats(node) then return { 0, {}, false, false } end
+  if node[ALIVE] then
+    node[ALIVE], node[NODE_SINCE] = false, NOW
+    save_node(name, node)
+  end
+  local ended = end_sessions(name, limit - 1)
+  local first = false
+  for i = 1, #ended do
+    local at = sweep_at(ended[i])
+    if at and (not first or at < first) then first = at end
+  end
+  return { 0, ended, call('EXISTS', P .. 'n:' .. name), first }
+end
+
+function APPLY.tell(op)
+  local name, what = op[2], op[3]
+  if name then
+    local node = node_of(name)
+    if node then hint(node, 'tell', what) end
+  else
+    for node in pairs(nodes_by_name()) do hint(node, 'tell', what) end
+  end
+  return { 0 }
+end

@@ -1,0 +1,110 @@
+#!lua
+-- Commits a batch of operations of one namespace. The files of this directory that make up the
+-- script are joined in the order that scripts.py tells; each says what it keeps in Redis.
+--
+-- KEYS[1]  "trishula:{<namespace>}:", with which every key of the namespace begins. The tag in
+--          braces keeps them on one shard.
+-- ARGV[1]  MessagePack: what the operations have in common, see encoding.py
+-- ARGV[2]  MessagePack: the operations, an array each: its code, then its fields
+--
+-- Reads come before writes where an operation can be refused. Writes are collected and made many
+-- at a time, because a call costs more than what most of them do; whoever asks Redis about a
+-- range of a sorted set calls flush() first. A mistake in the middle would leave half a batch:
+-- Lua does not roll back. So everything that can be wrong with an argument is found out by the
+-- types of the caller, and no command below is used on a key of another type.
+local P = KEYS[1]
+local args = cmsgpack.unpack(ARGV[1])
+local ops = cmsgpack.unpack(ARGV[2])
+
+local call, fmt, sub, find, floor = redis.call, string.format, string.sub, string.find, math.floor
+local pack, unpack_blob, unpack_list = cmsgpack.pack, cmsgpack.unpack, unpack
+
+local clock = call('TIME')
+clock = clock[1] * 1000 + floor(clock[2] / 1000)
+local NOW = args.now or clock
+local NODE = args.node
+local DELAYS = args.delays
+
+-- Keys that a batch touches many times. More are beside what uses them.
+local STATE = P .. 'state'    -- hash: seq, epoch, bytes, first, ended; leader, lead (nodes.lua)
+local LOG = P .. 'log'        -- hash: seq -> 16 bytes (accepted_at, size, nth of its sender), header
+local BODY = P .. 'body'      -- hash: seq -> stored envelope; not there once it is trimmed
+local IDS = P .. 'ids'        -- hash: id -> "sender seq", more of them after commas: dedup, trace
+local COPIES = P .. 'copies'  -- hash: "seq:mailbox" -> copy, see space.lua
+local BOXES = P .. 'boxes'    -- hash: mailbox -> counters, see space.lua
+
+-- Writes that wait, by key. A key's members are added before others are removed: what is removed
+-- and added again has them written in between.
+local fields, added, removed = {}, {}, {}
+local MOST = 4000  -- arguments of a call; Lua's stack takes 8000
+
+local function write(command, key, list)
+  local n = #list
+  if n <= MOST then
+    call(command, key, unpack_list(list))
+    return
+  end
+  for i = 1, n, MOST do
+    call(command, key, unpack_list(list, i, math.min(i + MOST - 1, n)))
+  end
+end
+
+local function hset(key, field, value)
+  local list = fields[key]
+  if not list then
+    list = {}
+    fields[key] = list
+  end
+  local n = #list
+  list[n + 1] = field
+  list[n + 2] = value
+end
+
+local function zadd(key, score, member)
+  local gone = removed[key]
+  if gone then
+    if added[key] then
+      write('ZADD', key, added[key])
+      added[key] = nil
+    end
+    write('ZREM', key, gone)
+    removed[key] = nil
+  end
+  local list = added[key]
+  if not list then
+    list = {}
+    added[key] = list
+  end
+  local n = #list
+  list[n + 1] = score
+  list[n + 2] = member
+end
+
+local function zrem(key, member)
+  local list = removed[key]
+  if not list then
+    removed[key] = { member }
+  else
+    list[#list + 1] = member
+  end
+end
+
+local function flush_writes()
+  for key, list in pairs(fields) do write('HSET', key, list) end
+  for key, list in pairs(added) do write('ZADD', key, list) end
+  for key, list in pairs(removed) do write('ZREM', key, list) end
+  fields, added, removed = {}, {}, {}
+end
+
+-- Many fields of a hash at once, however many.
+local function hmget(key, names)
+  local n = #names
+  if n == 0 then return {} end
+  if n <= MOST then return call('HMGET', key, unpack_list(names)) end
+  local found = {}
+  for i = 1, n, MOST do
+    local part = call('HMGET', key, unpack_list(names, i, math.min(i + MOST - 1, n)))
+    for j = 1, #part do found[i + j - 1] = part[j] end
+  end
+  return found
+end

@@ -1,0 +1,151 @@
+-- Sessions and the directory: a function an operation; encoding.py has their arguments.
+local nodes_alive  -- in nodes.lua
+
+function APPLY.register(op)
+  local name, node, receive, ephemeral, lease_ms = op[2], op[3], op[4], op[5], op[6]
+  local offers, groups, replaces, unread = op[7], op[8], op[9], op[10]
+  flush()
+  local agent, live = agent_of(name), live_of(name)
+  local new = not agent
+  if new then
+    agent = { node, ephemeral, lease_ms, NOW, {}, {}, '' }
+    live = { 0, '' }
+  end
+  local before = live[1] > 0 and agent[OFFERS] or {}
+  if offers then
+    agent[OFFERS] = offers
+    if offers[1] then call('SADD', CAPABILITIES, unpack_list(offers)) end
+  end
+  if groups then
+    put_names('g:', name, agent[GROUPS], groups)
+    agent[GROUPS] = groups
+  end
+  local epoch = 0
+  if receive then
+    local box = box_of(name)
+    if replaces > 0 and replaces == live[1] then end_unread(box, unread) end
+    last_epoch = math.max(last_epoch, args.epoch) + 1
+    state_changed = true
+    epoch = last_epoch
+    if live[1] > 0 then hint(live[2], 'ended', name, epoch) end
+    agent[AT], agent[EPHEMERAL], agent[LEASE_MS], agent[SINCE] = node, ephemeral, lease_ms, NOW
+    set_live(name, epoch, node)
+    call('ZREM', GHOSTS, name)
+    call('ZREM', ORPHANS, name)
+    end_reads(box)
+  elseif new then
+    set_live(name, 0, node)
+  end
+  if receive or live[1] > 0 then put_names('c:', name, before, agent[OFFERS]) end
+  if receive or new then put_name(EVERYONE, name, not agent[EPHEMERAL]) end
+  save_agent(name, agent)
+  if new then note_absence(name) end
+  local pools = {}
+  for i = 1, #agent[OFFERS] do
+    if box_of('@' .. agent[OFFERS][i]).v[COUNT] > 0 then pools[#pools + 1] = agent[OFFERS][i] end
+  end
+  return { 0, epoch, agent[OFFERS], agent[GROUPS], pools }
+end
+
+function APPLY.leave(op)
+  local name = op[2]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  if not agent_of(name) then return { 0, false } end
+  end_unread(box_of(name), op[4])
+  end_session(name)
+  return { 0, sweep_at(name) }
+end
+
+function APPLY.update(op)
+  local name, status, join, leave = op[2], op[4], op[5], op[6]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  local agent = agent_of(name)
+  if not agent then return { 0, {} } end
+  if status then agent[STATUS] = status end
+  local groups = {}
+  for i = 1, #agent[GROUPS] do
+    if agent[GROUPS][i] ~= leave then groups[#groups + 1] = agent[GROUPS][i] end
+  end
+  if join and join ~= leave and not has(groups, join) then groups[#groups + 1] = join end
+  table.sort(groups)
+  put_names('g:', name, agent[GROUPS], groups)
+  agent[GROUPS] = groups
+  save_agent(name, agent)
+  return { 0, groups }
+end
+
+-- A mailbox that nothing in the log belongs to is nobody's.
+local function drop_box(box)
+  if call('EXISTS', box.h) == 0 then
+    call('HDEL', BOXES, box.name)
+    boxes[box.name], changed_boxes[box.name] = nil, nil
+  end
+end
+
+function APPLY.forget(op)
+  local name = op[2]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  local agent, live = agent_of(name), live_of(name)
+  if not agent then return { 0, 0 } end
+  if live[1] > 0 and op[3] == 0 then return { -1, live[1] } end
+  local box = box_of(name)
+  if box.v[COUNT] > 0 then return { 0, box.v[COUNT] } end
+  flush()
+  put_names('g:', name, agent[GROUPS], {})
+  if live[1] > 0 then put_names('c:', name, agent[OFFERS], {}) end
+  put_name(EVERYONE, name, false)
+  set_live(name, 0, '')
+  call('HDEL', LIVE, name)
+  call('HDEL', AGENTS, name)
+  agents[name], lives[name] = false, false
+  call('ZREM', GHOSTS, name)
+  call('ZREM', ORPHANS, name)
+  drop_box(box)
+  return { 0, 0 }
+end
+
+-- A process opened the store. Where no other node lives, all sessions are over.
+function APPLY.arrive(op)
+  flush()
+  for _, node in ipairs(nodes_alive()) do
+    if node ~= op[2] then return { 0, false } end
+  end
+  call('HSET', STATE, 'ended', 1)
+  local all = call('HGETALL', LIVE)
+  for i = 1, #all, 2 do
+    local name = all[i]
+    local live = parse_live(name, all[i + 1])
+    if live[1] > 0 then
+      put_names('c:', name, agent_of(name)[OFFERS], {})
+      set_live(name, 0, live[2])
+      call('SADD', CUT, name)
+    end
+  end
+  return { 0, 1 }
+end
+
+-- The first commit after that: how long they have been away counts from here. Reads outlive no
+-- restart, whoever made them.
+local function arrived()
+  if call('HDEL', STATE, 'ended') == 0 then return end
+  local reads = call('ZRANGE', READS, 0, -1)
+  for i = 1, #reads do
+    local colon = find(reads[i], ':', 1, true)
+    local name, seq = sub(reads[i], 1, colon - 1), sub(reads[i], colon + 1)
+    end_attempt(box_of(name), seq, copy_at(seq .. ':' .. name))
+  end
+  flush()
+  local cut = call('SMEMBERS', CUT)
+  for i = 1, #cut do
+    local agent, live = agent_of(cut[i]), live_of(cut[i])
+    if agent and live[1] == 0 then
+      agent[SINCE] = NOW
+      save_agent(cut[i], agent)
+      note_absence(cut[i])
+    end
+  end
+  call('DEL', CUT)
+end

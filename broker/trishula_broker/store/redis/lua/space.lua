@@ -1,0 +1,258 @@
+-- A namespace: its mailboxes and copies, read once, changed here, written by flush().
+--
+-- A mailbox is an agent's name, or "@" and a capability: that one's pool.
+--   q:<mailbox>   sorted set: what waits, seq by priority * 2^48 + seq
+--   h:<mailbox>   sorted set: what it sent or has a copy of, seq by seq
+--   d:<mailbox>   sorted set: what has a next attempt, seq by the time of it
+--   reads         sorted set of score 0: "mailbox:seq" of what is read and leased
+--   expiring      sorted set: "seq:mailbox" of what waits and expires, by the time of it
+--   dead          sorted set: "seq:mailbox" of dead letters, by seq;  dead:<mailbox>  seq by seq
+--   to            hash: seq -> mailboxes, joined by commas, where the header's `to` is not the one
+--   pools         sorted set of score 0: capabilities whose pools hold something
+--   from:<capability>  hash: sender -> how many of its messages are in the pool
+local READS, EXPIRING, DEAD = P .. 'reads', P .. 'expiring', P .. 'dead'
+local TO, POOLS, GHOSTS, ORPHANS = P .. 'to', P .. 'pools', P .. 'ghosts', P .. 'orphans'
+local PLACE = 2 ^ 48  -- seqs are below; a score is exact up to 2^53
+
+-- The state of the namespace.
+local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes')
+local last_seq = tonumber(state[1] or 0)
+local last_epoch = tonumber(state[2] or 0)
+local log_bytes = tonumber(state[3] or 0)
+local state_changed = false
+
+-- A mailbox's counters: messages that wait, their bytes, the same without the hub's (which is
+-- outside limits), how many came by a capability, and how many messages it ever sent.
+local COUNT, SIZE, MESSAGES, BYTES, VIAS, SENT = 1, 2, 3, 4, 5, 6
+local boxes, changed_boxes = {}, {}
+
+local function make_box(name, counters)
+  local box = {
+    name = name,
+    v = counters and unpack_blob(counters) or { 0, 0, 0, 0, 0, 0 },
+    q = P .. 'q:' .. name,
+    h = P .. 'h:' .. name,
+    d = P .. 'd:' .. name,
+    pool = sub(name, 1, 1) == '@' and sub(name, 2) or nil,
+  }
+  boxes[name] = box
+  return box
+end
+
+local function box_of(name)
+  return boxes[name] or make_box(name, call('HGET', BOXES, name))
+end
+
+local function load_boxes(names)
+  local missing = {}
+  for i = 1, #names do
+    local name = names[i]
+    if boxes[name] == nil then
+      missing[#missing + 1] = name
+      boxes[name] = false
+    end
+  end
+  local found = hmget(BOXES, missing)
+  for i = 1, #missing do make_box(missing[i], found[i]) end
+end
+
+-- A copy: size of its body, what it is, then what became of it. Times are 0 until they come;
+-- `outcome` and `reason` are there once it is settled. Only the first two are written for one
+-- that nothing has happened to yet.
+local KIND, ATTEMPTS, DELIVERIES, DUE, DELIVERED, READ_AT, LEASE, SETTLED = 2, 3, 4, 5, 6, 7, 8, 9
+local OUTCOME, REASON = 10, 11
+-- KIND is a sum: 1 from the hub, 2 by a capability, 4 expires.
+local FROM_HUB = { [1] = true, [3] = true, [5] = true, [7] = true }
+local BY_CAPABILITY = { [2] = true, [3] = true, [6] = true, [7] = true }
+local EXPIRES = { [4] = true, [5] = true, [6] = true, [7] = true }
+local copies, changed_copies = {}, {}  -- by "seq:mailbox"; false: not there
+
+local function copy_at(field)
+  local held = copies[field]
+  if held == nil then held = call('HGET', COPIES, field) end
+  if type(held) == 'string' then
+    held = unpack_blob(held)
+    if not held[3] then
+      for i = 3, 9 do held[i] = 0 end
+    end
+  end
+  copies[field] = held
+  return held
+end
+
+local function load_copies(names)
+  local missing = {}
+  for i = 1, #names do
+    local field = names[i]
+    if copies[field] == nil then
+      missing[#missing + 1] = field
+      copies[field] = false
+    end
+  end
+  local found = hmget(COPIES, missing)
+  for i = 1, #missing do copies[missing[i]] = found[i] end
+end
+
+-- The copy when it is there and waits.
+local function waiting(box, seq)
+  local held = copy_at(seq .. ':' .. box.name)
+  if held and held[SETTLED] == 0 then return held end
+end
+
+local function is_delayed(due) return NOW < due and due <= NOW + DELAYS[#DELAYS] end
+
+-- Logged messages: {accepted_at, size, nth, header}, header as encoding.py has it.
+local ID, SENDER, ADDRESS, PRIORITY, THREAD, TTL = 1, 2, 4, 5, 6, 8
+local messages = {}
+local entries = {}  -- of LOG, that this batch makes
+
+local function message_at(seq)
+  local message = messages[seq]
+  if message == nil then
+    local stored = entries[seq] or call('HGET', LOG, seq)
+    if not stored then return nil end
+    local accepted_at, size, nth = struct.unpack('>dI4I4', stored)
+    message = { accepted_at, size, nth, unpack_blob(sub(stored, 17)) }
+    messages[seq] = message
+  end
+  return message
+end
+
+local function flush()
+  for field, held in pairs(changed_copies) do hset(COPIES, field, pack(held)) end
+  for name, box in pairs(changed_boxes) do hset(BOXES, name, pack(box.v)) end
+  if state_changed then
+    hset(STATE, 'seq', last_seq)
+    hset(STATE, 'epoch', last_epoch)
+    hset(STATE, 'bytes', log_bytes)
+    state_changed = false
+  end
+  changed_copies, changed_boxes = {}, {}
+  flush_writes()
+end
+
+-- What a copy that waits adds to its mailbox (by = 1), and takes away again (by = -1).
+local note_absence  -- of an agent, in directory.lua
+
+local function count(box, held, by)
+  local v = box.v
+  local size = held[1]
+  v[COUNT] = v[COUNT] + by
+  v[SIZE] = v[SIZE] + by * size
+  if not FROM_HUB[held[KIND]] then
+    v[MESSAGES] = v[MESSAGES] + by
+    v[BYTES] = v[BYTES] + by * size
+  end
+  changed_boxes[box.name] = box
+  if BY_CAPABILITY[held[KIND]] then
+    v[VIAS] = v[VIAS] + by
+    if not box.pool and (v[VIAS] == 0 or v[VIAS] == by) then note_absence(box.name) end
+  end
+end
+
+local function due_member(seq, name) return fmt('%016d:%s', seq, name) end
+
+local function pool_count(box, seq, by)
+  local senders = P .. 'from:' .. box.pool
+  local sender = message_at(seq)[4][SENDER]
+  if call('HINCRBY', senders, sender, by) == 0 then call('HDEL', senders, sender) end
+  if by < 0 and box.v[COUNT] == 0 then call('ZREM', POOLS, box.pool) end
+  if by > 0 then call('ZADD', POOLS, 0, box.pool) end
+end
+
+local function hold(box, seq, held)
+  local message = message_at(seq)
+  copies[seq .. ':' .. box.name] = held
+  changed_copies[seq .. ':' .. box.name] = held
+  zadd(box.q, message[4][PRIORITY] * PLACE + seq, seq)
+  zadd(box.h, seq, seq)
+  if EXPIRES[held[KIND]] then
+    zadd(EXPIRING, message[1] + message[4][TTL], due_member(seq, box.name))
+  end
+  if held[DUE] > 0 then zadd(box.d, held[DUE], seq) end
+  if held[LEASE] > 0 then zadd(READS, 0, box.name .. ':' .. seq) end
+  count(box, held, 1)
+  if box.pool then pool_count(box, seq, 1) end
+end
+
+local function release(box, seq, held)
+  zrem(box.q, seq)
+  if EXPIRES[held[KIND]] then zrem(EXPIRING, due_member(seq, box.name)) end
+  if held[DUE] > 0 then zrem(box.d, seq) end
+  if held[LEASE] > 0 then zrem(READS, box.name .. ':' .. seq) end
+  count(box, held, -1)
+  if box.pool then pool_count(box, seq, -1) end
+end
+
+local function set_due(box, seq, held, at)
+  if at > 0 then
+    zadd(box.d, at, seq)
+  elseif held[DUE] > 0 then
+    zrem(box.d, seq)
+  end
+  held[DUE] = at
+end
+
+local function set_lease(box, seq, held, until_)
+  if until_ > 0 and held[LEASE] == 0 then
+    zadd(READS, 0, box.name .. ':' .. seq)
+  elseif until_ == 0 and held[LEASE] > 0 then
+    zrem(READS, box.name .. ':' .. seq)
+  end
+  held[LEASE] = until_
+end
+
+-- An attempt ended without settling; answers when the next may begin.
+local function end_attempt(box, seq, held)
+  held[ATTEMPTS] = held[ATTEMPTS] + 1
+  set_lease(box, seq, held, 0)
+  set_due(box, seq, held, NOW + DELAYS[math.min(held[ATTEMPTS], #DELAYS)])
+  changed_copies[seq .. ':' .. box.name] = held
+  return held[DUE]
+end
+
+local function is_dead(held)
+  return held[OUTCOME] == 'dead' or held[OUTCOME] == 'rejected'
+end
+
+-- Ends a copy; a dead letter may be ended once more.
+local function settle(box, seq, held, outcome, reason)
+  if held[SETTLED] == 0 then
+    release(box, seq, held)
+  elseif is_dead(held) then
+    zrem(DEAD, seq .. ':' .. box.name)
+    zrem(P .. 'dead:' .. box.name, seq)
+  end
+  held[DUE], held[LEASE] = 0, 0
+  held[SETTLED], held[OUTCOME], held[REASON] = NOW, outcome, reason
+  if is_dead(held) then
+    zadd(DEAD, seq, seq .. ':' .. box.name)
+    zadd(P .. 'dead:' .. box.name, seq, seq)
+  end
+  changed_copies[seq .. ':' .. box.name] = held
+end
+
+-- Hands a copy that waits to another mailbox, with its history. The caller has flushed.
+local function move(box, seq, held, other)
+  release(box, seq, held)
+  local field = seq .. ':' .. box.name
+  copies[field], changed_copies[field] = false, nil
+  call('HDEL', COPIES, field)
+  if message_at(seq)[4][SENDER] ~= box.name then zrem(box.h, seq) end
+  hset(TO, seq, other.name)
+  hold(other, seq, held)
+end
+
+-- A copy as Python reads it: see encoding.py.
+local function shown(list)  -- of {seq, held}
+  local seqs = {}
+  for i = 1, #list do seqs[i] = list[i][1] end
+  flush()
+  local headers, bodies = hmget(LOG, seqs), hmget(BODY, seqs)
+  local found = {}
+  for i = 1, #list do
+    local held = list[i][2]
+    found[i] = { seqs[i], held[KIND], held[ATTEMPTS], held[DELIVERIES], headers[i], bodies[i] }
+  end
+  return found
+end

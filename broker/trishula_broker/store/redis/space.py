@@ -1,0 +1,209 @@
+"""A namespace in Redis, as one node uses it: its commits, its questions, its hints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from trishula_broker.store import base
+from trishula_broker.store.redis.answers import answer, question
+from trishula_broker.store.redis.encoding import Arguments, operation, outcome
+from trishula_broker.store.redis.hints import HINT_BYTES, Listener, encode_hint
+from trishula_broker.store.redis.link import Command, Link, Server, mono_ms, script_call
+from trishula_broker.store.redis.messages import encode
+from trishula_broker.store.redis.places import Place
+from trishula_broker.store.redis.scripts import ANSWER, COMMIT, TRIM
+from trishula_protocol import limits
+
+OPERATIONS: Final = 1_000
+"""Operations that one script does at most."""
+POINTERS: Final = 2_000
+"""Copies after which a script ends; the one operation that passes it is still done wholly."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What all namespaces of a store have in common; see :class:`RedisStore`."""
+
+    place: Place
+    limits: base.MailboxLimits
+    node: str
+    require_replicas: int
+    timeout: float
+    own_clock: bool
+
+
+@dataclass(slots=True)
+class Epochs:
+    """The last epoch that this process saw in any namespace: the next one is larger."""
+
+    last: int = 0
+
+
+def prefix(namespace: str) -> str:
+    """With what all keys of a namespace begin; they are on one shard."""
+    return f"trishula:{{{namespace}}}:"
+
+
+class Space:
+    """One namespace.
+
+    Args:
+        link: for commits, one at a time.
+        asking: for questions, which may be asked meanwhile.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        link: Link,
+        asking: Link,
+        settings: Settings,
+        epochs: Epochs,
+        tell: Callable[[str, Sequence[base.Hint]], None],
+    ) -> None:
+        self.key = prefix(namespace)
+        self.link = link
+        self.listed = False
+        """Whether it is among the namespaces of the store."""
+        self._asking = asking
+        self._settings = settings
+        self._epochs = epochs
+        self._arrived = False
+        self._listener: Listener | None = None
+        if settings.node:
+            self._listener = Listener(
+                settings.place,
+                self.key,
+                settings.node,
+                asking,
+                partial(tell, namespace),
+                settings.timeout,
+            )
+
+    def __repr__(self) -> str:
+        return f"<Space {self.key} {self.link!r}>"
+
+    async def arrive(self) -> None:
+        """This process begins to serve: see :meth:`base.Store.open`."""
+        # Whoever has not been found dead lives, where nobody knows the time yet.
+        now = None if self._settings.own_clock else 0
+        await self._run([("arrive", self._settings.node)], now, arriving=False)
+
+    async def commit(self, now: int, ops: Sequence[base.Operation]) -> list[base.Outcome]:
+        """As :meth:`base.Store.commit`."""
+        if self._listener is not None:
+            await self._listener.start()
+        encoded = [operation(op, encode_hint) for op in ops]
+        outcomes: list[base.Outcome] = []
+        while True:
+            piece = encoded[len(outcomes) : len(outcomes) + OPERATIONS]
+            done, clock, number, epoch, found = await self._run(
+                piece, None if self._settings.own_clock else now, arriving=not self._arrived
+            )
+            self._arrived = True
+            self._epochs.last = max(self._epochs.last, epoch)
+            at = clock if self._settings.own_clock else now
+            some = ops[len(outcomes) : len(outcomes) + done]
+            outcomes += [outcome(op, one, at) for op, one in zip(some, found, strict=True)]
+            if len(outcomes) == len(ops):
+                break
+        if self._listener is not None:
+            await self._listener.catch_up(number)
+        return outcomes
+
+    async def _run(self, ops: Sequence[Arguments], now: int | None, *, arriving: bool) -> Any:
+        server = await self.link.ready()
+        arguments = self._arguments(server, now)
+        arguments["arriving"] = arriving
+        commands = [script_call(COMMIT, self.key, encode(arguments), encode(ops))]
+        if self._settings.require_replicas:
+            commands.append(self._confirmation(server))
+        found, *confirmed = await self.link.call(*commands)
+        if found[0] < 0:
+            await self.link.drop()  # to ask what time it is
+            raise base.StoreUnavailable(f"Redis at {server.where} was too slow; it did nothing")
+        if confirmed:
+            self._see_confirmed(confirmed[0])
+        return found
+
+    def _arguments(self, server: Server, now: int | None) -> dict[str, Any]:
+        """What all operations have in common: ``args`` in the scripts."""
+        settings = self._settings
+        timeout = int(settings.timeout * 1000)
+        return {
+            "now": now,
+            "deadline": mono_ms() + server.offset + timeout,
+            "node": settings.node,
+            "epoch": self._epochs.last,
+            "messages": settings.limits.messages,
+            "bytes": settings.limits.bytes,
+            "delays": limits.RETRY_DELAYS_MS,
+            "ephemeral_ms": limits.EPHEMERAL_MS,
+            "priority": limits.PRIORITY_DEFAULT,
+            "hint_bytes": HINT_BYTES,
+            "publish": "SPUBLISH" if settings.place.sharded else "PUBLISH",
+            "pointers": POINTERS,
+        }
+
+    def _confirmation(self, server: Server) -> Command:
+        """Answered when enough replicas have it, on their disks where they can say so."""
+        replicas = self._settings.require_replicas
+        patience = int(self._settings.timeout * 500)
+        if server.has_waitaof:
+            return ("WAITAOF", 1, replicas, patience)
+        return ("WAIT", replicas, patience)
+
+    def _see_confirmed(self, found: Any) -> None:
+        required = self._settings.require_replicas
+        here, there = found if isinstance(found, list) else (1, found)
+        if there < required:
+            raise base.StoreUnavailable(
+                f"{there} of {required} Redis replicas have confirmed: see that they run and follow"
+            )
+        if not here:
+            raise base.StoreUnavailable("Redis has not synced its append-only file in time")
+
+    async def query(self, query: base.Query) -> Any:
+        """As :meth:`base.Store.query`."""
+        (found,) = await self._asking.call(script_call(ANSWER, self.key, *question(query)))
+        return answer(query, found)
+
+    async def trim(
+        self, now: int, after: int, most_bytes: int, most: int, retention: base.Retention
+    ) -> tuple[int, int]:
+        """Remove ``most`` messages at most of those behind ``after``: how many, and up to where
+        it looked; 0 there when nothing behind that can go."""
+        server = await self.link.ready()
+        arguments = self._arguments(server, None if self._settings.own_clock else now)
+        arguments |= {
+            "after": after,
+            "max_age_ms": retention.max_age_ms,
+            "max_bytes": most_bytes,
+            "dedup_ms": retention.dedup_ms,
+            "dedup_ids": retention.dedup_ids,
+            "looks": OPERATIONS,
+            "most": most,
+        }
+        command = script_call(TRIM, self.key, encode(arguments), encode([]))
+        ((gone, looked),) = await self.link.call(command)
+        return gone, looked
+
+    async def log_bytes(self) -> int:
+        """Bytes of the bodies in its log."""
+        (found,) = await self._asking.call(("HGET", f"{self.key}state", "bytes"))
+        return int(found or 0)
+
+    async def drop(self) -> None:
+        """Connect anew, for whatever is next."""
+        await self._asking.drop()
+        if self._listener is not None:
+            await self._listener.drop()
+
+    async def close(self) -> None:
+        """Hear no more hints."""
+        if self._listener is not None:
+            await self._listener.stop()

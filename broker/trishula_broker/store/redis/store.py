@@ -1,0 +1,183 @@
+"""The store of several hosts, in Redis or Valkey: any number of nodes share it.
+
+Redis holds the truth and decides, in scripts (``lua/``); this passes operations in and outcomes
+out. A failure is never retried here: what became of the operations is unknown, and whoever sent
+them says them again under the same ids. Knows nothing of frames or the hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from trishula_broker.store import base
+from trishula_broker.store.redis import trimming
+from trishula_broker.store.redis.health import health_of
+from trishula_broker.store.redis.link import Link
+from trishula_broker.store.redis.places import parse_place
+from trishula_broker.store.redis.space import Epochs, Settings, Space, prefix
+
+TIMEOUT: Final = 2.0
+"""Seconds an answer of Redis may take before it is unavailable."""
+CONNECT_TIMEOUT: Final = 0.7
+"""Seconds a connection may take: short, so that whoever comes back is found soon."""
+HOME: Final = prefix("trishula")
+"""What belongs to no namespace: ``namespaces``, a set of their names."""
+
+
+class RedisStore:
+    """A :class:`~trishula_broker.store.base.Store` in the Redis at ``url``.
+
+    Args:
+        url: ``redis://host:port/db``, ``rediss://…``, ``unix://…``,
+            ``redis+sentinel://host,host/name/db`` or ``redis+cluster://host,host``.
+        mailbox_limits: what an unsettled mailbox may hold.
+        node: this hub's name; hints to it are heard. Empty: it hears none.
+        username, password: instead of what the URL says.
+        tls: options of redis-py, such as ``ssl_ca_certs``.
+        require_replicas: how many replicas confirm each commit.
+        timeout: seconds an answer may take.
+        own_clock: whether Redis tells the time, or whoever commits, as tests do.
+
+    Raises:
+        StoreError: the URL cannot be understood.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        mailbox_limits: base.MailboxLimits | None = None,
+        *,
+        node: str = "",
+        username: str | None = None,
+        password: str | None = None,
+        tls: dict[str, Any] | None = None,
+        require_replicas: int = 0,
+        timeout: float = TIMEOUT,
+        own_clock: bool = True,
+    ) -> None:
+        self._place = parse_place(url, username, password, tls or {}, CONNECT_TIMEOUT)
+        self._settings = Settings(
+            place=self._place,
+            limits=mailbox_limits or base.MailboxLimits(),
+            node=node,
+            require_replicas=require_replicas,
+            timeout=timeout,
+            own_clock=own_clock,
+        )
+        self._tell: Callable[[str, Sequence[base.Hint]], None] = lambda namespace, hints: None
+        self._home: Link | None = None
+        self._spaces: dict[str, Space] = {}
+        self._links: dict[str, tuple[Link, Link]] = {}
+        self._epochs = Epochs()
+        self._after: dict[str, int] = {}
+        self._problem: str | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._home is None else self._problem or "open"
+        return f"<RedisStore {self._place!r}: {state}>"
+
+    # --- opening and closing ------------------------------------------------------------------
+
+    def on_hints(self, tell: Callable[[str, Sequence[base.Hint]], None]) -> None:
+        self._tell = tell
+
+    async def open(self) -> None:
+        if self._home is not None:
+            return
+        self._home = Link(self._place, HOME, self._settings.timeout)
+        try:
+            for namespace in await self._namespaces():
+                await self._space(namespace).arrive()
+        except BaseException:
+            await self.close()
+            raise
+        self._problem = None
+
+    async def close(self) -> None:
+        home, self._home = self._home, None
+        spaces, self._spaces = self._spaces, {}
+        links, self._links = self._links, {}
+        for space in spaces.values():
+            await space.close()
+        for pair in links.values():
+            for link in pair:
+                await link.close()
+        if home is not None:
+            await home.close()
+
+    async def _namespaces(self) -> list[str]:
+        (names,) = await self._use().call(("SMEMBERS", f"{HOME}namespaces"))
+        return sorted(name.decode() for name in names)
+
+    def _space(self, namespace: str) -> Space:
+        space = self._spaces.get(namespace)
+        if space is None:
+            # On a cluster each namespace has its own place.
+            key = prefix(namespace) if self._place.sharded else HOME
+            links = self._links.get(key)
+            if links is None:
+                timeout = self._settings.timeout
+                links = Link(self._place, key, timeout), Link(self._place, key, timeout)
+                self._links[key] = links
+            space = Space(namespace, *links, self._settings, self._epochs, self._tell)
+            self._spaces[namespace] = space
+        return space
+
+    # --- commits --------------------------------------------------------------------------------
+
+    async def commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
+        home = self._use()
+        outcomes: list[list[base.Outcome]] = []
+        try:
+            for batch in batches:
+                space = self._space(batch.namespace)
+                if not space.listed:  # before anything is in it, so that it is never forgotten
+                    await home.call(("SADD", f"{HOME}namespaces", batch.namespace))
+                    space.listed = True
+                outcomes.append(await space.commit(now, batch.ops))
+        except base.StoreError as error:
+            self._problem = str(error)
+            await self._follow()
+            if isinstance(error, base.StoreUnavailable):
+                raise
+            raise base.StoreUnavailable(str(error)) from error
+        self._problem = None
+        return outcomes
+
+    async def _follow(self) -> None:
+        """Where a connection was lost the master may have moved: connect all anew."""
+        for space in list(self._spaces.values()):
+            if not space.link.is_open:
+                await space.drop()
+                if self._home is not None:
+                    await self._home.drop()
+
+    # --- questions and upkeep -------------------------------------------------------------------
+
+    async def query(self, namespace: str, query: base.Query) -> Any:
+        self._use()
+        return await self._space(namespace).query(query)
+
+    async def trim(self, now: int, retention: base.Retention) -> int:
+        self._use()
+        spaces = [self._space(name) for name in await self._namespaces()]
+        return await trimming.trim(spaces, now, retention, self._after)
+
+    async def health(self) -> dict[str, Any]:
+        if self._home is None:
+            return {"kind": "redis", "problem": "the store is closed"}
+        found: dict[str, Any]
+        try:
+            found = await health_of(self._home)
+            sizes = [await self._space(name).log_bytes() for name in await self._namespaces()]
+            found["log_bytes"] = sum(sizes)
+            found["problem"] = self._problem
+        except base.StoreError as error:
+            found = {"kind": "redis", "problem": str(error)}
+        return found
+
+    def _use(self) -> Link:
+        if self._home is None:
+            raise base.StoreUnavailable("the store is closed")
+        return self._home
