@@ -158,8 +158,8 @@ class Acceptance:
                     copy = _copy(op, outcome, expires_at)
                 self._delivery.offer(agent, copy)
         self._delivery.offer_notice(outcome.notice)
-        if outcome.behind:
-            self._assign(op.address.name)
+        if outcome.behind and outcome.pool is not None:
+            self._assign(outcome.pool)
 
     def _settled_late(
         self,

@@ -22,7 +22,6 @@ class AgentRecord(msgspec.Struct, frozen=True):
     """When it came online or went offline."""
     epoch: int
     unsettled: int
-    unsettled_bytes: int
 
 
 class Agents(msgspec.Struct, frozen=True):

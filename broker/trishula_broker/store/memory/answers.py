@@ -49,7 +49,6 @@ def _agents(space: Space, query: base.Agents) -> tuple[base.AgentRecord, ...]:
                 since=agent.since,
                 epoch=agent.epoch,
                 unsettled=len(box.queue),
-                unsettled_bytes=box.size,
             )
         )
     return tuple(records)

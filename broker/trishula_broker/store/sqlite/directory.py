@@ -164,7 +164,6 @@ def seen(box: Box) -> Seen:
             box.since,
             box.epoch,
             box.unsettled,
-            box.size,
         )
     return Seen(record, box.unsettled, box.size, tuple(box.by_priority))
 
