@@ -252,7 +252,12 @@ class Spool:
         if reason is not None:
             self._reject(inbox, found.name, name, reason)
             return
+        known = self._done.get(who(*key))
         with self._box("done", make=True) as done:
+            if known is not None and done.has(known):
+                done.touch(known)
+                inbox.remove(found.name)
+                return
             inbox.move(found.name, done, name)
         self._done[who(*key)] = name
 
