@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from tests.contract.world import LEASE_MS, World
@@ -38,7 +39,9 @@ class NodeWorld(World):
     async def beat(self, *, leads: bool = True) -> base.Beating:
         """Say that it lives."""
         op = base.Beat(self.node, self.life, self.role, "ws://x", BEAT_LEASE_MS, leads)
-        return await self.get(base.Beating, op)
+        beating = await self.get(base.Beating, op)
+        assert beating.at in (0, self.now)
+        return msgspec.structs.replace(beating, at=0)
 
     async def sweep(self, lead: int = 0, limit: int = 10) -> base.Swept:
         """What is due for this node."""

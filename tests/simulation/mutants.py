@@ -15,6 +15,7 @@ from trishula.outbox import Outbox
 from trishula_broker.hub.acceptance import Acceptance
 from trishula_broker.hub.backpressure import Backpressure
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.hearing import Hearing
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.registration import Registration
@@ -214,7 +215,7 @@ def an_sdk_that_does_not_send_again() -> Any:
 
 
 def a_node_that_does_not_hear_of_a_takeover() -> Any:
-    return replaced(Registration, "ended_elsewhere", lambda _: lambda self, agent, epoch: None)
+    return replaced(Hearing, "_ended", lambda _: lambda self, hint, now: None)
 
 
 def a_node_that_does_not_look_for_what_it_missed() -> Any:

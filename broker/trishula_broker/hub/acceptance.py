@@ -8,7 +8,6 @@ from typing import Final
 
 from trishula_broker.hub.commits import Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
-from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.notices import full_notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
@@ -139,7 +138,7 @@ class Acceptance:
         elif isinstance(outcome, Unavailable):
             session.error(outcome.error("send it again under the same id", op.id))
         elif isinstance(outcome, base.Fenced):
-            fence(session, outcome)
+            self._delivery.fenced(session, outcome, now)
 
     def _accepted(
         self, outcome: base.Accepted, op: base.Accept, session: HubSession, now: Now
@@ -177,7 +176,7 @@ class Acceptance:
         elif isinstance(outcome, base.Marked):
             self._stale(op, session)
         elif isinstance(outcome, base.Fenced):
-            fence(session, outcome)
+            self._delivery.fenced(session, outcome, now)
 
     def _settled(self, op: base.Accept, session: HubSession) -> None:
         if op.settles is None:

@@ -8,13 +8,14 @@ from typing import Final
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.endings import Endings
-from trishula_broker.hub.fencing import fence
+from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster, Seat
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store import base
 from trishula_protocol import limits
+from trishula_protocol.hub_session import HubSession
 
 Requeued = Callable[[Seat, list[int], tuple[int, ...]], None]
 """``requeued(seat, those that wait again, those that were not waiting for this agent)``."""
@@ -32,10 +33,12 @@ class Delivery:
         roster: Roster,
         agenda: Agenda,
         membership: Membership,
+        fencing: Fencing,
         settings: HubSettings,
     ) -> None:
         self._commits = commits
         self._membership = membership
+        self._fencing = fencing
         self._roster = roster
         self._agenda = agenda
         self._settings = settings
@@ -74,6 +77,10 @@ class Delivery:
             seat.mailbox.doubt()
             self._fetch_later(seat, now)
 
+    def fenced(self, session: HubSession, outcome: base.Fenced, now: Now) -> None:
+        """The store does not take ``session`` for current."""
+        self._fencing.fenced(session, outcome.epoch, now)
+
     def look_again(self, now: Now) -> None:
         """What others did may have gone unheard: know nothing, of no mailbox."""
         for seat in self._roster.seats.values():
@@ -87,7 +94,7 @@ class Delivery:
         self, outcome: base.Marked | base.Fenced | Unavailable, op: object, seat: Seat, now: Now
     ) -> None:
         if isinstance(outcome, base.Fenced):
-            fence(seat.session, outcome)
+            self.fenced(seat.session, outcome, now)
 
     def _fetch_later(self, seat: Seat, now: Now) -> None:
         self._agenda.at(
@@ -175,7 +182,7 @@ class Delivery:
             seat.mailbox.fetch_failed()
             self._fetch_later(seat, now)
         else:
-            fence(seat.session, outcome)
+            self.fenced(seat.session, outcome, now)
 
     def _wake_at(self, wall: int, most: int, seat: Seat, now: Now) -> None:
         # The store's clock may be another, and this one set back: no delay is longer than
@@ -251,7 +258,7 @@ class Delivery:
                 self._commits.retry(op, self._requeued, context, now)
             return
         if isinstance(outcome, base.Fenced):
-            fence(seat.session, outcome)
+            self.fenced(seat.session, outcome, now)
             return
         released = {seq: seat.mailbox.let_go(seq) for seq in op.seqs}
         for seq, attempts, due_at in outcome.copies:

@@ -9,8 +9,8 @@ import msgspec
 
 from trishula_broker.hub.commits import Commits
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.now import Now
-from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.roster import Roster
 from trishula_broker.store import base
 
@@ -30,13 +30,13 @@ class Hearing:
         commits: Commits,
         roster: Roster,
         delivery: Delivery,
-        registration: Registration,
+        fencing: Fencing,
         sweep_at: Callable[[int, Now], None],
     ) -> None:
         self._commits = commits
         self._roster = roster
         self._delivery = delivery
-        self._registration = registration
+        self._fencing = fencing
         self._sweep_at = sweep_at
         self._held: list[base.Hint] = []
         self._deciding: frozenset[str] | None = None
@@ -82,7 +82,7 @@ class Hearing:
             case base.Withdrawn():
                 self._delivery.withdraw(hint.agent, hint.seq)
             case base.Ended():
-                self._registration.ended_elsewhere(hint.agent, hint.epoch)
+                self._ended(hint, now)
             case base.Receipt():
                 for envelope_id in hint.ids:
                     self._roster.receipt_here(hint.to, hint.stage, hint.by, envelope_id)
@@ -92,6 +92,11 @@ class Hearing:
             case base.Missed():
                 self._delivery.look_again(now)
                 self._sweep_at(now.wall + SWEEP_SOON_MS, now)
+
+    def _ended(self, hint: base.Ended, now: Now) -> None:
+        seat = self._roster.seats.get(hint.agent)
+        if seat is not None and seat.epoch < hint.epoch:
+            self._fencing.fenced(seat.session, hint.epoch, now)
 
     def _mail(self, hint: base.Mail, now: Now) -> None:
         seat = self._roster.seats.get(hint.agent)

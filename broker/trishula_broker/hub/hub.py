@@ -18,6 +18,7 @@ from trishula_broker.hub.commits import Commits
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.duties import Duties
 from trishula_broker.hub.effects import Close, Effect, Note, Send
+from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.hearing import Hearing
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.news import News
@@ -84,10 +85,12 @@ class Hub:
             self._disowned,
             self._leading,
         )
+        self._time = self._membership.time
         self._news = News(self._membership, self._commits)
         self._roster = Roster(self._news)
+        fencing = Fencing(self._questions, self._roster, self._agenda)
         self._delivery = Delivery(
-            self._commits, self._roster, self._agenda, self._membership, self._settings
+            self._commits, self._roster, self._agenda, self._membership, fencing, self._settings
         )
         self._duties = Duties(
             self._membership,
@@ -124,7 +127,7 @@ class Hub:
             self._note,
         )
         self._hearing = Hearing(
-            self._commits, self._roster, self._delivery, self._registration, self._duties.sweep_at
+            self._commits, self._roster, self._delivery, fencing, self._duties.sweep_at
         )
         self._desk = Desk(node, self._commits, self._questions, self._roster, self._delivery)
         self._agenda.at(0, "sweep", self._duties.sweep)
@@ -139,6 +142,7 @@ class Hub:
 
     def connect(self, link: int, codec: Codec, peer: str, now: Now) -> None:
         """A connection is open; ``link`` names it from now on."""
+        now = self._time(now)
         session = HubSession(link, codec, peer, self._outlet, now.mono)
         self._sessions[link] = session
         if self._draining:
@@ -149,6 +153,7 @@ class Hub:
 
     def disconnect(self, link: int, reason: str, now: Now) -> None:
         """The connection is gone."""
+        now = self._time(now)
         session = self._sessions.pop(link, None)
         if session is not None:
             self._backpressure.forget(session)
@@ -158,6 +163,7 @@ class Hub:
 
     def writable(self, link: int, yes: bool, now: Now) -> None:
         """The transport takes no more for now, or takes more again."""
+        now = self._time(now)
         session = self._sessions.get(link)
         if session is None:
             return
@@ -177,6 +183,7 @@ class Hub:
 
     def receive(self, link: int, items: Sequence[Item], size: int, now: Now) -> None:
         """A frame of ``size`` bytes arrived with these envelopes."""
+        now = self._time(now)
         session = self._sessions.get(link)
         if session is None or session.closed:
             return
@@ -188,6 +195,7 @@ class Hub:
 
     def unreadable(self, link: int, error: ProtocolError, now: Now) -> None:
         """A frame arrived that does not parse."""
+        now = self._time(now)
         session = self._sessions.get(link)
         if session is None or session.closed:
             return
@@ -255,6 +263,7 @@ class Hub:
 
     def committed(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
         """The batch in flight is durable; ``outcomes`` are in its order."""
+        now = self._time(now)
         self._commits.committed(outcomes, now)
         self._hearing.decided(now)
         self._backpressure.decided(now)
@@ -262,6 +271,7 @@ class Hub:
 
     def commit_failed(self, why: str, now: Now) -> None:
         """The batch in flight failed; what was applied of it is unknown."""
+        now = self._time(now)
         self._delivery.doubt_all(now)
         self._commits.failed(why, now)
         self._hearing.decided(now)
@@ -274,11 +284,13 @@ class Hub:
 
     def answered(self, question: Question, answer: Any, now: Now) -> None:
         """The store answered."""
+        now = self._time(now)
         self._questions.answered(question, answer, now)
         self._advance(now)
 
     def question_failed(self, question: Question, why: str, now: Now) -> None:
         """The store could not answer."""
+        now = self._time(now)
         self._questions.failed(question, why, now)
         self._advance(now)
 
@@ -286,6 +298,7 @@ class Hub:
 
     def hinted(self, hints: Sequence[base.Hint], now: Now) -> None:
         """What others committed for agents that are here, and what their cores tell."""
+        now = self._time(now)
         self._hearing.hear(hints, now)
         self._advance(now)
 
@@ -304,6 +317,7 @@ class Hub:
 
     def timeout(self, now: Now) -> None:
         """Do what is due."""
+        now = self._time(now)
         due = self._agenda.next()
         if due is not None and due > 0 and now.mono - due > FROZEN_MS:
             for session in self._sessions.values():
@@ -338,6 +352,7 @@ class Hub:
 
     def drain(self, now: Now) -> None:
         """Accept nothing more; close every session once what was taken is decided."""
+        now = self._time(now)
         self._draining = True
         self._membership.leave(now)
         self._backpressure.drain(self._sessions.values(), now)
@@ -349,7 +364,7 @@ class Hub:
         return self._draining and not self._commits and not self._roster.live()
 
     def _end(self, session: HubSession, reason: str, now: Now) -> None:
-        for key in ("link", "beat", "note", "more", "fetch", "due", "lease"):
+        for key in ("link", "beat", "note", "more", "fetch", "due", "lease", "fenced"):
             self._agenda.cancel((key, session.link))
         self._registration.end(session, reason, now)
 

@@ -64,6 +64,8 @@ class Membership:
         self._thawed_at = 0
         self._steady_since: int | None = None
         self._waiting: list[WhenSure] = []
+        self._zero: int | None = None
+        """The store's clock when ``mono`` was 0."""
         agenda.at(0, "node", self._beat)
 
     def __repr__(self) -> str:
@@ -73,6 +75,17 @@ class Membership:
         )
 
     # --- what it knows ---
+
+    def time(self, now: Now) -> Now:
+        """``now`` by the store's clock, where it has one: leases and ttl go by that."""
+        zero = self._zero
+        return now if zero is None else Now(now.mono, now.mono + zero)
+
+    def _set_clock(self, at: int, sent: int, now: Now) -> None:
+        # It was ``at`` between the two; what was known stays where it agrees with that.
+        earliest, latest = at - now.mono, at - sent
+        if self._zero is None or not earliest <= self._zero <= latest:
+            self._zero = earliest
 
     def sure(self, now: Now) -> bool:
         """Whether the sessions that are here can be taken for this node's own."""
@@ -137,6 +150,8 @@ class Membership:
         settings = self._settings
         led = self.lead
         self.lead, self.leader, self.alone = outcome.lead, outcome.leader, outcome.alone
+        if outcome.at:
+            self._set_clock(outcome.at, sent, now)
         if not outcome.member:
             self._ended(now)
         stale = sent < self._thawed_at or op.leads == self._leaving

@@ -252,12 +252,6 @@ class Registration:
                 self._replace(agent, CloseCode.RESTART, "a registration since gone; come back")
                 self._leave(agent, record.epoch, ())
 
-    def ended_elsewhere(self, agent: str, epoch: int) -> None:
-        """``agent`` registered at another node, under ``epoch``."""
-        seat = self._roster.seats.get(agent)
-        if seat is not None and seat.epoch < epoch:
-            self._replace(agent, CloseCode.TAKEN_OVER, "this agent registered at another hub")
-
     def disowned(self) -> None:
         """The store has ended every session of this node."""
         for agent in list(self._roster.seats):

@@ -8,7 +8,6 @@ import msgspec
 
 from trishula_broker.hub.commits import Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
-from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.notices import notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster, Seat
@@ -85,7 +84,7 @@ class Settlement:
                 self._commits.retry(op, self._settled, seat, now)
             return
         if isinstance(outcome, base.Fenced):
-            fence(seat.session, outcome)
+            self._delivery.fenced(seat.session, outcome, now)
             return
         release = seat.mailbox.release
         for seq in outcome.seqs:
@@ -125,7 +124,7 @@ class Settlement:
                 self._commits.retry(op, self._marked_read, context, now)
             return
         if isinstance(outcome, base.Fenced):
-            fence(seat.session, outcome)
+            self._delivery.fenced(seat.session, outcome, now)
             return
         for copy in outcome.copies:
             seat.mailbox.adopt(copy, now.wall)
@@ -184,7 +183,7 @@ class Settlement:
             if seat.session.live:
                 self._commits.retry(op, self._rejected, seat, now)
         elif isinstance(outcome, base.Fenced):
-            fence(seat.session, outcome)
+            self._delivery.fenced(seat.session, outcome, now)
         else:
             seat.mailbox.release(op.seq)
             self._delivery.offer_notice(outcome.notice)
@@ -208,7 +207,7 @@ class Settlement:
             if seat.session.live:
                 self._commits.retry(op, self._told_apart, seat, now)
         elif isinstance(outcome, base.Fenced):
-            fence(seat.session, outcome)
+            self._delivery.fenced(seat.session, outcome, now)
         else:
             if outcome.seqs:
                 seat.session.settled(list(outcome.seqs))

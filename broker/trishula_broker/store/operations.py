@@ -352,7 +352,8 @@ class Unassigned(Outcome, frozen=True, gc=False):
 class Sweep(Op, frozen=True, gc=False):
     """Look for what time has made due; nothing changes. ``limit`` of each kind at most.
 
-    ``node`` is told of the expired copies of agents that are online there. With the epoch of
+    ``node`` is told of the expired copies of agents that are online there, the empty one, for
+    who is alone, of everybody's and nobody's. With the epoch of
     the lease in ``lead`` it is told of everything that is nobody's, too; with one that is not
     current it is :class:`Fenced`. ``after`` goes on where :attr:`Swept.expired` ended.
     """
@@ -423,12 +424,15 @@ class Beating(Outcome, frozen=True, gc=False):
     """``lead`` is the lease's epoch when this node holds it, else 0."""
 
     member: bool
-    """Whether it was alive in the store's eyes until now. If not, all its sessions are over."""
+    """Whether it was alive in the store's eyes until now: nobody has ended it, late as it may
+    be. If not, all its sessions are over."""
     lead: int
     leader: str
     """The node that holds the lease; empty when none does."""
     alone: bool
     """No other node lives: there is nobody to :class:`Tell`."""
+    at: int = 0
+    """The time by the store's own clock, which the hub goes by; 0 where it has none."""
 
 
 class EndNode(Op, frozen=True, gc=False):

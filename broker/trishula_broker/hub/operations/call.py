@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from trishula_broker.hub.commits import Commits, Then, Unavailable
 from trishula_broker.hub.delivery import Delivery
-from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
 from trishula_broker.hub.roster import Roster
@@ -104,7 +103,7 @@ class Call:
             if isinstance(outcome, Unavailable):
                 self._unavailable(outcome)
             elif isinstance(outcome, base.Fenced):
-                fence(self.session, outcome)
+                self.desk.delivery.fenced(self.session, outcome, now)
             else:
                 then(outcome, now)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from trishula_broker.hub.commits import Unavailable
-from trishula_broker.hub.fencing import fence
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.operations.call import Call
 from trishula_broker.store import base
@@ -37,7 +36,7 @@ def _decided(
         elif again and not outcome.epoch:
             _forgotten(call, now)
         else:
-            fence(call.session, outcome)
+            call.desk.delivery.fenced(call.session, outcome, now)
     elif outcome.waiting:
         call.error(
             ErrorCode.FORBIDDEN,

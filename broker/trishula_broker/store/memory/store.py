@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from trishula_broker.store import base
 from trishula_broker.store.memory import duties, mail, nodes, sessions
 from trishula_broker.store.memory.answers import answer
@@ -138,6 +140,9 @@ class MemoryStore:
     def _do(self, namespace: str, space: Space, now: int, op: base.Operation) -> base.Outcome:
         before = space.node_of(op.agent) if isinstance(op, base.Register) else None
         outcome = _APPLY[type(op)](self._books, space, now, op)
+        if self._name and isinstance(outcome, base.Beating):
+            # Who shares a store takes the time from it; an only node has brought it here.
+            outcome = msgspec.structs.replace(outcome, at=now)
         for name, hint in caused(space, op, outcome, before):
             node = self._shared.serving.get(name)
             if node is not None and name != self._name:
