@@ -114,7 +114,6 @@ def _agents(query: base.Agents, found: list[list[Any]]) -> tuple[base.AgentRecor
                 since=agent.since,
                 epoch=epoch,
                 unsettled=box.count,
-                unsettled_bytes=box.size,
             )
         )
     records.sort(key=lambda record: record.id)
