@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from random import Random
 from unittest.mock import patch
 
@@ -492,7 +493,7 @@ class World:
 def unfinished(hub: Hub) -> list[base.Operation]:
     """What is on its way to the store, but for what a hub says now and then by itself."""
     commits = hub._commits
-    entries = (*commits._waiting, *commits._in_flight, *commits._again)
+    entries = (*commits._waiting, *chain(*commits._in_flight), *commits._again)
     return [op for op, _, _ in entries if not isinstance(op, base.Beat | base.Sweep)]
 
 

@@ -7,6 +7,7 @@ tried again then goes first, in its old order: what came later may be about the 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -45,32 +46,33 @@ class Commits:
     def __init__(self, agenda: Agenda) -> None:
         self._agenda = agenda
         self._waiting: list[_Entry] = []
-        self._in_flight: list[_Entry] = []
+        self._in_flight: deque[list[_Entry]] = deque()
         self._again: list[_Entry] = []
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._in_flight) + len(self._again)
+        return len(self._waiting) + sum(map(len, self._in_flight)) + len(self._again)
 
     def submit(self, op: base.Operation, then: Then, context: Any = None) -> None:
         """Queue ``op``."""
         self._waiting.append((op, then, context))
 
-    def take(self) -> list[base.Operation]:
+    def take(self, ahead: bool = False) -> list[base.Operation]:
         """The next batch; empty while one is in flight, after a failure for a moment, or when
-        there is nothing to do."""
-        if self._in_flight or self._again or not self._waiting:
+        there is nothing to do. ``ahead``: the one in flight is durable, which is said next."""
+        if (self._in_flight and not ahead) or self._again or not self._waiting:
             return []
-        self._in_flight = self._waiting
-        self._waiting = []
-        return [op for op, _, _ in self._in_flight]
+        batch, self._waiting = self._waiting, []
+        self._in_flight.append(batch)
+        return [op for op, _, _ in batch]
 
     def deciding(self) -> frozenset[str] | None:
         """Who has something in the commit in flight, None when none is: senders, and
         ``@capability`` where the mail of its pool is handed out."""
         if not self._in_flight:
             return None
-        names = [op.sender for op, _, _ in self._in_flight if isinstance(op, base.Accept)]
-        names += [f"@{op.capability}" for op, _, _ in self._in_flight if type(op) is base.Assign]
+        ops = [op for batch in self._in_flight for op, _, _ in batch]
+        names = [op.sender for op in ops if isinstance(op, base.Accept)]
+        names += [f"@{op.capability}" for op in ops if type(op) is base.Assign]
         return frozenset(names)
 
     def committed(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
@@ -79,11 +81,10 @@ class Commits:
 
     def failed(self, why: str, now: Now) -> None:
         """The batch in flight failed."""
-        self._go_on([Unavailable(why)] * len(self._in_flight), now)
+        self._go_on([Unavailable(why)] * len(self._in_flight[0]), now)
 
     def _go_on(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
-        entries = self._in_flight
-        self._in_flight = []
+        entries = self._in_flight.popleft()
         bugs: list[Exception] = []
         for (op, then, context), outcome in zip(entries, outcomes, strict=True):
             try:

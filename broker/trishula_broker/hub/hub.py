@@ -257,9 +257,10 @@ class Hub:
 
     # --- the store ---
 
-    def ops_to_commit(self) -> list[base.Operation]:
-        """The next batch; empty while one is in flight."""
-        return self._commits.take()
+    def ops_to_commit(self, ahead: bool = False) -> list[base.Operation]:
+        """The next batch; empty while one is in flight. With ``ahead`` not even then, for a
+        caller who knows that it is durable and says so next (:meth:`committed`)."""
+        return self._commits.take(ahead)
 
     def committed(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
         """The batch in flight is durable; ``outcomes`` are in its order."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
@@ -176,7 +176,7 @@ class Driver:
             return
         # The commit first: the store works while this thread writes to the sockets.
         if self._committing is None and (work := self._collect()):
-            self._committing = self._loop.create_task(self._commit(work))
+            self._committing = self._loop.create_task(self._commit(work, self._begin(work)))
         for namespace, core in self._cores.items():
             for question in core.questions():
                 self._waiting.append((namespace, core, question))
@@ -219,34 +219,53 @@ class Driver:
 
     # --- the store ---
 
-    def _collect(self) -> list[tuple[Core, Batch]]:
+    def _collect(self, ahead: bool = False) -> list[tuple[Core, Batch]]:
         work: list[tuple[Core, Batch]] = []
         for namespace, core in self._cores.items():
-            if ops := core.ops_to_commit():
+            if ops := core.ops_to_commit(ahead):
                 work.append((core, Batch(namespace, ops)))
         return work
 
-    async def _commit(self, work: list[tuple[Core, Batch]]) -> None:
-        """Commit ``work``, then what has come meanwhile, until nothing is left.
+    def _begin(self, work: list[tuple[Core, Batch]]) -> Awaitable[list[list[Outcome]]]:
+        try:
+            return self._store.commit(self.clock().wall, [batch for _, batch in work])
+        except Exception as error:
+            failed: asyncio.Future[list[list[Outcome]]] = self._loop.create_future()
+            failed.set_exception(error)
+            return failed
 
-        While the store fails, commits of nothing ask it whether it is well again: who waits for
-        that, such as a load balancer, may be why nothing arrives.
+    async def _commit(
+        self, work: list[tuple[Core, Batch]], begun: Awaitable[list[list[Outcome]]]
+    ) -> None:
+        """Wait for ``work`` to be committed, then for what has come meanwhile, until nothing is
+        left.
+
+        The next commit begins before the cores hear of the last one: the store works while they
+        do. While the store fails, commits of nothing ask it whether it is well again: who waits
+        for that, such as a load balancer, may be why nothing arrives.
         """
         while work or (self.trouble is not None and not self._closed):
             why = ""
             outcomes: list[list[Outcome]] = []
             try:
-                outcomes = await self._store.commit(self.clock().wall, [batch for _, batch in work])
+                outcomes = await begun
             except StoreUnavailable as error:
                 why = str(error) or "the store is unavailable"
             except Exception as error:
                 self._log.error("bug", during="commit", exc_info=error)
                 why = "internal error of the store"
+            following = [] if why or self._closed else self._collect(ahead=True)
+            if following:
+                begun = self._begin(following)
             self._tell_outcomes(work, outcomes, why)
             self.wake()
             if why:
                 await asyncio.sleep(FAILURE_PAUSE_S)
-            work = [] if self._closed else self._collect()
+            work = following
+            if not work:
+                work = [] if self._closed else self._collect()
+                if work or self.trouble is not None:
+                    begun = self._begin(work)
         self._committing = None
         self.wake()
 

@@ -19,7 +19,7 @@ Rules every implementation keeps (tests/contract holds them to it):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -227,7 +227,7 @@ class Store(Protocol):
         """Tell ``(namespace, hints)`` in the event loop; said once, before :meth:`open`."""
         ...
 
-    async def commit(self, now: int, batches: Sequence[Batch]) -> list[list[Outcome]]:
+    def commit(self, now: int, batches: Sequence[Batch]) -> Awaitable[list[list[Outcome]]]:
         """Apply operations durably; one outcome for each, in the same shape. One call at a time.
 
         When it returns, every hint that earlier commits caused for this node has been told, or

@@ -117,7 +117,7 @@ class ScriptedHub:
     def next_timeout(self) -> int | None:
         return self.due
 
-    def ops_to_commit(self) -> list[Operation]:
+    def ops_to_commit(self, ahead: bool = False) -> list[Operation]:
         ops, self.ops = self.ops, []
         return ops
 

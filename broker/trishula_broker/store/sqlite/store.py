@@ -7,6 +7,7 @@ SQL is in ``sql/``. Knows nothing of connections, frames or the hub.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -179,9 +180,11 @@ class SqliteStore:
 
     # --- commits ----------------------------------------------------------------------------
 
-    async def commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
+    def commit(
+        self, now: int, batches: Sequence[base.Batch]
+    ) -> asyncio.Future[list[list[base.Outcome]]]:
         writer, _ = self._use()
-        return await writer.run(partial(self._commit, now, batches))
+        return writer.run(partial(self._commit, now, batches))
 
     def _commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
         outcomes = self._transaction(partial(self._apply, now, batches))
