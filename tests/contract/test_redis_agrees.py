@@ -1,0 +1,131 @@
+"""The same random operations on a Redis store and on the model: equal outcomes and answers.
+
+In one namespace, where seqs are the same, and with limits of dedup that stay as they are: the
+store counts what a sender sent, the model what is left of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+from hypothesis import note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from tests.contract.generated import (
+    LIMITS,
+    NAMESPACES,
+    Recipe,
+    Run,
+    every_question,
+    everyone,
+    pauses,
+    recipes,
+    retentions,
+)
+from tests.support.redis_server import RedisServer
+from trishula_broker.store import base
+from trishula_broker.store.memory import MemoryStore
+from trishula_broker.store.redis import RedisStore
+
+NAMESPACE = NAMESPACES[0]
+
+
+class Agreement(RuleBasedStateMachine):
+    """Two stores that are told the same."""
+
+    server: RedisServer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server.ask("FLUSHALL")
+        self.runner = asyncio.Runner()
+        self.model = MemoryStore(LIMITS)
+        self.store = self.make()
+        self.run = Run(self.model)
+        self.now = 1_000_000
+        self.dedup: tuple[int, int] | None = None
+
+    def make(self) -> RedisStore:
+        return RedisStore(self.server.url, LIMITS, own_clock=False)
+
+    def both(self, what: str, *args: object) -> object:
+        """Call a method of both."""
+
+        async def call() -> object:
+            expected = await getattr(self.model, what)(*args)
+            found = await getattr(self.store, what)(*args)
+            assert found == expected
+            return expected
+
+        return self.runner.run(call())
+
+    @initialize()
+    def open(self) -> None:
+        self.both("open")
+        self.commit(everyone, 0)
+
+    @rule(chosen=st.lists(recipes, max_size=16), pause=pauses)
+    def commit(self, chosen: list[Recipe], pause: int) -> None:
+        self.now += pause
+        self.run.now = self.now
+        batch = base.Batch(NAMESPACE, [recipe(self.run) for recipe in chosen])
+        note(f"commit({self.now}, {batch})")
+        outcomes = self.both("commit", self.now, [batch])
+        assert isinstance(outcomes, list)
+        for op, outcome in zip(batch.ops, outcomes[0], strict=True):
+            self.run.learn(NAMESPACE, op, outcome)
+
+    @rule()
+    def ask(self) -> None:
+        async def call() -> None:
+            for question in every_question(self.run.last_seq):
+                expected = self.model.answer(NAMESPACE, question)
+                assert await self.store.query(NAMESPACE, question) == expected, question
+
+        self.runner.run(call())
+
+    @rule(retention=retentions, pause=pauses)
+    def trim(self, retention: base.Retention, pause: int) -> None:
+        self.now += pause
+        self.dedup = self.dedup or (retention.dedup_ms, retention.dedup_ids)
+        dedup_ms, dedup_ids = self.dedup
+        same = msgspec.structs.replace(retention, dedup_ms=dedup_ms, dedup_ids=dedup_ids)
+        note(f"trim({self.now}, {same})")
+        self.both("trim", self.now, same)
+
+    @rule()
+    def reopen(self) -> None:
+        self.both("close")
+        self.store = self.make()
+        self.both("open")
+        self.run.restarted()
+
+    @rule()
+    def holds_as_much(self) -> None:
+        async def sizes() -> list[object]:
+            return [(await store.health())["log_bytes"] for store in (self.model, self.store)]
+
+        expected, found = self.runner.run(sizes())
+        assert found == expected
+
+    def teardown(self) -> None:
+        try:
+            self.ask()
+        finally:
+            self.runner.run(self.store.close())
+            self.runner.close()
+
+
+def test_a_redis_store_agrees_with_the_model(redis: RedisServer) -> None:
+    Agreement.server = redis
+    # A tenth of what the profile says: each example is a whole history, and synced.
+    examples = max(10, settings().max_examples // 10)
+    run_state_machine_as_test(
+        Agreement, settings=settings(stateful_step_count=25, max_examples=examples)
+    )
+
+
+pytestmark = pytest.mark.hypothesis
