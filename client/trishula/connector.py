@@ -20,6 +20,9 @@ from trishula.websocket import ConnectFailed, Link, check_url, open_link
 from trishula_protocol.backoff import full_jitter_ms
 from trishula_protocol.errors import CloseCode, ErrorCode
 
+EARLY: Final = 128
+"""Messages that leave before the turn of the loop is over: while others of the same moment are
+still being made, the hub stores these already."""
 ATTEMPT_SECONDS: Final = 5.0
 """Longest wait for one hub to complete the upgrade; a frozen host is left after it."""
 SETTLED_SECONDS: Final = 1.0
@@ -107,6 +110,8 @@ class Connector:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+        elif self._core.outbox.ready >= EARLY:
+            self._write()
 
     # --- dialling ---
 
@@ -245,13 +250,18 @@ class Connector:
 
     def _flush(self) -> None:
         self._flushing = False
+        if self._write():
+            self.pump()
+            self._arm()
+
+    def _write(self) -> bool:
+        """Write what is ready; False when there is nobody to write to."""
         link = self._link
         if link is None or link.paused:
-            return
+            return False
         for frame in self._core.frames():
             link.send(frame)
-        self.pump()
-        self._arm()
+        return True
 
     # --- time ---
 

@@ -118,6 +118,11 @@ class Outbox:
         return self._max_messages - len(self._entries)
 
     @property
+    def ready(self) -> int:
+        """How many messages :meth:`take` would return, when nothing makes them wait."""
+        return len(self._ready)
+
+    @property
     def waiting(self) -> bool:
         """Whether :meth:`take` would return something."""
         return bool(self._ready) and self._resume_at is None
