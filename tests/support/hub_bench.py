@@ -5,7 +5,7 @@ Everything a peer sends is encoded and decoded as on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
-from trishula_broker.store.base import Batch, MailboxLimits, Op
+from trishula_broker.store.base import Batch, Hint, MailboxLimits, Op
 from trishula_broker.store.memory import MemoryStore
 from trishula_protocol.codec import JSON, Codec
 from trishula_protocol.errors import ProtocolError
@@ -123,13 +123,27 @@ class Peer:
 
 
 class Bench:
-    """A hub, its store, its peers and their time."""
+    """A hub, its store, its peers and their time.
+
+    Args:
+        store: one that is shared with other benches, as this node has it.
+    """
 
     def __init__(
-        self, settings: HubSettings | None = None, limits: MailboxLimits | None = None
+        self,
+        settings: HubSettings | None = None,
+        limits: MailboxLimits | None = None,
+        *,
+        store: MemoryStore | None = None,
+        node: str = "bench",
+        role: str = "primary",
     ) -> None:
-        self.store = MemoryStore(mailbox_limits=limits or MailboxLimits())
+        self.store = store or MemoryStore(mailbox_limits=limits or MailboxLimits())
         self._settings = settings
+        self._node = node
+        self._role = role
+        self._life = 0
+        self.store.on_hints(self._hinted)
         _finish(self.store.open())
         self.now = Now(1_000, START)
         self.peers: dict[int, Peer] = {}
@@ -143,7 +157,19 @@ class Bench:
         self.advance(0)
 
     def _make_hub(self) -> Hub:
-        return Hub(namespace="default", node="bench", role="primary", settings=self._settings)
+        self._life += 1
+        return Hub(
+            namespace="default",
+            node=self._node,
+            role=self._role,
+            life=f"{self._life}",
+            address="ws://bench",
+            settings=self._settings,
+        )
+
+    def _hinted(self, namespace: str, hints: Sequence[Hint]) -> None:
+        self.hub.hinted(hints, self.now)
+        self.run()
 
     def peer(self, codec: Codec = JSON) -> Peer:
         """A new connection."""

@@ -56,7 +56,10 @@ class Duties:
 
     def sweep(self, now: Now) -> None:
         """Look now."""
-        if not self._sweeping:
+        if self._sweeping:
+            # What it is asked for may be more than the one under way looks for.
+            self._agenda.at(now.mono + RETRY_MS, "sweep", self.sweep)
+        else:
             self._sweeping = True
             member = self._membership
             self._commits.submit(base.Sweep(SWEEP, member.node, member.lead), self._swept)

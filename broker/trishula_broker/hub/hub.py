@@ -39,6 +39,8 @@ from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession, State
 
+CLOCK_APART_MS: Final = 5_000
+"""The host's clock is worth a log line when it is further than this from the store's."""
 FROZEN_MS: Final = 1_000
 """A timer this late means that the process itself stood still: silence then proves nothing."""
 
@@ -71,6 +73,7 @@ class Hub:
         self._outlet: list[HubSession] = []
         self._effects: list[Effect] = []
         self._draining = False
+        self._clock_apart = False
         self._agenda = Agenda()
         self._commits = Commits(self._agenda)
         self._questions = Questions()
@@ -318,7 +321,9 @@ class Hub:
 
     def timeout(self, now: Now) -> None:
         """Do what is due."""
+        wall = now.wall
         now = self._time(now)
+        self._compare_clocks(wall - now.wall)
         due = self._agenda.next()
         if due is not None and due > 0 and now.mono - due > FROZEN_MS:
             for session in self._sessions.values():
@@ -327,6 +332,12 @@ class Hub:
         for task in self._agenda.due(now.mono):
             task(now)
         self._advance(now)
+
+    def _compare_clocks(self, ahead_ms: int) -> None:
+        apart = abs(ahead_ms) > CLOCK_APART_MS
+        if apart and not self._clock_apart:
+            self._note("clock_apart", {"ahead_of_the_store_ms": ahead_ms})
+        self._clock_apart = apart
 
     def _watch(self, session: HubSession, now: Now) -> None:
         deadline = session.deadline(self._backpressure.reads(session))

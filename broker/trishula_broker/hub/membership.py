@@ -125,6 +125,8 @@ class Membership:
     # --- beats ---
 
     def _beat(self, now: Now) -> None:
+        # Also while one is on its way: a timer that comes late tells that the process stood still.
+        self._agenda.at(now.mono + self._settings.beat_ms, "node", self._beat)
         if not self._beating:
             self._beating = True
             settings = self._settings
@@ -154,8 +156,8 @@ class Membership:
             self._set_clock(outcome.at, sent, now)
         if not outcome.member:
             self._ended(now)
-        stale = sent < self._thawed_at or op.leads == self._leaving
-        self._agenda.at(now.mono + (0 if stale else settings.beat_ms), "node", self._beat)
+        if sent < self._thawed_at or op.leads == self._leaving:
+            self._beat(now)
         if sent >= self._thawed_at:
             # At least until the next beat: a store may be slower than the lease is long.
             self._sure_until = max(sent + settings.lease_ms, now.mono + settings.beat_ms)
