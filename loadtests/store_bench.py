@@ -1,10 +1,10 @@
-"""How fast the SQLite store is, alone: ``python -m loadtests.store_bench``.
+"""How fast a store is, alone: ``python -m loadtests.store_bench [--redis]``.
 
 Accepts messages with 200-byte payloads in batches and settles each batch, every commit synced
-(``synchronous=FULL``); and accepts fan-outs to 100 agents. Prints the median of several rounds,
+(SQLite with ``synchronous=FULL``, or a Redis of its own with ``appendfsync always``); and accepts fan-outs to 100 agents. Prints the median of several rounds,
 which take turns so that a busy moment does not fall on one of them alone, and what a sync of
 the same disk took in between: a batch takes two of them. ``--directory /dev/shm`` shows what is
-left without a disk.
+left without a disk. For Redis it also prints what the scripts themselves took.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
+from trishula_broker.store.redis import RedisStore
 from trishula_broker.store.sqlite import SqliteStore
 from trishula_protocol.address import parse_address
 from trishula_protocol.ids import IdMaker
@@ -48,7 +50,7 @@ def _accept(sender: str, epoch: int, to: str) -> base.Accept:
 class Bench:
     """An open store with its agents registered."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: base.Store) -> None:
         self._store = store
         self._epochs: dict[str, int] = {}
 
@@ -109,16 +111,37 @@ def _sync_ms(where: str | None) -> float:
     return statistics.median(spent)
 
 
-async def _measure(run: Callable[[Bench], Awaitable[float]], where: str | None) -> float:
+async def _measure(
+    run: Callable[[Bench], Awaitable[float]], where: str | None, redis: bool
+) -> tuple[float, str]:
     with tempfile.TemporaryDirectory(prefix="store-bench", dir=where) as directory:
-        store = SqliteStore(Path(directory))
-        await store.open()
+        server = RedisServer(Path(directory)) if redis else None
+        store: base.Store = SqliteStore(Path(directory))
+        if server is not None:
+            server.start()
+            store = RedisStore(server.url, node="n")
         try:
+            await store.open()
             bench = Bench(store)
             await bench.register()
-            return await run(bench)
+            if server is None:
+                return await run(bench), ""
+            server.ask("CONFIG", "RESETSTAT")
+            figure = await run(bench)
+            return figure, _scripts_took(server)
         finally:
             await store.close()
+            if server is not None:
+                server.kill()
+
+
+def _scripts_took(server: RedisServer) -> str:
+    """How long the server was busy with scripts, and what it keeps."""
+    text = server.ask("INFO", "commandstats", "memory")
+    found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    stats = dict(item.split("=") for item in found["cmdstat_evalsha"].split(","))
+    seconds = int(stats["usec"]) / 1e6
+    return f"scripts {seconds:.2f} s, {int(found['used_memory']) / 1e6:.0f} MB"
 
 
 def main() -> None:
@@ -127,6 +150,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=40_000)
     parser.add_argument("--directory", help="where the databases are made")
+    parser.add_argument("--redis", action="store_true", help="measure the Redis store")
     options = parser.parse_args()
     runs: dict[str, Callable[[Bench], Awaitable[float]]] = {
         "accept + settle, batches of 100: messages/s": (
@@ -138,15 +162,20 @@ def main() -> None:
         "accept, fan-out to 100, batches of 20: copies/s": lambda bench: bench.fan_out(1_000, 20),
     }
     results: dict[str, list[float]] = {name: [] for name in runs}
+    more: dict[str, str] = {}
     syncs: list[float] = []
     for _ in range(options.rounds):
         for name, run in runs.items():
             syncs.append(_sync_ms(options.directory))
-            results[name].append(asyncio.run(_measure(run, options.directory)))
+            measured = asyncio.run(_measure(run, options.directory, options.redis))
+            figure, more[name] = measured
+            results[name].append(figure)
     print(f"a sync: {statistics.median(syncs):.2f} ms  ({min(syncs):.2f}-{max(syncs):.2f})")
     for name, figures in results.items():
         low, high = min(figures), max(figures)
-        print(f"{name} {statistics.median(figures):>10,.0f}  ({low:,.0f}-{high:,.0f})")
+        print(
+            f"{name} {statistics.median(figures):>10,.0f}  ({low:,.0f}-{high:,.0f})  {more[name]}".rstrip()
+        )
 
 
 if __name__ == "__main__":

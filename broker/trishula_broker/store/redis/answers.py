@@ -121,9 +121,9 @@ def _agents(query: base.Agents, found: list[list[Any]]) -> tuple[base.AgentRecor
 
 
 def _copy(row: list[Any]) -> base.Copy:
-    seq, packed, entry, body = row
+    seq, packed, entry = row
     fate = held(packed)
-    return copy(seq, fate.kind, fate.attempts, fate.deliveries, entry, body)
+    return copy(seq, fate.kind, fate.attempts, fate.deliveries, entry)
 
 
 def _peeked(found: list[Any]) -> base.Peeked:

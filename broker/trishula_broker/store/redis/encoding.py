@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.redis.messages import Header, copies, encode, text
+from trishula_broker.store.redis.messages import Header, body_of, copies, encode, text
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 
@@ -219,7 +219,7 @@ def _marked(
 def _accepted(op: base.Accept, found: list[Any], now: int) -> base.Outcome:
     match found[0]:
         case 1:
-            return base.Duplicate(found[1], found[2] or b"")
+            return base.Duplicate(found[1], body_of(found[2]))
         case 2:
             return base.Refused("unknown_recipient")
         case 3:

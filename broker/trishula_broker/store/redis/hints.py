@@ -49,8 +49,7 @@ def decode_hints(message: bytes) -> tuple[int, list[base.Hint]]:
         match bytes(word):
             case b"mail":
                 agent, seq, kind, deliveries = (_text(next(words)) for _ in range(4))
-                entry, body = bytes(next(words)), bytes(next(words))
-                shown = copy(int(seq), int(kind), 0, int(deliveries), entry, body)
+                shown = copy(int(seq), int(kind), 0, int(deliveries), bytes(next(words)))
                 hints.append(base.Mail(agent, shown))
             case b"look":
                 hints.append(base.Mail(_text(next(words)), None))

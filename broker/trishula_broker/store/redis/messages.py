@@ -11,7 +11,8 @@ import msgspec
 from trishula_broker.store import base
 
 _ENTRY: Final = struct.Struct(">dII")
-"""In front of a header in the log: accepted_at, size of the body, which one of its sender's."""
+"""Begins an entry of the log: accepted_at, size of the body, the how manieth of its sender's.
+A header follows, then the body."""
 
 
 BY_CAPABILITY: Final = 2
@@ -83,10 +84,17 @@ def accepted_at(entry: bytes) -> int:
     return int(_ENTRY.unpack_from(entry)[0])
 
 
-def message(seq: int, entry: bytes, body: bytes | None) -> base.Message:
-    """The message at ``seq``, of its entry in the log; ``body`` is None once it is trimmed."""
-    at = int(_ENTRY.unpack_from(entry)[0])
-    header = _header(memoryview(entry)[_ENTRY.size :])
+def body_of(entry: bytes) -> bytes:
+    """The body in an entry of the log; empty once it is trimmed."""
+    _, size, _ = _ENTRY.unpack_from(entry)
+    return entry[len(entry) - size :]
+
+
+def message(seq: int, entry: bytes) -> base.Message:
+    """The message at ``seq``, of its entry in the log."""
+    accepted, size, _ = _ENTRY.unpack_from(entry)
+    at, end = int(accepted), len(entry) - size
+    header = _header(memoryview(entry)[_ENTRY.size : end])
     return base.Message(
         seq,
         header.id,
@@ -98,15 +106,13 @@ def message(seq: int, entry: bytes, body: bytes | None) -> base.Message:
         header.receipt,
         at,
         None if header.ttl is None else at + header.ttl,
-        body or b"",
+        entry[end:],
     )
 
 
-def copy(
-    seq: int, kind: int, attempts: int, deliveries: int, entry: bytes, body: bytes | None
-) -> base.Copy:
+def copy(seq: int, kind: int, attempts: int, deliveries: int, entry: bytes) -> base.Copy:
     """A copy as the scripts show it."""
-    found = message(seq, entry, body)
+    found = message(seq, entry)
     if found.expires_at is not None and not kind & EXPIRES:  # a dead letter that was retried
         found = msgspec.structs.replace(found, expires_at=None)
     via = found.to[1:] if kind & BY_CAPABILITY else None

@@ -15,24 +15,24 @@ local function each(key, names)
   return found
 end
 
--- Seqs with their messages: {seq, header, body}.
+-- Seqs with their entries in the log: {seq, entry}.
 local function messages(seqs)
-  local headers, bodies, found = each('log', seqs), each('body', seqs), {}
-  for i = 1, #seqs do found[i] = { tonumber(seqs[i]), headers[i], bodies[i] } end
+  local entries, found = each('log', seqs), {}
+  for i = 1, #seqs do found[i] = { tonumber(seqs[i]), entries[i] } end
   return found
 end
 
--- {seq, copy, header, body} of what a mailbox has at `seqs`.
+-- {seq, copy, entry} of what a mailbox has at `seqs`.
 local function copies_of(fields, seqs)
-  local held, headers, bodies = each('copies', fields), each('log', seqs), each('body', seqs)
-  local found = {}
-  for i = 1, #seqs do found[i] = { tonumber(seqs[i]), held[i], headers[i], bodies[i] } end
+  local held, entries, found = each('copies', fields), each('log', seqs), {}
+  for i = 1, #seqs do found[i] = { tonumber(seqs[i]), held[i], entries[i] } end
   return found
 end
 
 local function header_of(seq)
-  local stored = call('HGET', P .. 'log', seq)
-  return stored and unpack_blob(string.sub(stored, 17))
+  local entry = call('HGET', P .. 'log', seq)
+  local _, size = struct.unpack('>dI4', entry)
+  return unpack_blob(string.sub(entry, 17, #entry - size))
 end
 
 -- Seqs of the messages with this id, whoever sent them.
@@ -106,7 +106,7 @@ function ANSWER.thread(agent, thread, after, limit)
   return messages(seqs)
 end
 
--- -> {{seq, header, body}, mailboxes, copies} of each message
+-- -> {{seq, entry}, mailboxes, copies} of each message
 function ANSWER.trace(agent, id)
   local found = {}
   local seqs = seqs_of(id)
@@ -125,7 +125,7 @@ function ANSWER.trace(agent, id)
   return found
 end
 
--- mailbox, or "" for all. -> {mailbox, {seq, copy, header, body}}
+-- mailbox, or "" for all. -> {mailbox, {seq, copy, entry}}
 function ANSWER.dead(mailbox, after, limit)
   local key = mailbox == '' and 'dead' or 'dead:' .. mailbox
   local members = call('ZRANGEBYSCORE', P .. key, '(' .. after, '+inf', 'LIMIT', 0, limit)

@@ -26,7 +26,7 @@ function APPLY.assign(op)
   local takers = {}
   for i = 1, #assigned do
     takers[i] = assigned[i][3]
-    hint_mail(takers[i], assigned[i][1], assigned[i][2], found[i][5], found[i][6])
+    hint_mail(takers[i], assigned[i][1], assigned[i][2], found[i][5])
   end
   return { 0, takers, found, more and 1 or false }
 end
@@ -173,6 +173,6 @@ function APPLY.retry(op)
   if EXPIRES[held[KIND]] then held[KIND] = held[KIND] - 4 end
   hold(box, seq, held)
   local found = shown({ { seq, held } })
-  hint_mail(name, seq, held, found[1][5], found[1][6])
+  hint_mail(name, seq, held, found[1][5])
   return { 0, found[1] }
 end

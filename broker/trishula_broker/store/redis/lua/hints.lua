@@ -18,18 +18,14 @@ local function hint(node, ...)
 end
 
 -- `box` has a new copy. It goes along when it is small and may go out at once.
-local function hint_mail(name, seq, held, header, body)
+local function hint_mail(name, seq, held, entry)
   local node = node_of(name)
   if not node or node == NODE then return end
   if held[1] > args.hint_bytes or held[ATTEMPTS] > 0 or held[DUE] > 0 then
     hint(node, 'look', name)
     return
   end
-  if not header then
-    flush()
-    header, body = call('HGET', LOG, seq), call('HGET', BODY, seq)
-  end
-  hint(node, 'mail', name, seq, held[KIND], held[DELIVERIES], header, body)
+  hint(node, 'mail', name, seq, held[KIND], held[DELIVERIES], entry)
 end
 
 -- Cluster nodes pass ordinary messages on to one another; sharded ones stay with the slot.

@@ -27,10 +27,9 @@ local function append(sender, id, thread, header, body)
   local nth = box.v[SENT] + 1
   box.v[SENT] = nth
   changed_boxes[sender] = box
-  local entry = struct.pack('>dI4I4', NOW, #body, nth % 2 ^ 32) .. header
+  local entry = struct.pack('>dI4I4', NOW, #body, nth % 2 ^ 32) .. header .. body
   entries[seq] = entry
   hset(LOG, seq, entry)
-  hset(BODY, seq, body)
   local known = ids[id]
   known = (known and known .. ',' or '') .. sender .. ' ' .. seq
   ids[id] = known
@@ -59,7 +58,7 @@ local function post(to, id, thread, header, body)
   local box = box_of(to)
   local held = { #body, 1, 0, 0, 0, 0, 0, 0, 0 }
   point(box, seq, args.priority * PLACE + last_seq, 1, #body, pack({ #body, 1 }))
-  hint_mail(to, seq, held, entry, body)
+  hint_mail(to, seq, held, entry)
   return last_seq
 end
 
@@ -103,8 +102,7 @@ function APPLY.accept(op)
   if fenced then return fenced end
   local before = earlier(sender, id)
   if before then
-    flush()
-    return { 1, tonumber(before), call('HGET', BODY, before) }
+    return { 1, tonumber(before), entries[before] or call('HGET', LOG, before) }
   end
   local names = recipients_of(kind, name, sender)
   if not names then return { 2 } end
@@ -145,7 +143,7 @@ function APPLY.accept(op)
     point(box, seq, score, what, size, packed, expires_at)
     local node = node_of(names[i])
     if node and node ~= NODE then
-      hint_mail(names[i], seq, copy_at(seq .. ':' .. names[i]), entry, body)
+      hint_mail(names[i], seq, copy_at(seq .. ':' .. names[i]), entry)
     end
   end
   if kind == 'agent' then return accepted end

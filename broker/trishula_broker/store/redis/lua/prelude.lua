@@ -27,8 +27,8 @@ local DELAYS = args.delays
 
 -- Keys that a batch touches many times. More are beside what uses them.
 local STATE = P .. 'state'    -- hash: seq, epoch, bytes, first, ended; leader, lead (nodes.lua)
-local LOG = P .. 'log'        -- hash: seq -> 16 bytes (accepted_at, size, nth of its sender), header
-local BODY = P .. 'body'      -- hash: seq -> stored envelope; not there once it is trimmed
+local LOG = P .. 'log'        -- hash: seq -> entry: 16 bytes (accepted_at, size of the body, the how
+                              -- manieth of its sender's), header, body, which may be trimmed
 local IDS = P .. 'ids'        -- hash: id -> "sender seq", more of them after commas: dedup, trace
 local COPIES = P .. 'copies'  -- hash: "seq:mailbox" -> copy, see space.lua
 local BOXES = P .. 'boxes'    -- hash: mailbox -> counters, see space.lua

@@ -112,7 +112,7 @@ local function message_at(seq)
     local stored = entries[seq] or call('HGET', LOG, seq)
     if not stored then return nil end
     local accepted_at, size, nth = struct.unpack('>dI4I4', stored)
-    message = { accepted_at, size, nth, unpack_blob(sub(stored, 17)) }
+    message = { accepted_at, size, nth, unpack_blob(sub(stored, 17, #stored - size)) }
     messages[seq] = message
   end
   return message
@@ -248,11 +248,11 @@ local function shown(list)  -- of {seq, held}
   local seqs = {}
   for i = 1, #list do seqs[i] = list[i][1] end
   flush()
-  local headers, bodies = hmget(LOG, seqs), hmget(BODY, seqs)
+  local logged = hmget(LOG, seqs)
   local found = {}
   for i = 1, #list do
     local held = list[i][2]
-    found[i] = { seqs[i], held[KIND], held[ATTEMPTS], held[DELIVERIES], headers[i], bodies[i] }
+    found[i] = { seqs[i], held[KIND], held[ATTEMPTS], held[DELIVERIES], logged[i] }
   end
   return found
 end

@@ -16,7 +16,6 @@ local function remove_message(seq, message, names)
     call('HDEL', IDS, id)
   end
   call('HDEL', LOG, seq)
-  call('HDEL', BODY, seq)
   call('HDEL', TO, seq)
   if thread and thread ~= id then call('ZREM', P .. 't:' .. thread, seq) end
   call('ZREM', P .. 'h:' .. sender, seq)
@@ -78,9 +77,9 @@ while not done and looks > 0 and gone < most and pointers < args.pointers do
         remove_message(name, message, names)
         stays = false
       elseif size > 0 then
-        call('HDEL', BODY, name)
+        local entry = call('HGET', LOG, name)
         call('HSET', LOG, name, struct.pack('>dI4I4', message[1], 0, message[3])
-          .. sub(call('HGET', LOG, name), 17))
+          .. sub(entry, 17, #entry - size))
       end
       if size > 0 or not known then
         gone = gone + 1
