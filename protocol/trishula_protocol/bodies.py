@@ -202,6 +202,10 @@ class Deregister(Op, tag="deregister"):
     """Forget the caller; refused while its mailbox holds anything."""
 
 
+class Nodes(Op, tag="nodes"):
+    """The hubs that serve this namespace, and which of them leads."""
+
+
 class DeadLetters(Op, tag="deadletters"):
     """Operators: what was given up, newest last; of one agent when ``agent`` is given."""
 
@@ -236,6 +240,7 @@ Operation = (
     | Trace
     | Recall
     | Deregister
+    | Nodes
     | DeadLetters
     | Retry
     | Drop

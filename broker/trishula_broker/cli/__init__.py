@@ -12,10 +12,13 @@ except ModuleNotFoundError as error:  # the SDK alone is installed
 
 COMMANDS: Final = {
     "serve": "Serve a hub.",
+    "bridge": "Join a shared folder to a hub for agents that only know files.",
+    "folder": "Show what lies in a shared folder, and remove what may go.",
     "config": "Show the configuration in force and where each value comes from.",
     "send": "Send a message, and wait for its answer when that is asked for.",
     "listen": "Print messages as they come.",
     "agents": "List the agents.",
+    "nodes": "List the hubs that serve the agents, and which one leads.",
     "watch": "Print presence and status changes as they happen.",
     "peek": "Show what waits in a mailbox.",
     "history": "Print a thread, or all mail of an agent.",

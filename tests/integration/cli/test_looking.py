@@ -38,6 +38,26 @@ async def test_agents_is_a_table(broker: Broker, agent: AgentOf, name: str) -> N
     )
 
 
+async def test_nodes_is_a_table(broker: Broker, agent: AgentOf, name: str) -> None:
+    async with agent(name):
+        done = await broker("nodes")
+        [line] = (await broker("nodes", "--json")).json_lines
+    assert (done.code, done.err) == (0, "")
+    header, row = done.out.splitlines()
+    assert header.split() == [
+        "NODE",
+        "ROLE",
+        "ALIVE",
+        "LEADS",
+        "AGENTS",
+        "SINCE",
+        "HEARD",
+        "ADDRESS",
+    ]
+    assert row.split()[:4] == ["hub", "primary", "yes", "yes"]
+    assert (line["node"], line["leads"], line["agents"] >= 1) == ("hub", True, True)
+
+
 async def test_agents_leaves_out_the_names_of_commands(
     broker: Broker, agent: AgentOf, name: str
 ) -> None:

@@ -413,6 +413,25 @@ def test_a_leader_that_was_deposed_sweeps_for_itself_alone() -> None:
     assert swept[-1].lead == 0
 
 
+def test_anybody_may_ask_which_hubs_there_are() -> None:
+    pair = make_pair()
+    peer = agent(pair.two, "agni")
+    pair.one.advance(7_000)
+    answer = agent(pair.one, "dc").ask("nodes")["payload"]
+    assert answer["node"] == "n1"
+    shown = [
+        {key: each[key] for key in ("node", "role", "alive", "leads", "agents")}
+        for each in answer["nodes"]
+    ]
+    assert shown == [
+        {"node": "n1", "role": "primary", "alive": True, "leads": True, "agents": 1},
+        {"node": "n2", "role": "failover", "alive": False, "leads": False, "agents": 0},
+    ]
+    assert answer["nodes"][0]["beat_at"] > answer["nodes"][1]["beat_at"]
+    assert answer["nodes"][0]["address"] == "ws://bench"
+    assert peer.close_code() is None  # its hub does not know yet
+
+
 def test_a_hub_restarted_under_its_name_begins_anew() -> None:
     pair = make_pair()
     agent(pair.two, "agni")

@@ -14,6 +14,7 @@ from trishula_broker.hub.operations.deadletters import deadletters, drop, retry
 from trishula_broker.hub.operations.deregister import deregister
 from trishula_broker.hub.operations.groups import join, leave
 from trishula_broker.hub.operations.history import history
+from trishula_broker.hub.operations.nodes import nodes
 from trishula_broker.hub.operations.peek import peek
 from trishula_broker.hub.operations.recall import recall
 from trishula_broker.hub.operations.status import status
@@ -33,6 +34,7 @@ TABLE: Final[dict[str, tuple[type[msgspec.Struct], Callable[[Call, Any], None]]]
     "trace": (bodies.Trace, trace),
     "recall": (bodies.Recall, recall),
     "deregister": (bodies.Deregister, deregister),
+    "nodes": (bodies.Nodes, nodes),
     "deadletters": (bodies.DeadLetters, deadletters),
     "retry": (bodies.Retry, retry),
     "drop": (bodies.Drop, drop),
