@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 import uvloop
+from structlog.typing import FilteringBoundLogger
 
-from trishula_broker.config import Config
+from trishula_broker.config import Config, ConfigError
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
@@ -111,6 +112,7 @@ async def serve(config: Config) -> int:
             why = error.strerror or error
             raise CannotStart(f"cannot listen on {config.host}:{config.port}: {why}") from error
         stopping = _signals()
+        bridge = _start_bridge(config, port, log)
         _settle_memory()
         # Standard output has this line alone; who starts a hub with port 0 reads the port here.
         print(
@@ -120,6 +122,7 @@ async def serve(config: Config) -> int:
         )
         log.info("serving", host=config.host, port=port, pid=os.getpid(), **about)
         await stopping.wait()
+        await bridge.close()
         log.info("draining", connections=driver.connections)
         listener.stop()
         code = await _drain(driver, stopping, config.drain_s)
@@ -129,6 +132,47 @@ async def serve(config: Config) -> int:
         await listener.close()
         await driver.close()
         await store.close()
+
+
+def _start_bridge(config: Config, port: int, log: FilteringBoundLogger) -> BridgeTask:
+    """Bridge the shared folder, if there is one, to this hub."""
+    if not config.folder.path:
+        return BridgeTask(None)
+    # Imported only now: a hub without a folder needs nothing of the agent's side.
+    from trishula_broker.bridge.bridge import Bridge
+    from trishula_broker.bridge.lock import FolderHeld
+    from trishula_broker.bridge.settings import bridge_settings
+
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, _host(config))
+    try:
+        bridge = Bridge(bridge_settings(config.folder, [f"ws://{host}:{port}/ws"], "of the hub"))
+        bridge.lock()
+    except (ConfigError, FolderHeld) as error:
+        raise CannotStart(str(error)) from error
+    except OSError as error:
+        raise CannotStart(f"folder.path: {config.folder.path}: {error.strerror}") from error
+    task = asyncio.create_task(bridge.run(), name="bridge")
+    task.add_done_callback(lambda ended: _bridge_ended(ended, log))
+    return BridgeTask(task)
+
+
+def _bridge_ended(task: asyncio.Task[None], log: FilteringBoundLogger) -> None:
+    """The hub goes on without it."""
+    if not task.cancelled():
+        log.error("bridge ended", why=str(task.exception() or "no agent is left to bridge"))
+
+
+class BridgeTask:
+    """The bridge that runs inside a hub, if one does."""
+
+    def __init__(self, task: asyncio.Task[None] | None) -> None:
+        self._task = task
+
+    async def close(self) -> None:
+        """End it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
 
 async def _drain(driver: Driver, stopping: Stopping, seconds: float) -> int:

@@ -32,6 +32,9 @@ APART: Final = (
 )
 """What ``failover`` does not mean without a store that hubs share."""
 
+FLAGS: Final = {"folder.path": "--shared-folder"}
+"""Flags that are not called as their key."""
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 _RETENTION: Final = Retention()
 
@@ -64,6 +67,25 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     format: Literal["auto", "json", "text"] = "auto"
 
 
+AgentName = Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
+
+
+class FolderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A shared folder, and the agents that only know files, whom it is bridged to the hub for."""
+
+    path: str = ""
+    """The folder; empty for none."""
+    agents: tuple[AgentName, ...] = ()
+    """Agents that read and write files of version 2 and use no hub themselves."""
+    v1: tuple[AgentName, ...] = ()
+    """Agents that read and write files of version 1."""
+    key: str = ""
+    """A file of keys: files are signed with its first, and those that none of them has signed are
+    rejected; empty for no signatures."""
+    unsigned: tuple[AgentName, ...] = ()
+    """Agents of whom unsigned files are taken all the same. Version 1 cannot sign."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All a hub is told. An empty ``data`` or ``node`` is filled in by :func:`load`."""
 
@@ -79,6 +101,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: LimitsConfig = LimitsConfig()
     websocket: NetSettings = NetSettings()
     retention: RetentionConfig = RetentionConfig()
+    folder: FolderConfig = FolderConfig()
     log: LogConfig = LogConfig()
 
 
@@ -224,7 +247,7 @@ def _from_environ(
 
 def _from_flags(flags: Mapping[str, Any]) -> dict[str, Value]:
     return {
-        path: Value(value, "--" + path.replace(".", "-").replace("_", "-"))
+        path: Value(value, FLAGS.get(path) or "--" + path.replace(".", "-").replace("_", "-"))
         for path, value in flags.items()
         if value is not None
     }

@@ -187,6 +187,11 @@ class Engine:
 
     # --- the shared folder ---
 
+    def pump(self) -> None:
+        """Carry out what the core reports, whichever way it came."""
+        if self._connector is not None:
+            self._connector.pump()
+
     @property
     def in_folder(self) -> bool:
         """Whether no hub answers and the shared folder is in use instead."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,13 @@ from trishula_broker.config import ConfigError, Loaded, load
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def names(ctx: click.Context, param: click.Parameter, text: str | None) -> list[str] | None:
+    """The callback of an option that takes several names."""
+    if text is None:
+        return None
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def hub_options(command: F) -> F:
     """Add the options that say how a hub is to run."""
     for option in (
@@ -22,6 +30,26 @@ def hub_options(command: F) -> F:
             "--config",
             type=click.Path(path_type=Path),
             help="A TOML file, of the form that `broker config` prints.",
+        ),
+        click.option(
+            "--folder-v1",
+            "folder_v1",
+            callback=names,
+            metavar="AGENT[,AGENT...]",
+            help="Agents that only know files of version 1; the folder is bridged for them.",
+        ),
+        click.option(
+            "--folder-agents",
+            "folder_agents",
+            callback=names,
+            metavar="AGENT[,AGENT...]",
+            help="Agents that only know files; the folder is bridged to this hub for them.",
+        ),
+        click.option(
+            "--shared-folder",
+            "folder_path",
+            metavar="DIR",
+            help="A folder in which agents exchange files while no hub answers.",
         ),
         click.option("--node", help="This hub's name; the host's by default."),
         click.option(
@@ -39,6 +67,8 @@ def hub_options(command: F) -> F:
 
 def load_config(config: Path | None, **flags: Any) -> Loaded:
     """The configuration of this command line and environment; unusable ones end the command."""
+    keys = {name: re.sub("^folder_", "folder.", name) for name in flags}
+    flags = {keys[name]: value for name, value in flags.items()}
     try:
         loaded = load(flags, os.environ, config, Path.home())
     except ConfigError as error:

@@ -10,8 +10,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from time import time
-from typing import Any, Final, TypeVar
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -26,9 +26,15 @@ from trishula_protocol.address import HUB
 from trishula_protocol.codec import encode_json
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import ErrorCode
+from trishula_protocol.folder_file import NotValid
+
+if TYPE_CHECKING:
+    from trishula.agent import Agent
 
 EVERY_SECONDS: Final = 10.0
 """Between two looks without a reason: copying tools bring back what was handed over."""
+STRANGER_SECONDS: Final = 60.0
+"""Before a hub that did not know the recipient of a file is asked to take it again."""
 HANDED: Final = 100_000
 """Ids handed over that are remembered, so that copies of them are not sent again."""
 
@@ -67,11 +73,25 @@ class HandOver:
         self._loop = asyncio.get_running_loop()
         self._hint = asyncio.Event()
         self._handed: Recent[str, None] = Recent(HANDED)
-        self._strangers: Recent[str, None] = Recent(HANDED)
+        self._strangers: Recent[str, float] = Recent(HANDED)
         self._under_way: dict[str, list[Sent]] = {}
         self._task: asyncio.Task[None] | None = None
         self.skip: Callable[[Sent], bool] = lambda sent: False
         """Letters that need no hub."""
+
+    @classmethod
+    def of(cls, agent: Agent, post: Post, thread: Executor) -> HandOver:
+        """For letters that another program writes in the name of ``agent``, which is entered."""
+        engine = agent._engine
+        return cls(
+            engine.core,
+            engine.sending,
+            post,
+            thread,
+            trace=agent.trace,
+            pump=engine.pump,
+            on_done=lambda id, by: None,
+        )
 
     def start(self) -> None:
         """Begin."""
@@ -116,11 +136,20 @@ class HandOver:
                 return
             if id in self._handed:
                 await self._in_thread(self._post.remove, copies)
-            elif not (id in self._under_way or id in self._core.outbox or id in self._strangers):
+            elif not self._is_busy_with(id):
                 await self._hand_over(id, copies)
 
+    def _is_busy_with(self, id: str) -> bool:
+        if id in self._strangers and monotonic() < self._strangers[id]:
+            return True
+        return id in self._under_way or id in self._core.outbox
+
     async def _hand_over(self, id: str, copies: list[Sent]) -> None:
-        envelope = await self._in_thread(self._post.read, copies[0])
+        try:
+            envelope = await self._in_thread(self._post.read, copies[0])
+        except NotValid as error:
+            await self._in_thread(self._post.put_aside, copies[:1], str(error))
+            return
         if envelope is None:
             return
         now = round(time() * 1000)
@@ -130,23 +159,34 @@ class HandOver:
             why = f"its ttl of {envelope.ttl} ms ended while no hub answered"
             await self._give_up(id, copies, ErrorCode.EXPIRED, why)
             return
-        if now - stamp > limits.DEDUP_MS and await self._is_known(id):
+        if now - stamp > limits.DEDUP_MS and await self.is_known(id):
             self._handed.add(id, None)
             await self._in_thread(self._post.remove, copies)
             return
+        waiter = await self.forward(msgspec.structs.replace(envelope, ttl=left))
+        if waiter is not None:
+            self._under_way[id] = copies
+            waiter.add_done_callback(lambda outcome: self._outcome(id, outcome))
+
+    async def forward(self, envelope: Envelope) -> asyncio.Future[None] | None:
+        """Send the hub a message made elsewhere, under its own id; None when it is on its way
+        already, or the hub is lost.
+
+        What is returned hears of the acceptance, or fails with :class:`Refused`.
+        """
+        assert envelope.id is not None
         if self._sending.crowded:
             await self._sending.wait_for_room()
-        if id in self._core.outbox or not self._core.active:
-            return
-        body = encode_json(msgspec.structs.replace(envelope, sender=None, ttl=left))
+        if envelope.id in self._core.outbox or not self._core.active:
+            return None
+        body = encode_json(msgspec.structs.replace(envelope, sender=None))
         waiter: asyncio.Future[None] = self._loop.create_future()
-        self._under_way[id] = copies
-        waiter.add_done_callback(lambda outcome: self._outcome(id, outcome))
-        self._core.send(Outgoing(id, body, waiter, patient=True))
+        self._core.send(Outgoing(envelope.id, body, waiter, patient=True))
         self._sending.touch()
+        return waiter
 
-    async def _is_known(self, id: str) -> bool:
-        """Whether the log knows what the hub's dedup may have forgotten."""
+    async def is_known(self, id: str) -> bool:
+        """Whether the log knows a message of ours that the hub's dedup may have forgotten."""
         try:
             answer = await self._trace(id)
         except Refused as error:
@@ -172,7 +212,7 @@ class HandOver:
             and copies[0].to is not None
         ):
             # It lies where its recipient looks, whom this hub has not met.
-            self._strangers.add(id, None)
+            self._strangers.add(id, monotonic() + STRANGER_SECONDS)
         elif isinstance(error, Refused) and not error.retryable:
             work = self._loop.create_task(
                 self._give_up(id, copies, error.code, error.message, error.details)

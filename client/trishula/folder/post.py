@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from trishula.folder.directory import Directory
-from trishula.folder.layout import Layout
+from trishula.folder.layout import Box, Layout
 from trishula.folder.spool import REASON, put_aside
 from trishula_protocol import version1
 from trishula_protocol.address import Kind, parse_address
@@ -152,15 +152,11 @@ class Post:
         return found
 
     def _look_at(self, agent: str, found: Round) -> None:
-        with (
-            self.layout.box(agent, "inbox") as inbox,
-            self.layout.box(agent, "done") as done,
-            self.layout.box(agent, "rejected") as rejected,
-        ):
+        with self.layout.box(agent, "inbox") as inbox:
             mine = self._mine(agent, inbox)
             if not mine and not self._known:
                 return
-            finished, refused = set(done.names()), set(rejected.names())
+            finished, refused = self._names(agent, "done"), self._names(agent, "rejected")
             settled = {parsed.who for name in finished if (parsed := parse_name(name)) is not None}
             for sent in mine:
                 if who(self._agent, sent.id) in settled or sent.name in refused:
@@ -170,8 +166,22 @@ class Post:
             for name in self._known.keys() & (finished | refused):
                 reason = None
                 if name in refused:
-                    reason = _read_reason(rejected, name)
+                    reason = self._reason(agent, name)
                 found.ended.append(Ended(self._known.pop(name), agent, reason))
+
+    def _names(self, agent: str, box: Box) -> set[str]:
+        try:
+            with self.layout.box(agent, box) as place:
+                return set(place.names())
+        except FileNotFoundError:
+            return set()  # made by hand, with an inbox alone
+
+    def _reason(self, agent: str, name: str) -> str:
+        try:
+            with self.layout.box(agent, "rejected") as rejected:
+                return rejected.read(name + REASON, 4096).decode(errors="replace").strip()
+        except OSError:
+            return "no reason is given"
 
     def _mine(self, to: str | None, box: Directory) -> list[Sent]:
         mine: list[Sent] = []
@@ -181,14 +191,21 @@ class Post:
                 continue
             id = parsed.id or self._known.get(name)
             if id is None:
-                envelope = self._open(box, name)
+                try:
+                    envelope = self._open(box, name)
+                except NotValid:
+                    continue
                 id = None if envelope is None else envelope.id
             if id is not None:
                 mine.append(Sent(to, name, parsed.stamp, id))
         return mine
 
     def read(self, sent: Sent) -> Envelope | None:
-        """A letter that waits; None when it does not any more, or is not ours."""
+        """A letter that waits; None when it does not any more, or is not all there yet.
+
+        Raises:
+            NotValid: it is not ours, whatever its name says, or breaks a rule.
+        """
         try:
             with self._box(sent) as box:
                 return self._open(box, sent.name)
@@ -198,13 +215,16 @@ class Post:
     def _open(self, box: Directory, name: str) -> Envelope | None:
         try:
             parsed = parse(box.read(name, FILE_BYTES))
-            envelope = open_envelope(parsed.body)
-        except (OSError, NotWhole, NotValid):
+        except (OSError, NotWhole):
             return None
         # A name can be given to any file: what it says is not proof.
-        if self._keyring is not None and self._keyring.fault(*parsed) is not None:
-            return None
-        return envelope if envelope.sender == self._agent else None
+        fault = None if self._keyring is None else self._keyring.fault(*parsed)
+        if fault is not None:
+            raise NotValid(fault)
+        envelope = open_envelope(parsed.body)
+        if envelope.sender != self._agent:
+            raise NotValid(f"from: {envelope.sender}, and the file's name says {self._agent}")
+        return envelope
 
     def remove(self, letters: Iterable[Sent]) -> None:
         """A hub has them: they need not lie here."""
@@ -228,13 +248,6 @@ class Post:
         if sent.to is None:
             return self.layout.box(self._agent, "outbox")
         return self.layout.box(sent.to, "inbox")
-
-
-def _read_reason(rejected: Directory, name: str) -> str:
-    try:
-        return rejected.read(name + REASON, 4096).decode(errors="replace").strip()
-    except OSError:
-        return "rejected"
 
 
 def write_version1(layout: Layout, agent: str, envelope: Envelope) -> bool:

@@ -18,7 +18,7 @@ from trishula.folder.directory import Directory, NotAFile, Signature
 from trishula.folder.layout import Layout
 from trishula.inbox import Key
 from trishula_protocol import version1
-from trishula_protocol.address import BROADCAST
+from trishula_protocol.address import Kind, parse_address
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.folder_file import (
     FILE_BYTES,
@@ -198,7 +198,8 @@ class Spool:
             if fault is not None:
                 raise NotValid(fault)
         envelope = open_envelope(parsed.body)
-        if envelope.to not in (self._agent, BROADCAST):
+        address = parse_address(envelope.to or "")
+        if address.kind is Kind.AGENT and address.name != self._agent:
             raise NotValid(f"to: it is for {envelope.to}, and lies in the inbox of {self._agent}")
         found = parse_name(name)
         return self._letter(envelope, None if found is None else found.stamp)

@@ -1,0 +1,1 @@
+"""Joins a shared folder to a hub for agents that only know files (docs/folder.md)."""
