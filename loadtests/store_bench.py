@@ -1,10 +1,11 @@
 """How fast a store is, alone: ``python -m loadtests.store_bench [--redis]``.
 
 Accepts messages with 200-byte payloads in batches and settles each batch, every commit synced
-(SQLite with ``synchronous=FULL``, or a Redis of its own with ``appendfsync always``); and accepts fan-outs to 100 agents. Prints the median of several rounds,
-which take turns so that a busy moment does not fall on one of them alone, and what a sync of
-the same disk took in between: a batch takes two of them. ``--directory /dev/shm`` shows what is
-left without a disk. For Redis it also prints what the scripts themselves took.
+(SQLite with ``synchronous=FULL``, or a Redis of its own with ``appendfsync always``); and accepts
+fan-outs to 100 agents. Prints the median of several rounds, which take turns so that a busy moment
+does not fall on one of them alone, and what a sync of the same disk took in between: a batch takes
+two of them. ``--directory /dev/shm`` shows what is left without a disk. For Redis it also prints
+what the scripts themselves took.
 """
 
 from __future__ import annotations
@@ -168,14 +169,13 @@ def main() -> None:
         for name, run in runs.items():
             syncs.append(_sync_ms(options.directory))
             measured = asyncio.run(_measure(run, options.directory, options.redis))
-            figure, more[name] = measured
-            results[name].append(figure)
+            results[name].append(measured[0])
+            more[name] = measured[1]
     print(f"a sync: {statistics.median(syncs):.2f} ms  ({min(syncs):.2f}-{max(syncs):.2f})")
     for name, figures in results.items():
         low, high = min(figures), max(figures)
-        print(
-            f"{name} {statistics.median(figures):>10,.0f}  ({low:,.0f}-{high:,.0f})  {more[name]}".rstrip()
-        )
+        figure = f"{statistics.median(figures):>10,.0f}  ({low:,.0f}-{high:,.0f})"
+        print(f"{name} {figure}  {more[name]}".rstrip())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -16,10 +17,8 @@ _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 
 def redis_command(name: str = "redis-server") -> str:
     """Where the command is; Debian keeps daemons where not every user looks."""
-    import os
-
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_PATH}")
-    assert found is not None, f"{name} is missing: run `make setup test`, which installs it"
+    assert found is not None, f"{name} is missing: `make test` installs it"
     return found
 
 
@@ -88,6 +87,14 @@ class RedisServer:
             parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             link.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
             return link.recv(65536).decode()
+
+    def wait_for(self, text: str, *words: str) -> None:
+        """Return when a command's answer has ``text`` in it."""
+        deadline = time.monotonic() + START_SECONDS
+        while text not in (answer := self.ask(*words)):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{words} never answered {text!r} but {answer}")
+            time.sleep(0.01)
 
     def signal(self, number: signal.Signals) -> None:
         """Stop it (SIGSTOP), go on (SIGCONT), or anything else."""

@@ -1,0 +1,219 @@
+"""A Redis that stops, hangs or refuses: nothing is acknowledged, and it goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.world import World
+from tests.support.redis_server import RedisServer, free_port
+from trishula_broker.store import base
+from trishula_broker.store.redis import RedisStore
+
+TIMEOUT = 0.5
+BACK_SECONDS = 2.0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test's own."""
+    server = RedisServer(tmp_path / "redis", enable_protected_configs="yes")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def world(server: RedisServer) -> AsyncIterator[World]:
+    """A store in it, with two agents."""
+    world = World(lambda: RedisStore(server.url, timeout=TIMEOUT, node="n1"))
+    await world.store.open()
+    await world.come("ada")
+    await world.come("bob")
+    yield world
+    await world.store.close()
+
+
+async def works_again(world: World, id_: str) -> base.Accepted:
+    """The message is accepted as soon as it can be."""
+    started = time.monotonic()
+    while True:
+        try:
+            (outcome,) = await world.do(world.mail("ada", "bob", id_))
+        except base.StoreUnavailable:
+            assert time.monotonic() - started < 20  # instead of hanging
+            await asyncio.sleep(0.05)
+            continue
+        assert isinstance(outcome, base.Accepted), outcome
+        assert time.monotonic() - started < BACK_SECONDS
+        return outcome
+
+
+async def problem(world: World) -> Any:
+    return (await world.store.health())["problem"]
+
+
+async def test_killed_and_started_again(world: World, server: RedisServer) -> None:
+    for n in range(3):
+        before = await world.send("ada", "bob", f"before{n}")
+        server.kill()
+        with pytest.raises(base.StoreUnavailable, match=r"cannot reach Redis at 127\.0\.0\.1"):
+            await world.send("ada", "bob", "never")
+        with pytest.raises(base.StoreUnavailable):
+            await world.ask(base.Agents())
+        assert "cannot reach Redis" in await problem(world)
+        server.start()
+        assert (await works_again(world, f"after{n}")).seq == before.seq + 1
+        assert await problem(world) is None
+    assert len(await world.waiting("bob")) == 6
+
+
+async def test_what_a_frozen_one_finds_when_it_thaws_is_too_late(
+    world: World, server: RedisServer
+) -> None:
+    server.signal(signal.SIGSTOP)
+    with pytest.raises(base.StoreUnavailable, match="does not answer in time"):
+        await world.send("ada", "bob", "m1")
+    # The command is in the socket, and would be done now.
+    server.signal(signal.SIGCONT)
+    await works_again(world, "m2")
+    assert await world.ask(base.Trace("ada", "m1")) == ()
+
+
+async def test_out_of_memory(world: World, server: RedisServer) -> None:
+    server.ask("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(base.StoreUnavailable, match="out of memory"):
+        await world.send("ada", "bob", "m1")
+    assert "out of memory" in await problem(world)
+    assert len(await world.ask(base.Agents())) == 2  # questions need none
+    server.ask("CONFIG", "SET", "maxmemory", "0")
+    await works_again(world, "m1")
+
+
+async def test_a_script_that_was_forgotten_is_loaded_again(
+    world: World, server: RedisServer
+) -> None:
+    server.ask("SCRIPT", "FLUSH")
+    await world.send("ada", "bob", "m1")
+    server.ask("SCRIPT", "FLUSH")
+    assert len(await world.ask(base.Agents())) == 2
+
+
+async def test_too_few_replicas_for_the_server_itself(world: World, server: RedisServer) -> None:
+    server.ask("CONFIG", "SET", "min-replicas-to-write", "1")
+    with pytest.raises(base.StoreUnavailable, match="too few replicas"):
+        await world.send("ada", "bob", "m1")
+    server.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+    await works_again(world, "m1")
+
+
+async def test_a_master_that_became_a_replica(world: World, server: RedisServer) -> None:
+    server.ask("REPLICAOF", "127.0.0.1", str(free_port()))
+    with pytest.raises(base.StoreUnavailable):
+        await world.send("ada", "bob", "m1")
+    with pytest.raises(base.StoreUnavailable, match="is a replica"):
+        await world.send("ada", "bob", "m1")
+    server.ask("REPLICAOF", "NO", "ONE")
+    await works_again(world, "m1")
+
+
+async def test_a_disk_that_cannot_be_written(world: World, server: RedisServer) -> None:
+    server.ask("CONFIG", "SET", "save", "1 1")
+    (server.directory / "dump").mkdir()
+    server.ask("CONFIG", "SET", "dbfilename", "dump")  # it cannot put a file there
+    server.ask("BGSAVE")
+    server.wait_for("rdb_last_bgsave_status:err", "INFO", "persistence")
+    with pytest.raises(base.StoreUnavailable, match="cannot write to its disk"):
+        await world.send("ada", "bob", "m1")
+    server.ask("CONFIG", "SET", "dbfilename", "good")
+    server.ask("BGSAVE")
+    await works_again(world, "m1")
+
+
+async def test_a_commit_that_was_cancelled_leaves_no_answer_behind(world: World) -> None:
+    for n in range(20):
+        sending = asyncio.create_task(world.send("ada", "bob", f"gone{n}"))
+        for _ in range(n % 5):
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait({sending})
+        accepted = await world.send("ada", "bob", f"m{n}")
+        (traced,) = await world.ask(base.Trace("ada", f"m{n}"))
+        assert traced.message.seq == accepted.seq
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+async def test_a_newer_schema_is_refused_and_a_compatible_one_is_not(server: RedisServer) -> None:
+    key = "trishula:{trishula}:schema"
+    store = RedisStore(server.url)
+    await store.open()
+    await store.close()
+    assert "version" in server.ask("HGETALL", key)
+    server.ask("HSET", key, "version", "2", "oldest", "1")
+    await store.open()
+    await store.close()
+    server.ask("HSET", key, "version", "3", "oldest", "2")
+    with pytest.raises(base.StoreError, match=r"made by a newer version.*schema 3") as raised:
+        await store.open()
+    assert not isinstance(raised.value, base.StoreUnavailable)
+
+
+async def test_a_password_is_asked_for(server: RedisServer) -> None:
+    server.ask("ACL", "SETUSER", "hub", "on", ">a b/c", "~trishula:*", "&trishula:*", "+@all")
+    server.ask("CONFIG", "SET", "requirepass", "other")
+    with pytest.raises(base.StoreUnavailable, match="password"):
+        await RedisStore(server.url).open()
+    with pytest.raises(base.StoreUnavailable, match="password"):
+        await RedisStore(server.url, username="hub", password="wrong").open()
+    url = server.url.replace("//", "//hub:a%20b%2Fc@")
+    for store in (
+        RedisStore(url),
+        RedisStore(server.url, username="hub", password="a b/c"),
+    ):
+        world = World(lambda store=store: store)  # type: ignore[misc]
+        await store.open()
+        await world.come("ada")
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://x", "it must be redis://"),
+        ("redis+sentinel://h1,h2", "names no master"),
+        ("redis+cluster://h1/3", "database 0 only"),
+        ("redis://h1:port", "cannot be understood"),
+        ("redis+cluster://h1:port", "cannot be understood"),
+    ],
+)
+def test_a_url_that_cannot_be_understood(url: str, said: str) -> None:
+    with pytest.raises(base.StoreError, match=said):
+        RedisStore(url)
+
+
+# --- what it says of itself -----------------------------------------------------------------------
+
+
+async def test_health_warns_of_what_may_lose_messages(server: RedisServer) -> None:
+    store = RedisStore(server.url)
+    await store.open()
+    health = await store.health()
+    assert (health["durability"], health["warnings"], health["role"]) == ("always", [], "master")
+    server.ask("CONFIG", "SET", "appendfsync", "everysec")
+    server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    warnings = (await store.health())["warnings"]
+    assert ["everysec" in warnings[0], "allkeys-lru" in warnings[1]] == [True, True]
+    server.ask("CONFIG", "SET", "appendonly", "no")
+    health = await store.health()
+    assert health["durability"] == "none"
+    assert "no append-only file" in health["warnings"][0]
+    await store.close()
+    assert (await store.health())["problem"] == "the store is closed"
