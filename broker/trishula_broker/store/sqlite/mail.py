@@ -56,6 +56,33 @@ def prepare(work: Work, space: Space, ops: Sequence[base.Operation]) -> None:
     work.load(copies)
 
 
+def is_at_hand(work: Work, space: Space, ops: Sequence[base.Operation]) -> bool:
+    """Whether ``ops`` can be applied without a look into the tables, which takes a thread.
+
+    So it is with nearly everything that goes from one agent to another that is there.
+    """
+    boxes = space.boxes
+    for op in ops:
+        if isinstance(op, base.Accept):
+            box = boxes.get(op.sender)
+            if box is None or op.address.kind is not Kind.AGENT:
+                return False
+            if op.id <= box.newest_id and not work.knows_id(box, op.id):
+                return False
+            if op.settles is not None:
+                to = boxes.get(op.address.name)
+                # Who asked is looked up when his mailbox is full.
+                if op.settles not in box.recent or to is None or work.may_be_full(to, ops):
+                    return False
+        elif isinstance(op, base.Settle) or (isinstance(op, base.Read) and not op.want):
+            box = boxes.get(op.agent)
+            if box is None or not all(map(box.recent.__contains__, op.seqs)):
+                return False
+        else:
+            return False
+    return True
+
+
 def accept(
     work: Work, space: Space, op: base.Accept
 ) -> base.Accepted | base.Duplicate | base.Refused | base.Fenced:

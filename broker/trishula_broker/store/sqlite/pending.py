@@ -65,7 +65,7 @@ class Pending:
         self._journal = journal
         self._folded = False
         self._clear()
-        self.begin()
+        self._begin()
 
     def __repr__(self) -> str:
         return f"<Pending {len(self.new)} new, {len(self.done) + len(self.changed)} changed>"
@@ -83,8 +83,8 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self.log or self.new or self.done or self.changed or self.moved)
 
-    def begin(self) -> None:
-        """A transaction begins."""
+    def _begin(self) -> None:
+        """A transaction begins here."""
         self._begun = len(self.log), len(self.new), len(self.done)
         self._changed_now: dict[tuple[int, int], Held] = {}
 
@@ -104,7 +104,7 @@ class Pending:
         self.moved += (source, seq, target)
 
     def end(self) -> None:
-        """The transaction is complete: make it durable."""
+        """The transaction is complete: make it durable. Another may begin."""
         if not self._db.in_transaction:
             log, new, done = self._begun
             fresh = len(self.new) - new + len(self.done) - done + len(self._changed_now)
@@ -116,6 +116,7 @@ class Pending:
                 record = _encode(_Record(self.log[log:], self.new[new:], changed))
                 if self._journal.has_room(len(record)):
                     self._journal.append(record)
+                    self._begin()
                     return
         self.fold()
         self._db.execute("COMMIT")
@@ -144,7 +145,7 @@ class Pending:
         SQL["set_counter"].execute(db, "journal", self._journal.number)
         self._folded = True
         self._clear()
-        self.begin()
+        self._begin()
 
     def forget(self) -> None:
         """The tables were changed otherwise: what was known of them is read anew."""

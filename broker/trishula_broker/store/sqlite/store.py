@@ -184,7 +184,34 @@ class SqliteStore:
         self, now: int, batches: Sequence[base.Batch]
     ) -> asyncio.Future[list[list[base.Outcome]]]:
         writer, _ = self._use()
+        # Two threads that run Python hinder each other. What is at hand is applied in this one,
+        # and while the other writes it down there is nothing to hinder.
+        if writer.idle and (outcomes := self._apply_at_hand(now, batches)) is not None:
+            return writer.run(partial(self._transaction, lambda _: outcomes))
         return writer.run(partial(self._commit, now, batches))
+
+    def _apply_at_hand(
+        self, now: int, batches: Sequence[base.Batch]
+    ) -> list[list[base.Outcome]] | None:
+        """The outcomes, when the tables need not be asked; not durable yet."""
+        db, directory, pending = self._db, self._directory, self._pending
+        if db is None or directory is None or pending is None or not self._sessions_ended:
+            return None
+        work = Work(db, directory, pending, now, self._limits)
+        spaces: list[Space] = []
+        for batch in batches:
+            space = directory.spaces.get(batch.namespace)
+            if space is None or not mail.is_at_hand(work, space, batch.ops):
+                return None
+            spaces.append(space)
+        try:
+            return [
+                [self._apply_op[type(op)](work, space, op) for op in batch.ops]
+                for space, batch in zip(spaces, batches, strict=True)
+            ]
+        except BaseException:
+            self._directory = self._pending = None
+            raise
 
     def _commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
         outcomes = self._transaction(partial(self._apply, now, batches))
@@ -216,7 +243,6 @@ class SqliteStore:
             directory, pending = self._directory, self._pending
             if directory is None or pending is None:
                 directory, pending = self._read(db)
-            pending.begin()
             result = change(State(db, directory, pending))
             pending.end()
         except (sqlite3.Error, OSError) as error:

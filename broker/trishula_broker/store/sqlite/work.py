@@ -13,7 +13,15 @@ from typing import Any, Final
 
 import msgspec
 
-from trishula_broker.store.base import Accept, Copy, MailboxLimits, Message, Settle, Settled
+from trishula_broker.store.base import (
+    Accept,
+    Copy,
+    MailboxLimits,
+    Message,
+    Operation,
+    Settle,
+    Settled,
+)
 from trishula_broker.store.sqlite.answers import read_messages
 from trishula_broker.store.sqlite.directory import RECENT, SQL, Box, Directory, Held, Space
 from trishula_broker.store.sqlite.pending import Pending
@@ -111,6 +119,16 @@ class Work:
         if key not in ids:
             self.find_ids([(sender, id_)])
         return ids[key]
+
+    def knows_id(self, sender: Box, id_: str) -> bool:
+        """Whether :meth:`used` has the answer without reading."""
+        return (id_, sender.id) in self._pending.ids
+
+    def may_be_full(self, box: Box, ops: Sequence[Operation]) -> bool:
+        """Whether ``box`` could become full if all of ``ops`` were for it."""
+        size = sum(len(op.body) for op in ops if isinstance(op, Accept))
+        limits = self.limits
+        return box.messages + len(ops) > limits.messages or box.bytes + size > limits.bytes
 
     def has_room(self, box: Box, op: Accept) -> bool:
         """Whether ``box`` can take what ``op`` sends."""

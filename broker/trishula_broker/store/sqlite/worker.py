@@ -16,8 +16,14 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._unresolved = 0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do, as far as the event loop has heard."""
+        return not self._unresolved
 
     def run(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
         """The outcome of ``call`` once its turn has come. Cancelling does not stop it."""
@@ -25,6 +31,7 @@ class Worker:
         future: asyncio.Future[_T] = loop.create_future()
 
         def resolve(result: _T | None, error: BaseException | None) -> None:
+            self._unresolved -= 1
             if future.cancelled():
                 return
             if error is not None:
@@ -43,6 +50,7 @@ class Worker:
             except RuntimeError:
                 pass  # the loop is closed: nobody waits any more
 
+        self._unresolved += 1
         self._queue.put(work)
         return future
 
