@@ -134,7 +134,6 @@ NODE_FAULTS: Final = {
     "lossy_hints": 6,
     "late_hints": 2,
     "drain": 1,
-    "move": 4,
 }
 
 
@@ -154,13 +153,14 @@ def _more_hubs(plan: Plan, rng: Random, hubs: int) -> Plan:
             list(NODE_FAULTS), weights=list(NODE_FAULTS.values()), k=rng.randrange(4)
         )
         for kind in kinds:
-            for _ in range(rng.choice((1, 1, 2, 4))):
-                send = rng.choice(plan.sends)
-                # Who moves does so just when it has sent something: order must hold.
-                at = send.at + rng.choice((1, 2, 50)) if kind == "move" else rng.randrange(length)
-                faults.append(_node_fault(rng, kind, send.sender, at, hubs))
+            faults += [
+                _node_fault(rng, kind, rng.randrange(length), hubs)
+                for _ in range(rng.choice((1, 1, 2, 4)))
+            ]
+        if rng.random() < 0.3:
+            faults += _wandering(rng, plan)
         faults.sort(key=lambda fault: fault.at)
-    beat_ms = rng.choice((200, 1_000))
+    beat_ms = rng.choice((400, 1_000))
     return replace(
         plan,
         faults=tuple(faults),
@@ -172,13 +172,23 @@ def _more_hubs(plan: Plan, rng: Random, hubs: int) -> Plan:
     )
 
 
-def _node_fault(rng: Random, kind: str, agent: str, at: int, hubs: int) -> Fault:
+def _wandering(rng: Random, plan: Plan) -> list[Fault]:
+    """Somebody goes to the next hub whenever it has sent something: order must hold."""
+    sender = rng.choice(plan.sends).sender
+    return [
+        Fault(send.at + rng.choice((1, 2, 5, 50)), "move", sender)
+        for send in plan.sends
+        if send.sender == sender and rng.random() < 0.7
+    ]
+
+
+def _node_fault(rng: Random, kind: str, at: int, hubs: int) -> Fault:
     host = rng.randrange(hubs)
     if kind in ("hub_crash", "drain"):
-        return replace(_fault(rng, kind, agent, at), host=host)
+        return replace(_fault(rng, kind, "", at), host=host)
     applied = rng.choice((("none",), ("all",), ("none", "some", "all")))
     long = rng.choice((300, 1_500, 3_000, 9_000))
-    return Fault(at, kind, agent, ms=long, applied=applied, host=host)
+    return Fault(at, kind, ms=long, applied=applied, host=host)
 
 
 def _one_hub(seed: int) -> Plan:
