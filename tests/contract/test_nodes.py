@@ -150,6 +150,12 @@ async def test_the_first_who_beats_leads(pair: Pair) -> None:
     assert await one.beat() == base.Beating(True, lead, "n1", False)
 
 
+async def test_who_shares_a_store_is_told_its_time(pair: Pair) -> None:
+    for world in pair:
+        op = base.Beat(world.node, "first", world.role, "", BEAT_LEASE_MS)
+        assert (await world.get(base.Beating, op)).at == world.now
+
+
 async def test_a_lease_that_ran_out_goes_to_whoever_beats_next(pair: Pair) -> None:
     one, two = pair
     lead = (await one.beat()).lead

@@ -193,7 +193,8 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
         case base.Retry():
             return base.Retried(copies(found[1:])[0] if len(found) > 1 else None)
         case base.Beat():
-            return base.Beating(found[1] == 1, found[2], found[3].decode(), found[4] == 1)
+            member, lead, leader, alone, at = found[1:]
+            return base.Beating(member == 1, lead, leader.decode(), alone == 1, at)
         case base.EndNode():
             return base.NodeEnded(names(found[1]), found[2] == 1, found[3])
         case base.Tell():
