@@ -86,6 +86,12 @@ class Layout:
                 own.write(ABOUT, b'# Only understands files of version 1.\nformat = "v1"\n')
                 own.flush()
 
+    def unmark_version1(self, agent: str) -> None:
+        """``agent`` has learnt version 2."""
+        if self.is_version1(agent):
+            with self.top() as top, top.enter(AGENTS, agent) as own:
+                own.remove(ABOUT)
+
     def path(self, agent: str, box: Box) -> Path:
         """For watching and for messages."""
         return self.root / AGENTS / agent / box

@@ -80,6 +80,7 @@ class Spool:
     def open(self) -> list[Key]:
         """Make what is missing, and tell what was settled in earlier lives, oldest first."""
         self.layout.make(self._agent)
+        self.layout.unmark_version1(self._agent)
         finished: list[Key] = []
         with self._box("done") as done:
             for name in sorted(done.names()):

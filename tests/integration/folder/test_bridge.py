@@ -35,7 +35,7 @@ from trishula_protocol.envelope import Envelope
 from trishula_protocol.folder_file import open_envelope, pack, parse
 from trishula_protocol.folder_key import Key
 
-SCRIPT = Path(__file__).with_name("old_script.py")
+GUIDE = Path(__file__).parents[3] / "docs" / "folder.md"
 
 
 @pytest_asyncio.fixture
@@ -83,9 +83,13 @@ def written(folder: Path, agent: str) -> list[Envelope]:
     return [open_envelope(parse(data).body) for data in found]
 
 
-async def test_an_old_script_and_an_sdk_agent_exchange_messages(
-    hub: HubProcess, folder: Path
+async def test_the_guides_old_script_and_an_sdk_agent_exchange_messages(
+    hub: HubProcess, folder: Path, tmp_path: Path
 ) -> None:
+    block = GUIDE.read_text().rpartition("```python\n")[2].partition("```")[0]
+    lines = [line for line in block.splitlines() if line]
+    assert len(lines) <= 20
+    (tmp_path / "script.py").write_text(block)
     agni = Agent("agni", hub.url)
     statuses: asyncio.Queue[Message] = asyncio.Queue()
     agni.on_status(statuses.put_nowait)
@@ -96,7 +100,7 @@ async def test_an_old_script_and_an_sdk_agent_exchange_messages(
 
     async with agni, bridge(folder, hub.url, "--v1", "mac"):
         script = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(SCRIPT), str(folder), "mac", "agni"),
+            *(sys.executable, str(tmp_path / "script.py"), str(folder), "mac", "agni"),
             stdout=asyncio.subprocess.PIPE,
         )
         try:
