@@ -87,11 +87,15 @@ async def test_what_a_frozen_one_finds_when_it_thaws_is_too_late(
 
 
 async def test_out_of_memory(world: World, server: RedisServer) -> None:
+    done = await world.send("ada", "bob", "m0")
+    await world.do(world.settle("bob", done.seq))
     server.ask("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(base.StoreUnavailable, match="out of memory"):
         await world.send("ada", "bob", "m1")
     assert "out of memory" in await problem(world)
     assert len(await world.ask(base.Agents())) == 2  # questions need none
+    # What makes room is done all the same.
+    assert await world.store.trim(0, base.Retention(max_bytes=0, dedup_ms=0)) == 1
     server.ask("CONFIG", "SET", "maxmemory", "0")
     await works_again(world, "m1")
 

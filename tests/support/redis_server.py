@@ -43,6 +43,7 @@ class RedisServer:
             "appendonly": "yes",
             "appendfsync": "always",
             "save": '""',
+            "repl-diskless-sync-delay": "0",
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None

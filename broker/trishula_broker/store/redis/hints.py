@@ -164,6 +164,10 @@ class Listener:
                 await self._hear()
             except (RedisError, OSError, base.StoreError):
                 pass
+            except Exception as bug:  # of whoever is told; those to come must be told all the same
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": f"hints to {self._node} were not taken", "exception": bug}
+                )
             await self.drop()
             await asyncio.sleep(RETRY_SECONDS)
 

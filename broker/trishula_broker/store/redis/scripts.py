@@ -10,13 +10,17 @@ _SPACE: Final = ("prelude", "space", "directory", "hints", "mail", "sessions", "
 
 
 class Script:
-    """A script of several files, in the order in which each needs what is before it."""
+    """A script of several files, in the order in which each needs what is before it.
 
-    def __init__(self, *names: str) -> None:
+    ``flags`` tell Redis when it may run: those without any not when memory is full, nor on a
+    replica that may not be written to.
+    """
+
+    def __init__(self, *names: str, flags: str = "") -> None:
         folder = files("trishula_broker.store.redis") / "lua"
         parts = [(folder / f"{name}.lua").read_text(encoding="utf-8") for name in names]
         self.name = names[-1]
-        self.text = "\n".join(parts)
+        self.text = "\n".join([f"#!lua flags={flags}", *parts])
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __repr__(self) -> str:
@@ -24,5 +28,6 @@ class Script:
 
 
 COMMIT: Final = Script(*_SPACE, "commit")
-TRIM: Final = Script(*_SPACE, "trim")
-ANSWER: Final = Script("answer")
+TRIM: Final = Script(*_SPACE, "trim", flags="allow-oom")
+"""It is what makes room again."""
+ANSWER: Final = Script("answer", flags="no-writes")

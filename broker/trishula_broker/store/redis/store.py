@@ -139,9 +139,7 @@ class RedisStore:
         except base.StoreError as error:
             self._problem = str(error)
             await self._follow()
-            if isinstance(error, base.StoreUnavailable):
-                raise
-            raise base.StoreUnavailable(str(error)) from error
+            raise _later(error) from error
         self._problem = None
         return outcomes
 
@@ -157,12 +155,18 @@ class RedisStore:
 
     async def query(self, namespace: str, query: base.Query) -> Any:
         self._use()
-        return await self._space(namespace).query(query)
+        try:
+            return await self._space(namespace).query(query)
+        except base.StoreError as error:
+            raise _later(error) from error
 
     async def trim(self, now: int, retention: base.Retention) -> int:
         self._use()
-        spaces = [self._space(name) for name in await self._namespaces()]
-        return await trimming.trim(spaces, now, retention, self._after)
+        try:
+            spaces = [self._space(name) for name in await self._namespaces()]
+            return await trimming.trim(spaces, now, retention, self._after)
+        except base.StoreError as error:
+            raise _later(error) from error
 
     async def health(self) -> dict[str, Any]:
         if self._home is None:
@@ -181,3 +185,8 @@ class RedisStore:
         if self._home is None:
             raise base.StoreUnavailable("the store is closed")
         return self._home
+
+
+def _later(error: base.StoreError) -> base.StoreUnavailable:
+    """A server that cannot be used, found after the store was opened, may be replaced."""
+    return error if isinstance(error, base.StoreUnavailable) else base.StoreUnavailable(str(error))

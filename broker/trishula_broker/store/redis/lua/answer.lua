@@ -1,4 +1,3 @@
-#!lua flags=no-writes
 -- Answers a question about one namespace; the keys are those of commit.lua's files.
 --
 -- KEYS[1]  "trishula:{<namespace>}:"

@@ -1,4 +1,3 @@
-#!lua
 -- Commits a batch of operations of one namespace. The files of this directory that make up the
 -- script are joined in the order that scripts.py tells; each says what it keeps in Redis.
 --

@@ -1,0 +1,78 @@
+"""Batches that are too big for one script, and one operation that is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.contract.world import World
+from tests.support.redis_server import RedisServer
+from trishula_broker.store import base
+from trishula_broker.store.redis import RedisStore
+from trishula_broker.store.redis.space import OPERATIONS, POINTERS
+
+CROWD = 2 * POINTERS + 500
+
+
+@pytest.fixture
+async def world(redis: RedisServer) -> AsyncIterator[World]:
+    """A store with limits that nobody meets."""
+    world = World(lambda: RedisStore(redis.url, own_clock=False))
+    await world.store.open()
+    await world.come("ada")
+    await world.come("bob")
+    redis.ask("CONFIG", "RESETSTAT")
+    yield world
+    await world.store.close()
+
+
+def scripts(redis: RedisServer) -> int:
+    """How many were run."""
+    text = redis.ask("INFO", "commandstats")
+    return int(text.partition("cmdstat_evalsha:calls=")[2].partition(",")[0])
+
+
+async def test_many_operations_are_done_in_their_order(world: World, redis: RedisServer) -> None:
+    ops = [world.mail("ada", "bob", f"m{n}") for n in range(2 * OPERATIONS + 1)]
+    outcomes = await world.do(*ops)
+    assert scripts(redis) == 3
+    seqs = [outcome.seq for outcome in outcomes]
+    assert seqs == list(range(seqs[0], seqs[0] + len(ops)))
+    assert await world.do(world.settle("bob", *seqs)) == [base.Marked(tuple(seqs), ())]
+    assert (await world.agent("bob")).unsettled == 0
+
+
+async def test_a_crowd_gets_a_broadcast_in_one_step(world: World, redis: RedisServer) -> None:
+    names = sorted(f"agent{n}" for n in range(CROWD))
+    await world.do(
+        *(base.Register(name, "n", "s", False, False, 1_000, None, ("all",)) for name in names)
+    )
+    redis.ask("CONFIG", "RESETSTAT")
+    to_all, to_group, last = await world.do(
+        world.mail("ada", "broadcast", "m1"),
+        world.mail("ada", "#all", "m2"),
+        world.mail("ada", "bob", "m3"),
+    )
+    assert scripts(redis) == 3
+    assert to_all.recipients == (*names, "bob")
+    assert to_group.recipients == tuple(names)
+    assert last.recipients == ("bob",)
+    (traced,) = await world.ask(base.Trace("ada", "m1"))
+    assert len(traced.copies) == CROWD + 1
+    peeked = await world.ask(base.Peek(names[-1], 5))
+    assert [copy.message.seq for copy in peeked.heads] == [to_all.seq, to_group.seq]
+    found = await world.fetch(names[0])
+    assert len(found.copies) == 2
+
+
+async def test_hundreds_of_copies_change_hands(world: World) -> None:
+    await world.come("cyd", caps=("plan",))
+    await world.go("cyd")
+    await world.do(*(world.mail("ada", "@plan", f"m{n}") for n in range(700)))
+    await world.come("cyd")
+    assigned = await world.get(base.Assigned, base.Assign("plan", 600))
+    assert (len(assigned.copies), assigned.more) == (600, True)
+    await world.go("cyd")
+    assert await world.do(base.Unassign("cyd")) == [base.Unassigned(("plan",))]
+    assert (await world.ask(base.Peek("@plan", 0))).count == 700

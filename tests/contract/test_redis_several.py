@@ -1,0 +1,165 @@
+"""Replicas that confirm, Sentinels that fail over, a cluster: with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.contract.test_redis_hints import Hearer
+from tests.contract.world import World
+from tests.support.redis_server import RedisServer, free_port
+from trishula_broker.store import base
+from trishula_broker.store.redis import RedisStore
+
+FAILOVER_SECONDS = 15.0
+"""Instead of hanging; how long it takes is the Sentinels' business."""
+
+
+class Servers:
+    """Servers of a test, which end with it."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self._directory = directory
+        self._stack = stack
+        self._made = 0
+
+    def start(self, *arguments: str, **options: str) -> RedisServer:
+        """One more."""
+        self._made += 1
+        server = RedisServer(self._directory / f"redis{self._made}", **options)
+        server.start(*arguments)
+        self._stack.callback(server.kill)
+        return server
+
+    def replica(self, master: RedisServer) -> RedisServer:
+        """One that follows ``master``."""
+        # Without a file of its own, which it would write anew before it confirms anything.
+        replica = self.start(replicaof=f"127.0.0.1 {master.port}", appendonly="no")
+        replica.wait_for("master_link_status:up", "INFO", "replication")
+        master.wait_for("state=online", "INFO", "replication")
+        return replica
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Servers(tmp_path, stack)
+
+
+async def works_again(world: World, id_: str) -> base.Accepted:
+    """The message is accepted as soon as it can be; its sender may have to come back."""
+    started = time.monotonic()
+    while True:
+        try:
+            (outcome,) = await world.do(world.mail("ada", "bob", id_, epoch=0))
+        except base.StoreUnavailable:
+            assert time.monotonic() - started < FAILOVER_SECONDS
+            await asyncio.sleep(0.05)
+            continue
+        assert isinstance(outcome, base.Accepted), outcome
+        return outcome
+
+
+async def test_a_commit_is_confirmed_by_replicas(servers: Servers) -> None:
+    master = servers.start()
+    replica = servers.replica(master)
+    store = RedisStore(master.url, require_replicas=1, timeout=1)
+    world = World(lambda: store)
+    await store.open()
+    await world.come("ada")
+    await world.come("bob")
+    replica.signal(signal.SIGSTOP)
+    with pytest.raises(base.StoreUnavailable, match="0 of 1 Redis replicas have confirmed"):
+        await world.send("ada", "bob", "m1")
+    replica.signal(signal.SIGCONT)
+    (again,) = await world.do(world.mail("ada", "bob", "m1"))
+    assert isinstance(again, base.Duplicate)  # it was stored, only not promised
+    await store.close()
+
+
+async def test_more_replicas_than_there_are_confirm_nothing(servers: Servers) -> None:
+    master = servers.start()
+    servers.replica(master)
+    store = RedisStore(master.url, require_replicas=2, timeout=0.4)
+    world = World(lambda: store)
+    await store.open()
+    with pytest.raises(base.StoreUnavailable, match="1 of 2 Redis replicas"):
+        await world.come("ada")
+    await store.close()
+
+
+async def test_sentinels_name_the_master_and_its_successor(servers: Servers) -> None:
+    master = servers.start()
+    replica = servers.replica(master)
+    sentinel = servers.start(
+        "--sentinel",
+        sentinel=f"monitor main 127.0.0.1 {master.port} 1\n"
+        "sentinel down-after-milliseconds main 300\n"
+        "sentinel failover-timeout main 3000",
+    )
+    sentinel.wait_for("slaves=1", "INFO", "sentinel")
+    url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/main/0"
+    world = Hearer(url, "n1")
+    await world.store.open()
+    await world.come("ada")
+    await world.come("bob")
+    kept = await world.send("ada", "bob", "m1")
+    assert (await world.store.health())["where"] == f"127.0.0.1:{master.port}"
+    replica.wait_for(f"\r\n{kept.seq}\r\n", "HGET", "trishula:{default}:state", "seq")
+    master.kill()
+    after = await works_again(world, "m2")
+    assert after.seq > kept.seq
+    health = await world.store.health()
+    assert (health["where"], health["problem"]) == (f"127.0.0.1:{replica.port}", None)
+    assert len((await world.ask(base.Peek("bob", 9))).heads) == 2
+    assert base.Missed() in await world.next()
+    await world.store.close()
+
+
+async def test_no_sentinel_that_answers(servers: Servers) -> None:
+    sentinel = servers.start("--sentinel")
+    store = RedisStore(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/main")
+    with pytest.raises(base.StoreUnavailable, match="no Sentinel names the master of main"):
+        await store.open()
+
+
+async def test_namespaces_spread_over_a_cluster(servers: Servers) -> None:
+    first, second = (
+        servers.start(
+            cluster_enabled="yes", cluster_node_timeout="500", cluster_port=str(free_port())
+        )
+        for _ in range(2)
+    )
+    first.ask("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
+    second.ask("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
+    first.ask("CLUSTER", "MEET", "127.0.0.1", str(second.port), second.options["cluster-port"])
+    for server in (first, second):
+        server.wait_for("cluster_state:ok", "CLUSTER", "INFO")
+        server.wait_for("cluster_known_nodes:2", "CLUSTER", "INFO")
+    url = f"redis+cluster://127.0.0.1:{first.port},127.0.0.1:{second.port}"
+    one, two = Hearer(url, "n1"), Hearer(url, "n2")
+    for world in (one, two):
+        await world.store.open()
+    for namespace in ("default", "other", "third"):
+        for world, agent in ((one, "ada"), (two, "bob")):
+            world.namespace = namespace
+            world.epochs.clear()
+            await world.do(base.Beat(world.node, "life", "primary", "", 60_000))
+            await world.come(agent, node=world.node)
+        sent = await one.send("ada", "bob", "m1")
+        (hint,) = await two.next()
+        assert isinstance(hint, base.Mail)
+        assert hint.copy is not None
+        assert hint.copy.message.seq == sent.seq
+    sizes = [int(server.ask("DBSIZE").strip().lstrip(":")) for server in (first, second)]
+    assert min(sizes) > 5
+    assert (await one.store.health())["log_bytes"] == 3 * 20
+    await one.store.trim(one.now, base.Retention())
+    for world in (one, two):
+        await world.store.close()
