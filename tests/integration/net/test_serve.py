@@ -65,6 +65,13 @@ async def test_a_message_goes_from_agent_to_agent(hub: HubProcess) -> None:
         assert health["status"] == "ok"
         assert health["agents_online"] == 2
         assert health["pid"] == hub.pid
+        assert (health["node"], health["role"], health["store"]["kind"]) == (
+            "hub",
+            "primary",
+            "sqlite",
+        )
+        [told] = health["namespaces"].values()
+        assert (told["leader"], told["lead"] > 0, told["alone"]) == ("hub", True, True)
 
 
 async def test_what_was_accepted_survives_a_kill(hub: HubProcess) -> None:
