@@ -306,7 +306,14 @@ class Hub:
         self._hearing.hear(hints, now)
         self._advance(now)
 
-    def _disowned(self, now: Now) -> None:
+    def _disowned(self, given_up: bool, now: Now) -> None:
+        node, sessions = self._membership.node, len(self._roster.seats)
+        if not given_up:
+            why = "another process says that it is this node: give each hub a name of its own"
+            self._note("node_name_taken", {"node": node, "sessions": sessions, "why": why})
+        elif sessions:
+            why = "this hub did not reach its store for too long; its agents come back"
+            self._note("given_up", {"node": node, "sessions": sessions, "why": why})
         self._registration.disowned()
 
     def _leading(self, now: Now) -> None:

@@ -28,7 +28,8 @@ class Membership:
     """Beats, and what they are answered.
 
     Args:
-        ended: called when the store had given this node up: all its sessions are over.
+        ended: called with True when the store had given this node up, with False when another
+            process said that it is this node: either way all its sessions are over.
         leading: called when the lease came to this node.
     """
 
@@ -41,7 +42,7 @@ class Membership:
         settings: HubSettings,
         commits: Commits,
         agenda: Agenda,
-        ended: Callable[[Now], None],
+        ended: Callable[[bool, Now], None],
         leading: Callable[[Now], None],
     ) -> None:
         self.node = node
@@ -155,7 +156,8 @@ class Membership:
         if outcome.at:
             self._set_clock(outcome.at, sent, now)
         if not outcome.member:
-            self._ended(now)
+            # Who was sure when it said this beat cannot have been given up meanwhile.
+            self._ended(sent >= self._sure_until, now)
         if sent < self._thawed_at or op.leads == self._leaving:
             self._beat(now)
         if sent >= self._thawed_at:

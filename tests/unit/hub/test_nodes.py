@@ -413,6 +413,30 @@ def test_a_leader_that_was_deposed_sweeps_for_itself_alone() -> None:
     assert swept[-1].lead == 0
 
 
+def test_two_hubs_of_one_name_are_told_of_each_other() -> None:
+    store = MemoryStore()
+    one = Bench(store=store.node("n1"), node="n1")
+    one.advance(1_500)
+    peer = agent(one, "agni")
+    beat = base.Beat("n1", "another", "primary", "", 5_000)
+    one.store.apply(one.now.wall, [base.Batch("default", [beat])])
+    one.advance(1_000)
+    assert peer.close_code() == 1012
+    [note] = [note for note in one.notes if note.event == "node_name_taken"]
+    assert note.fields["node"] == "n1"
+
+
+def test_a_hub_that_was_given_up_says_so() -> None:
+    pair = make_pair()
+    agent(pair.two, "agni")
+    pair.one.advance(7_000)
+    pair.two.jump(pair.two.now.mono + 7_000)
+    pair.two.hub.timeout(pair.two.now)
+    pair.two.run()
+    told = [note for note in pair.two.notes if note.event in ("given_up", "node_name_taken")]
+    assert [(note.event, note.fields["sessions"]) for note in told] == [("given_up", 1)]
+
+
 def test_anybody_may_ask_which_hubs_there_are() -> None:
     pair = make_pair()
     peer = agent(pair.two, "agni")
