@@ -41,6 +41,7 @@ from trishula.sending import Expected, Sending, Waiter
 from trishula.settling import Settling
 from trishula_protocol.bodies import Register, Registered, Trace
 from trishula_protocol.envelope import Envelope
+from trishula_protocol.errors import CloseCode
 
 _log = logging.getLogger("trishula")
 
@@ -268,7 +269,7 @@ class Engine:
             case Lost():
                 self._on_lost()
                 if self._folder is not None:
-                    self._folder.hub_lost()
+                    self._folder.hub_lost(silent=event.code == CloseCode.HEARTBEAT)
                 self._on_change()
             case StaleMail():
                 for delivery in event.deliveries:

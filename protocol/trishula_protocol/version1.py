@@ -114,7 +114,10 @@ def _id(field: str, id: Any) -> str:
         raise NotValid(f"{field}: required, a string")
     if is_id(id) and not (id.startswith(FOREIGN_ID) and _original_id(id) != id):
         return id
-    made = FOREIGN_ID + base64.b32hexencode(id.encode()).decode().rstrip("=").lower()
+    try:
+        made = FOREIGN_ID + base64.b32hexencode(id.encode()).decode().rstrip("=").lower()
+    except UnicodeEncodeError:  # the name of a file, in no encoding we know
+        raise NotValid(f"{field}: not valid Unicode") from None
     if len(made) > limits.ID_LENGTH:
         raise NotValid(f"{field}: {id[:40]!r}... is too long for one with such characters")
     return made

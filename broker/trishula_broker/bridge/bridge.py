@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from trishula import TakenOver, TrishulaError
-from trishula.folder.layout import AGENTS, Layout
+from trishula.folder.layout import Layout
 from trishula.folder.watch import FolderWatch
 from trishula_broker.bridge.lock import FolderLock
 from trishula_broker.bridge.settings import BridgeSettings
@@ -66,8 +67,7 @@ class Bridge:
 
     async def _serve(self) -> None:
         self._not_ready = {*self._visitors}
-        watched = [self._layout.root / AGENTS, *self._old.watched()]
-        watch = FolderWatch(watched, self._changed, recursive=True)
+        watch = FolderWatch(self._watched, self._changed)
         watch.start()
         reading = asyncio.create_task(self._read_old(), name="bridge-version1")
         try:
@@ -78,6 +78,16 @@ class Bridge:
             reading.cancel()
             await asyncio.wait([reading])
             await watch.stop()
+
+    def _watched(self) -> list[Path]:
+        """Where the agents of this bridge may write."""
+        try:
+            agents = self._layout.agents()
+        except OSError:
+            agents = []
+        boxes = [self._layout.path(agent, "inbox") for agent in agents]
+        boxes += [self._layout.path(agent, "outbox") for agent in self._visitors]
+        return [*self._old.watched(), *boxes]
 
     async def _visit(self, visitor: Visitor) -> None:
         def ready() -> None:
@@ -117,5 +127,7 @@ class Bridge:
                     _log.debug("%s: %s", self._layout.root, error)
                 except TrishulaError as error:
                     _log.debug("not handed over yet: %s", error)
+                except Exception:
+                    _log.exception("%s: reading version 1", self._layout.root)
         finally:
             thread.shutdown(wait=False)

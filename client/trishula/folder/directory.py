@@ -133,7 +133,7 @@ class Directory:
 
         Nothing half-written stays when it fails.
         """
-        temporary = f".{name[:200]}.{os.getpid()}.{next(_counter)}"
+        temporary = f".{name[:50]}.{os.getpid()}.{next(_counter)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FOLLOW_NO_LINK
         fd = os.open(temporary, flags, 0o666, dir_fd=self._fd)
         try:

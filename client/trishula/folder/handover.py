@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS: Final = 10.0
 """Between two looks without a reason: copying tools bring back what was handed over."""
+NEWS_SECONDS: Final = 2.0
+"""The same while no hub answers, and only the folder tells what recipients have done."""
 STRANGER_SECONDS: Final = 60.0
 """Before a hub that did not know the recipient of a file is asked to take it again."""
 HANDED: Final = 100_000
@@ -110,7 +112,8 @@ class HandOver:
     async def _run(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(EVERY_SECONDS):
+                seconds = EVERY_SECONDS if self._core.active else NEWS_SECONDS
+                async with asyncio.timeout(seconds):
                     await self._hint.wait()
             except TimeoutError:
                 pass
@@ -122,6 +125,8 @@ class HandOver:
             except TrishulaError as error:
                 # The hub was lost meanwhile; its return is the next hint.
                 _log.debug("%s: not handed over yet: %s", self._post.layout.root, error)
+            except Exception:
+                _log.exception("%s: handing over", self._post.layout.root)
 
     async def _look(self) -> None:
         found = await self._in_thread(self._post.look)

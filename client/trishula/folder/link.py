@@ -25,6 +25,8 @@ from trishula.sending import Sending
 
 RECONNECT_SECONDS: Final = 1.0
 """Longest wait between two attempts to reach a hub: agents are back on it within two seconds."""
+NEXT_HUB_SECONDS: Final = 0.5
+"""What the other hubs have to answer after one was found silent."""
 CLEAN_SECONDS: Final = 3600.0
 """Between two removals of what has been in ``done/`` long enough."""
 
@@ -71,7 +73,7 @@ class FolderLink:
         self._handover = HandOver(
             core, sending, post, self._thread, trace=trace, pump=pump, on_done=on_done
         )
-        self._watch = FolderWatch(spool.watched(), self.reading.hint)
+        self._watch = FolderWatch(spool.watched, self.reading.hint)
         self._timer: asyncio.TimerHandle | None = None
         self._cleaning: asyncio.Task[None] | None = None
         sending.by_file = self._by_file
@@ -148,13 +150,16 @@ class FolderLink:
     def _by_file(self, agent: str) -> bool:
         return not self.in_use and not self._halted and self.reading.by_file(agent)
 
-    def hub_lost(self) -> None:
-        """No hub answers, from now on or still."""
+    def hub_lost(self, *, silent: bool = False) -> None:
+        """No hub answers, from now on; a ``silent`` one has not for two heartbeats already."""
         self.reading.hub = None if not self.in_use else False
         self.reading.offer_again()
         if self._timer is None and not self.in_use and not self._halted:
             self._since = monotonic()
-            self._timer = self._loop.call_later(self._settings.fallback_after, self._fall_back)
+            seconds = self._settings.fallback_after
+            if silent:
+                seconds = min(seconds, NEXT_HUB_SECONDS)
+            self._timer = self._loop.call_later(seconds, self._fall_back)
 
     def hub_answers(self) -> None:
         """The agent is registered."""

@@ -135,6 +135,8 @@ class Reading:
                     _log.warning(
                         "%s: the shared folder is away: %s", self._spool.layout.root, error
                     )
+            except Exception:
+                _log.exception("%s: reading", self._spool.layout.root)
 
     async def _read(self, room: int) -> None:
         found = await self._in_thread(self._spool.scan, room)

@@ -6,7 +6,9 @@ alone until it changes, a forged or broken one goes to ``rejected/`` with the re
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,6 +39,9 @@ from trishula_protocol.refusals import DECODE_ERRORS
 V1_SUFFIX: Final = ".json"
 REASON: Final = ".reason"
 """What the name of the file beside a rejected one ends with."""
+
+NAME_BYTES: Final = 210
+"""Of a name in ``rejected/`` at most: ours have 205."""
 
 Place = Literal["inbox", "v1"]
 _log = logging.getLogger("trishula")
@@ -189,7 +194,11 @@ class Spool:
             self._left[place, name] = signature
             _log.debug("%s: left alone: %s/%s: %s", self._agent, inbox.path, name, error)
         except NotValid as error:
-            self._reject(inbox, name, name, str(error))
+            try:
+                self._reject(inbox, name, name, str(error))
+            except OSError as problem:  # others behind it must not wait for this one
+                self._left[place, name] = signature
+                _log.warning("%s: left alone: %s/%s: %s", self._agent, inbox.path, name, problem)
         return None
 
     def _version2(self, name: str, data: bytes) -> Letter:
@@ -280,6 +289,7 @@ class Spool:
 
 def put_aside(place: Directory, name: str, rejected: Directory, new_name: str, reason: str) -> None:
     """Move a file to ``rejected``, the reason beside it; what is there is not overwritten."""
+    new_name = _short(new_name)
     free, number = new_name, 1
     while rejected.has(free):
         if _same(place, name, rejected, free):
@@ -289,6 +299,14 @@ def put_aside(place: Directory, name: str, rejected: Directory, new_name: str, r
     rejected.write(free + REASON, reason.encode(errors="replace") + b"\n")
     place.move(name, rejected, free)
     rejected.flush()
+
+
+def _short(name: str) -> str:
+    """A name that has room for what is added to it here, in 255 bytes."""
+    data = os.fsencode(name)
+    if len(data) <= NAME_BYTES:
+        return name
+    return f"long-{hashlib.sha256(data).hexdigest()}{Path(name).suffix[:8]}"
 
 
 def _same(place: Directory, name: str, rejected: Directory, other: str) -> bool:

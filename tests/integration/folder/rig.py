@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from watchfiles import awatch
+
 from trishula import Agent, State
 from trishula.folder.layout import Box
-from trishula.folder.watch import FolderWatch
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.folder_file import file_name, pack
 from trishula_protocol.folder_key import Key
@@ -44,16 +46,13 @@ async def until_state(agent: Agent, state: State) -> float:
 
 async def until(path: Path, condition: Callable[[], object]) -> None:
     """Wait until ``condition`` holds, looked at whenever something below ``path`` changes."""
-    changed = asyncio.Event()
-    watch = FolderWatch([path], changed.set, recursive=True)
-    watch.start()
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                changed.clear()
-                await changed.wait()
-    finally:
-        await watch.stop()
+    if condition():
+        return
+    looks = awatch(path, watch_filter=None, step=20, rust_timeout=500, yield_on_timeout=True)
+    async with asyncio.timeout(PATIENCE_S), aclosing(looks):
+        async for _ in looks:
+            if condition():
+                return
 
 
 def box(folder: Path, agent: str, which: Box) -> Path:

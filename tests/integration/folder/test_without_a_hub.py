@@ -106,7 +106,7 @@ async def test_a_message_that_fails_every_time_is_rejected_and_its_sender_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "RETRY_DELAYS_MS", (1,))
-    monkeypatch.setattr("trishula.folder.handover.EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("trishula.folder.handover.NEWS_SECONDS", 0.05)
     attempts: list[int] = []
     async with folder_agent("dc", tmp_path) as dc, folder_agent("agni", tmp_path) as agni:
 
@@ -130,7 +130,7 @@ async def test_a_message_that_fails_every_time_is_rejected_and_its_sender_told(
 async def test_a_rejected_command_and_a_finished_message_are_heard_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trishula.folder.handover.EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("trishula.folder.handover.NEWS_SECONDS", 0.05)
     async with folder_agent("dc", tmp_path) as dc, folder_agent("agni", tmp_path) as agni:
         receipt = await dc.send("agni", 1, receipt=True)
         await (await anext(agni.messages())).done()
