@@ -29,6 +29,8 @@ WALL_MS = 1_700_000_000_000
 """What people call the time when the scheduler's clock is at 0."""
 FAILURE_PAUSE_MS = 100
 """As the driver's."""
+NOTICED_MS = 2_500
+"""Whoever stands still longer than this notices: two beats are late."""
 RESTART_MS = 50
 """How long a drained hub takes to be back."""
 
@@ -53,6 +55,7 @@ class HubHost:
         name: of the node; each start of an only one, which has none, is another node.
         commit_ms: a commit takes up to this long.
         hint_ms: a hint takes up to this long.
+        wrong: told of what a hub must not do.
         led: gets each sweep and ending of a node: the lease's epoch, or 0, and by which process.
         note: gets a line of the trace.
     """
@@ -68,6 +71,7 @@ class HubHost:
         commit_ms: int,
         hint_ms: int,
         led: list[tuple[int, str]],
+        wrong: Callable[[str], None],
         note: Callable[[str], None] | None,
     ) -> None:
         self.clock = clock
@@ -80,6 +84,7 @@ class HubHost:
         self.late_ms = 0
         """Extra time of every hint."""
         self._led = led
+        self._wrong = wrong
         self._position = 0
         store.on_hints(self._hinted)
         if name:
@@ -106,6 +111,10 @@ class HubHost:
         self._turning = False
         self._alarm = Alarm(clock, self._wake)
         self._frozen: list[Callable[[], None]] | None = None
+        self._unproved = False
+        """It stood still, and no beat that it said since has been answered."""
+        self._proof: list[base.Operation] | None = None
+        """The commit with such a beat."""
         self._stalled = 0
         self._draining = False
 
@@ -138,7 +147,7 @@ class HubHost:
             life=f"life {self.starts}",
             settings=self._settings,
         )
-        self._draining = self._resting = False
+        self._draining = self._resting = self._unproved = False
         self._frozen = None
         self._committing = self._outcomes = None
         self._alarm = Alarm(self.clock, self._wake)
@@ -176,7 +185,10 @@ class HubHost:
         """Stop the process for ``ms``; what happens meanwhile is seen afterwards."""
         if self.hub is not None and self._frozen is None:
             self._trace(f"hub frozen for {ms} ms")
+            self._carry_out(self.hub)
             self._frozen = []
+            self._unproved = ms > NOTICED_MS
+            self._proof = None
             self.clock.after(ms, self._thaw, self.hub)
 
     def _thaw(self, hub: Hub) -> None:
@@ -276,6 +288,8 @@ class HubHost:
             if link is None:
                 continue
             if isinstance(effect, Send):
+                if self._unproved and not self._stalled and b'"attempt":' in effect.frame:
+                    self._wrong(f"{self.name} delivers before it knows whom: {effect.frame!r}")
                 link.down.send(effect.frame)
             elif isinstance(effect, Close):
                 del self.links[effect.link]
@@ -294,6 +308,8 @@ class HubHost:
             return
         self._committing = ops
         self._outcomes = None
+        if self._unproved and any(isinstance(op, base.Beat) for op in ops):
+            self._proof = ops
         rng = self._rng
         took = rng.randrange(self._commit_ms + 1) + self.slow_ms
         # The store may have done it long before it says so, or only just.
@@ -341,6 +357,8 @@ class HubHost:
             if self._note:
                 for op, outcome in zip(ops, outcomes, strict=True):
                     self._trace(f"store: {op} -> {outcome}")
+            if ops is self._proof:
+                self._unproved = False
             self._catch_up()
             hub.committed(outcomes, self.now())
         self._soon()

@@ -17,6 +17,7 @@ from trishula_broker.hub.backpressure import Backpressure
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.hearing import Hearing
 from trishula_broker.hub.mailbox import Mailbox
+from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.window import Window
@@ -234,6 +235,10 @@ def a_frozen_node_that_leads() -> Any:
     return replaced(Lead, "fence", lambda _: lambda self, epoch: None)
 
 
+def a_frozen_node_that_delivers() -> Any:
+    return replaced(Membership, "sure", lambda _: lambda self, now: True)
+
+
 def mail_for_another_node_that_is_not_told() -> Any:
     return patch.object(memory_hints, "_mail", lambda space, agent, seq: iter(()))
 
@@ -259,5 +264,6 @@ MUTANTS: list[Callable[[], Any]] = [
     a_node_that_goes_on_when_it_was_given_up,
     a_commit_that_returns_before_its_hints,
     a_frozen_node_that_leads,
+    a_frozen_node_that_delivers,
     mail_for_another_node_that_is_not_told,
 ]

@@ -60,6 +60,7 @@ class World:
         trace = self.note if note else None
         self.led: list[tuple[int, str]] = []
         """Sweeps and endings of nodes: the lease's epoch, or 0, and by which process."""
+        self.faults: list[str] = []
         self.store = MemoryStore(plan.mail)
         self.hosts = [self._make_host(n, trace) for n in range(plan.hubs)]
         if plan.hubs > 1:
@@ -71,7 +72,6 @@ class World:
         """The instance that counts, by agent."""
         self._sides: dict[str, AgentHost] = {}
         self._known: set[str] = set()
-        self.faults: list[str] = []
 
     def _make_host(self, n: int, note: Callable[[str], None] | None) -> HubHost:
         plan = self.plan
@@ -86,6 +86,7 @@ class World:
             plan.commit_ms,
             plan.hint_ms,
             self.led,
+            self.faults.append,
             note,
         )
 
