@@ -16,7 +16,7 @@ from typing import Final
 import uvloop
 from structlog.typing import FilteringBoundLogger
 
-from trishula_broker.config import Config, ConfigError
+from trishula_broker.config import Config, ConfigError, RedisConfig
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
@@ -69,7 +69,10 @@ async def serve(config: Config) -> int:
     asyncio.get_running_loop().set_exception_handler(
         lambda _, found: log.error("bug", during=found["message"], exc_info=found.get("exception"))
     )
-    store = make_store(config)
+    try:
+        store = make_store(config)
+    except StoreError as error:
+        raise CannotStart(f"redis.url: {error}") from error
     settings = _hub_settings(config)
     life = f"{clock().wall:x}-{os.getpid():x}"
     # A port the system chooses is not known yet, and of no use to people tomorrow.
@@ -98,6 +101,8 @@ async def serve(config: Config) -> int:
     except StoreError as error:
         await driver.close()
         raise CannotStart(str(error)) from error
+    for warning in (await store.health()).get("warnings", ()):
+        log.warning("store", warning=warning)
     driver.core(DEFAULT_NAMESPACE)  # its duties begin before anybody connects
     about = {"node": config.node, "role": config.role, "version": version()}
     health = Health(driver, store, about)
@@ -117,7 +122,7 @@ async def serve(config: Config) -> int:
         # Standard output has this line alone; who starts a hub with port 0 reads the port here.
         print(
             f"serving ws://{_host(config)}:{port}/ws  node={config.node} role={config.role} "
-            f"data={config.data}",
+            f"{_kept(config)}",
             flush=True,
         )
         log.info("serving", host=config.host, port=port, pid=os.getpid(), **about)
@@ -219,10 +224,36 @@ def _host(config: Config) -> str:
     return f"[{config.host}]" if ":" in config.host else config.host
 
 
+def _kept(config: Config) -> str:
+    return "store=redis" if config.redis.url else f"data={config.data}"
+
+
 def make_store(config: Config) -> Store:
     """The store the configuration names, not opened yet."""
     mailboxes = MailboxLimits(config.limits.mailbox_messages, config.limits.mailbox_bytes)
+    if config.redis.url:
+        return _redis_store(config.redis, mailboxes, config.node)
     return SqliteStore(Path(config.data).expanduser(), mailboxes, node=config.node)
+
+
+def _redis_store(redis: RedisConfig, mailboxes: MailboxLimits, node: str) -> Store:
+    from trishula_broker.store.redis import RedisStore  # only who shares a store needs redis-py
+
+    tls = {
+        "ssl_ca_certs": redis.ca_file,
+        "ssl_certfile": redis.cert_file,
+        "ssl_keyfile": redis.key_file,
+    }
+    return RedisStore(
+        redis.url,
+        mailboxes,
+        node=node,
+        username=redis.username or None,
+        password=redis.password or None,
+        tls={name: path for name, path in tls.items() if path},
+        require_replicas=redis.require_replicas,
+        timeout=redis.timeout_s,
+    )
 
 
 def _hub_settings(config: Config) -> HubSettings:

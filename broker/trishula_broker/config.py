@@ -32,7 +32,7 @@ APART: Final = (
 )
 """What ``failover`` does not mean without a store that hubs share."""
 
-FLAGS: Final = {"folder.path": "--shared-folder"}
+FLAGS: Final = {"folder.path": "--shared-folder", "redis.url": "--redis"}
 """Flags that are not called as their key."""
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -65,6 +65,26 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
+
+
+class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Redis or Valkey that hubs share; without a URL this hub keeps its own SQLite store."""
+
+    url: str = ""
+    """``redis://host:port/db``, ``rediss://…``, ``unix://…``,
+    ``redis+sentinel://host,host/name/db`` or ``redis+cluster://host,host``."""
+    username: str = ""
+    """Instead of the URL's; so is the password, which a file or a variable keeps out of sight."""
+    password: str = ""
+    ca_file: str = ""
+    """Certificates that ``rediss://`` trusts instead of the system's."""
+    cert_file: str = ""
+    """What this hub shows Redis, with ``key_file``, where Redis asks for it."""
+    key_file: str = ""
+    require_replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
+    """Replicas that confirm each commit before anybody is told."""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
+    """Seconds an answer may take before the store counts as unavailable."""
 
 
 AgentName = Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
@@ -101,6 +121,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: LimitsConfig = LimitsConfig()
     websocket: NetSettings = NetSettings()
     retention: RetentionConfig = RetentionConfig()
+    redis: RedisConfig = RedisConfig()
     folder: FolderConfig = FolderConfig()
     log: LogConfig = LogConfig()
 
@@ -171,7 +192,7 @@ def load(
             "must be more than websocket.write_pause_bytes, or slow readers never pause",
             values[path].origin,
         )
-    if config.role == "failover":
+    if config.role == "failover" and not config.redis.url:
         warnings += (f"role: {APART} ({values['role'].origin})",)
     return Loaded(config, values, warnings)
 

@@ -188,3 +188,16 @@ def test_a_failover_hub_says_what_it_does_not_share(layers: Layers) -> None:
     result = CliRunner().invoke(main, ["config", "--role", "failover"])
     assert result.stderr == f"warning: {warning}\n"
     assert layers(flags={"role": "primary"}).warnings == ()
+    shared = {"role": "failover", "redis.url": "redis://localhost"}
+    assert layers(flags=shared).warnings == ()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch, form: list[str]) -> None:
+    monkeypatch.setenv("TRISHULA_REDIS_PASSWORD", "s3cret")
+    options = ["--redis", "redis://:t0psecret@localhost", *form]
+    result = CliRunner().invoke(main, ["config", *options])
+    assert result.exit_code == 0
+    assert "s3cret" not in result.stdout
+    assert "t0psecret" not in result.stdout
+    assert "TRISHULA_REDIS_PASSWORD" in result.stdout

@@ -51,6 +51,13 @@ def hub_options(command: F) -> F:
             metavar="DIR",
             help="A folder in which agents exchange files while no hub answers.",
         ),
+        click.option(
+            "--redis",
+            "redis_url",
+            metavar="URL",
+            help="The Redis that several hubs share, such as redis://host:6379/0; without it "
+            "this hub keeps a SQLite store of its own.",
+        ),
         click.option("--node", help="This hub's name; the host's by default."),
         click.option(
             "--data",
@@ -67,7 +74,7 @@ def hub_options(command: F) -> F:
 
 def load_config(config: Path | None, **flags: Any) -> Loaded:
     """The configuration of this command line and environment; unusable ones end the command."""
-    keys = {name: re.sub("^folder_", "folder.", name) for name in flags}
+    keys = {name: re.sub("^(folder|redis)_", r"\1.", name) for name in flags}
     flags = {keys[name]: value for name, value in flags.items()}
     try:
         loaded = load(flags, os.environ, config, Path.home())

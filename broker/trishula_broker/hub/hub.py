@@ -430,6 +430,11 @@ class Hub:
     def _note(self, event: str, fields: dict[str, Any]) -> None:
         self._effects.append(Note(event, fields))
 
+    @property
+    def leads(self) -> bool:
+        """Whether this node has the duties of the namespace."""
+        return self._membership.lead != 0
+
     def describe(self) -> dict[str, Any]:
         """What ``/health`` tells of this namespace."""
         return {

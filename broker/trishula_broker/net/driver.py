@@ -325,6 +325,8 @@ class Driver:
     async def _trim(self, retention: Retention, every_s: float) -> None:
         while True:
             await asyncio.sleep(every_s)
+            if not any(core.leads for core in self._cores.values()):
+                continue  # another node's duty
             removed = 0
             try:
                 while piece := await self._store.trim(self.clock().wall, retention):

@@ -117,6 +117,8 @@ class ScriptedHub:
     def next_timeout(self) -> int | None:
         return self.due
 
+    leads = True
+
     def ops_to_commit(self, ahead: bool = False) -> list[Operation]:
         ops, self.ops = self.ops, []
         return ops

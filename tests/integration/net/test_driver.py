@@ -149,7 +149,38 @@ async def test_trimming_goes_on_while_there_is_something_to_remove(rig: Rig) -> 
         retention=Retention(),
         trim_every_s=0.01,
     )
+    driver.core("default")
     assert (await rig.log.heard.next("trimmed")) == ({"messages": 207},)
+    await driver.close()
+
+
+async def test_only_who_leads_trims(rig: Rig) -> None:
+    looked = asyncio.Event()
+    looks: list[bool] = []
+
+    class Watched:
+        @property
+        def leads(self) -> bool:
+            looks.append(True)
+            if len(looks) == 3:
+                looked.set()
+            return False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(rig.hub, name)
+
+    driver = Driver(
+        rig.store,
+        lambda namespace: Watched(),
+        lambda: Now(0, 0),
+        rig.log,
+        retention=Retention(),
+        trim_every_s=0.01,
+    )
+    rig.store.trims = [7]
+    driver.core("default")
+    await asyncio.wait_for(looked.wait(), TIMEOUT_S)
+    assert rig.store.trims == [7]
     await driver.close()
 
 
