@@ -198,6 +198,22 @@ async def test_with_a_key_unsigned_files_are_put_aside(
         assert (parsed.kid, parsed.signature) == ("k1", key.sign(parsed.body))
 
 
+async def test_files_wait_for_a_hub_that_comes_back(hub: HubProcess, folder: Path) -> None:
+    options = ("--agents", "dc", "--v1", "mac")
+    async with Agent("agni", hub.url) as agni, bridge(folder, hub.url, *options):
+        inbound = Inbound(agni)
+        await hub.kill()
+        drop(folder, letter("dc", "agni", "m1", "version 2"))
+        message = {"id": "x", "from": "mac", "to": "agni", "type": "ack", "body": "version 1"}
+        (folder / "outbox" / "x.json").write_text(json.dumps(message))
+        await hub.start()
+        found = await inbound.until(2)
+        assert "version 2" in found
+        assert {"body": "version 1"} in found
+        await until(folder, lambda: (folder / "done" / "x.json").exists())
+        assert len(found) == 2
+
+
 async def test_one_bridge_a_folder(hub: HubProcess, folder: Path) -> None:
     async with bridge(folder, hub.url, "--v1", "mac") as first:
         broker = Broker(hub.url)

@@ -249,3 +249,22 @@ async def test_an_agent_that_only_understands_version_1_is_written_to_in_it(tmp_
         (tmp_path / "inbox" / plain).unlink()
         await agni.send("mac", {"subject": "hi", "body": "there"}, type="COMMAND", id="task-2")
     assert sorted(path.name for path in (tmp_path / "inbox").iterdir()) == [odd, "task-2.json"]
+
+
+async def test_names_that_are_too_long_or_no_text_do_not_stop_the_reading(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    agni = folder_agent("agni", tmp_path)
+    inbound = Inbound(agni)
+    async with agni:
+        message = json.dumps({"from": "mac", "to": "agni", "body": 1}).encode()
+        (inbox / ("ü" * 125 + ".json")).write_bytes(message)
+        (Path(os.fsdecode(os.fsencode(inbox) + b"/\xff\xfe.json"))).write_bytes(message)
+        (box(tmp_path, "agni", "inbox") / ("x" * 250 + ".msg")).write_bytes(
+            pack(letter("../dc", "agni", "m1"))
+        )
+        await last(tmp_path, inbound, 1)
+    rejected = box(tmp_path, "agni", "rejected")
+    reasons = {path.read_text() for path in rejected.glob("*.reason")}
+    assert len(reasons) == 3
+    assert any("not valid Unicode" in reason for reason in reasons)

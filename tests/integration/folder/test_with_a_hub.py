@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -62,6 +63,28 @@ async def test_there_and_back(
         print(f"\nfolder after {there:.2f} s, hub after {returned:.2f} s ", end="")
     assert there < 3
     assert returned < 20
+
+
+async def test_a_hub_that_is_frozen_is_left_for_the_folder(
+    hub: HubProcess, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dc = folder_agent("dc", folder, hub.url, fallback_after=2.0)
+    agni = folder_agent("agni", folder, hub.url, fallback_after=2.0)
+    inbound = Inbound(agni)
+    async with dc, agni:
+        switched = asyncio.ensure_future(until_state(dc, State.FOLDER))
+        begun = time.monotonic()
+        await hub.signal(signal.SIGSTOP)
+        await dc.send("agni", "by file")
+        there = await switched - begun
+        await inbound.until(1)
+        await hub.signal(signal.SIGCONT)
+        await until_state(dc, State.ACTIVE)
+        await dc.send("agni", "by hub")
+        # The thawed hub may have taken the first one as well: it is not handed out again.
+        assert await inbound.until(2) == ["by file", "by hub"]
+    with capsys.disabled():
+        print(f"\na frozen hub is left after {there:.2f} s ", end="")
 
 
 async def test_latency_on_one_host(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
