@@ -22,7 +22,7 @@ from redis.exceptions import (
 from trishula_broker.store.base import StoreError, StoreUnavailable
 from trishula_broker.store.redis.failures import unavailable
 from trishula_broker.store.redis.places import Place
-from trishula_broker.store.redis.scripts import ANSWER, COMMIT, TRIM, Script
+from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRIM, Script
 
 Command = tuple[str | bytes | int, ...]
 
@@ -31,7 +31,7 @@ SCHEMA: Final = 1
 """What the scripts of this version write."""
 SCHEMA_OLDEST: Final = 1
 """What a node must know at least to share it, during an upgrade."""
-_SCRIPTS: Final = (COMMIT, ANSWER, TRIM)
+_SCRIPTS: Final = (COMMIT, COMMIT_MAIL, ANSWER, TRIM)
 
 
 @dataclass(frozen=True)

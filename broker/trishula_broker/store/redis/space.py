@@ -11,12 +11,12 @@ import msgspec
 
 from trishula_broker.store import base
 from trishula_broker.store.redis.answers import answer, question
-from trishula_broker.store.redis.encoding import Arguments, operation, outcome
+from trishula_broker.store.redis.encoding import MAIL, Arguments, operation, outcome
 from trishula_broker.store.redis.hints import HINT_BYTES, Listener, encode_hint
 from trishula_broker.store.redis.link import Command, Link, Server, mono_ms, script_call
 from trishula_broker.store.redis.messages import encode
 from trishula_broker.store.redis.places import Place
-from trishula_broker.store.redis.scripts import ANSWER, COMMIT, TRIM
+from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRIM
 from trishula_protocol import limits
 
 OPERATIONS: Final = 1_000
@@ -119,7 +119,9 @@ class Space:
         server = await self.link.ready()
         arguments = self._arguments(server, now)
         arguments["arriving"] = arriving
-        commands = [script_call(COMMIT, self.key, encode(arguments), encode(ops))]
+        mail = not arriving and all(op[0] in MAIL for op in ops)
+        script = COMMIT_MAIL if mail else COMMIT
+        commands = [script_call(script, self.key, encode(arguments), encode(ops))]
         if self._settings.require_replicas:
             commands.append(self._confirmation(server))
         found, *confirmed = await self.link.call(*commands)

@@ -11,7 +11,8 @@
 --   cut               set: agents whose sessions a restart ended; state has "ended" = 1
 local AGENTS, LIVE, EVERYONE = P .. 'agents', P .. 'live', P .. 'everyone'
 local CAPABILITIES, CUT = P .. 'capabilities', P .. 'cut'
-local AT, EPHEMERAL, LEASE_MS, SINCE, OFFERS, GROUPS, STATUS = 1, 2, 3, 4, 5, 6, 7
+local AT, EPHEMERAL, LEASE_MS, SINCE = 1, 2, 3, 4  -- constants
+local OFFERS, GROUPS, STATUS = 5, 6, 7  -- constants
 
 -- Those who are known: {epoch, node} by name; false: nobody.
 local lives = {}
@@ -82,39 +83,11 @@ local function names_in(key)
   return names
 end
 
-local function put_name(key, name, yes)
-  if yes then call('ZADD', key, 0, name) else call('ZREM', key, name) end
-  lists[key] = nil
-end
-
 local function has(list, name)
   for i = 1, #list do
     if list[i] == name then return true end
   end
   return false
-end
-
-local function put_names(prefix, name, before, after)
-  for i = 1, #before do
-    if not has(after, before[i]) then put_name(P .. prefix .. before[i], name, false) end
-  end
-  for i = 1, #after do
-    if not has(before, after[i]) then put_name(P .. prefix .. after[i], name, true) end
-  end
-end
-
-local function save_agent(name, agent)
-  agents[name] = agent
-  call('HSET', AGENTS, name, pack(agent))
-end
-
--- The session of `name` is now `epoch` at `node`; 0: none.
-local function set_live(name, epoch, node)
-  local before = live_of(name)
-  if before and before[1] > 0 then call('ZREM', P .. 'n:' .. before[2], name) end
-  if epoch > 0 then call('ZADD', P .. 'n:' .. node, 0, name) end
-  lives[name] = { epoch, node }
-  call('HSET', LIVE, name, fmt('%.0f', epoch) .. ' ' .. node)
 end
 
 -- When an agent that is away is to be forgotten, and when its "@" mail is an orphan.
@@ -152,48 +125,4 @@ local function waits_for(taker, capability)
   local senders = P .. 'from:' .. capability
   local n = call('HLEN', senders)
   return n > 1 or (n == 1 and call('HEXISTS', senders, taker) == 0)
-end
-
--- Attempts that were read have ended.
-local function end_reads(box)
-  flush()
-  local found = call('ZRANGEBYLEX', READS, '[' .. box.name .. ':', '(' .. box.name .. ';')
-  for i = 1, #found do
-    local seq = sub(found[i], #box.name + 2)
-    end_attempt(box, seq, copy_at(seq .. ':' .. box.name))
-  end
-end
-
--- A session ended that had delivered `seqs`: those nobody read have one more delivery.
-local function end_unread(box, seqs)
-  local seen = {}
-  for i = 1, #seqs do
-    local seq = seqs[i]
-    local held = not seen[seq] and waiting(box, seq)
-    seen[seq] = true
-    if held and held[LEASE] == 0 then
-      held[DELIVERIES] = held[DELIVERIES] + 1
-      changed_copies[seq .. ':' .. box.name] = held
-    end
-  end
-end
-
--- The session of an agent is over, if there is one.
-local function end_session(name)
-  local agent, live = agent_of(name), live_of(name)
-  end_reads(box_of(name))
-  if live[1] > 0 then
-    put_names('c:', name, agent[OFFERS], {})
-    set_live(name, 0, live[2])
-    agent[SINCE] = NOW
-    save_agent(name, agent)
-  end
-  note_absence(name)
-end
-
--- When a sweep has something to do for an agent that left; false: not at all.
-local function sweep_at(name)
-  local ghost, orphan = absence(name)
-  if ghost and orphan then return math.min(ghost, orphan) end
-  return ghost or orphan or false
 end

@@ -57,7 +57,8 @@ function APPLY.unassign(op)
   return { 0, pools }
 end
 
-local LOOKS = 2000  -- entries of others that one sweep passes over at most
+-- Entries of others that one sweep passes over at most.
+local LOOKS = 2000  -- constant
 
 -- Copies that have expired and concern `node`, behind `after`; up to where it looked, when
 -- others may be behind that; when the next one expires.

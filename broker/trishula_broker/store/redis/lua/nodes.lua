@@ -2,7 +2,8 @@
 --   nodes   hash: node -> life, role, address, lease_ms, beat_at, since, alive
 --   state   "leader" is the node that holds the lease, "lead" the last epoch it was given with
 local NODES = P .. 'nodes'
-local LIFE, ROLE, NODE_ADDRESS, NODE_LEASE, BEAT_AT, NODE_SINCE, ALIVE = 1, 2, 3, 4, 5, 6, 7
+local LIFE, ROLE, NODE_ADDRESS, NODE_LEASE = 1, 2, 3, 4  -- constants
+local BEAT_AT, NODE_SINCE, ALIVE = 5, 6, 7  -- constants
 
 local known_nodes
 

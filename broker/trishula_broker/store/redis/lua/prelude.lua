@@ -35,7 +35,8 @@ local BOXES = P .. 'boxes'    -- hash: mailbox -> counters, see space.lua
 -- Writes that wait, by key. A key's members are added before others are removed: what is removed
 -- and added again has them written in between.
 local fields, added, removed = {}, {}, {}
-local MOST = 4000  -- arguments of a call; Lua's stack takes 8000
+-- Arguments of a call: Lua's stack takes 8000.
+local MOST = 4000  -- constant
 
 local function write(command, key, list)
   local n = #list

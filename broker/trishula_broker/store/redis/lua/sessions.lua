@@ -1,6 +1,78 @@
 -- Sessions and the directory: a function an operation; encoding.py has their arguments.
 local nodes_alive  -- in nodes.lua
 
+local function put_name(key, name, yes)
+  if yes then call('ZADD', key, 0, name) else call('ZREM', key, name) end
+  lists[key] = nil
+end
+
+local function put_names(prefix, name, before, after)
+  for i = 1, #before do
+    if not has(after, before[i]) then put_name(P .. prefix .. before[i], name, false) end
+  end
+  for i = 1, #after do
+    if not has(before, after[i]) then put_name(P .. prefix .. after[i], name, true) end
+  end
+end
+
+local function save_agent(name, agent)
+  agents[name] = agent
+  call('HSET', AGENTS, name, pack(agent))
+end
+
+-- The session of `name` is now `epoch` at `node`; 0: none.
+local function set_live(name, epoch, node)
+  local before = live_of(name)
+  if before and before[1] > 0 then call('ZREM', P .. 'n:' .. before[2], name) end
+  if epoch > 0 then call('ZADD', P .. 'n:' .. node, 0, name) end
+  lives[name] = { epoch, node }
+  call('HSET', LIVE, name, fmt('%.0f', epoch) .. ' ' .. node)
+end
+
+-- Attempts that were read have ended.
+local function end_reads(box)
+  flush()
+  local found = call('ZRANGEBYLEX', READS, '[' .. box.name .. ':', '(' .. box.name .. ';')
+  for i = 1, #found do
+    local seq = sub(found[i], #box.name + 2)
+    end_attempt(box, seq, copy_at(seq .. ':' .. box.name))
+  end
+end
+
+-- A session ended that had delivered `seqs`: those nobody read have one more delivery.
+local function end_unread(box, seqs)
+  local seen = {}
+  for i = 1, #seqs do
+    local seq = seqs[i]
+    local held = not seen[seq] and waiting(box, seq)
+    seen[seq] = true
+    if held and held[LEASE] == 0 then
+      held[DELIVERIES] = held[DELIVERIES] + 1
+      changed_copies[seq .. ':' .. box.name] = held
+    end
+  end
+end
+
+-- The session of an agent is over, if there is one.
+local function end_session(name)
+  local agent, live = agent_of(name), live_of(name)
+  end_reads(box_of(name))
+  if live[1] > 0 then
+    put_names('c:', name, agent[OFFERS], {})
+    set_live(name, 0, live[2])
+    agent[SINCE] = NOW
+    save_agent(name, agent)
+  end
+  note_absence(name)
+end
+
+-- When a sweep has something to do for an agent that left; false: not at all.
+local function sweep_at(name)
+  local ghost, orphan = absence(name)
+  if ghost and orphan then return math.min(ghost, orphan) end
+  return ghost or orphan or false
+end
+
 function APPLY.register(op)
   local name, node, receive, ephemeral, lease_ms = op[2], op[3], op[4], op[5], op[6]
   local offers, groups, replaces, unread = op[7], op[8], op[9], op[10]

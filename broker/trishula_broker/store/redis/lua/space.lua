@@ -12,7 +12,8 @@
 --   from:<capability>  hash: sender -> how many of its messages are in the pool
 local READS, EXPIRING, DEAD = P .. 'reads', P .. 'expiring', P .. 'dead'
 local TO, POOLS, GHOSTS, ORPHANS = P .. 'to', P .. 'pools', P .. 'ghosts', P .. 'orphans'
-local PLACE = 2 ^ 48  -- seqs are below; a score is exact up to 2^53
+-- Seqs are below 2^48: a score is exact up to 2^53.
+local PLACE = 281474976710656  -- constant
 
 -- The state of the namespace.
 local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes')
@@ -23,7 +24,7 @@ local state_changed = false
 
 -- A mailbox's counters: messages that wait, their bytes, the same without the hub's (which is
 -- outside limits), how many came by a capability, and how many messages it ever sent.
-local COUNT, SIZE, MESSAGES, BYTES, VIAS, SENT = 1, 2, 3, 4, 5, 6
+local COUNT, SIZE, MESSAGES, BYTES, VIAS, SENT = 1, 2, 3, 4, 5, 6  -- constants
 local boxes, changed_boxes = {}, {}
 
 local function make_box(name, counters)
@@ -59,8 +60,8 @@ end
 -- A copy: size of its body, what it is, then what became of it. Times are 0 until they come;
 -- `outcome` and `reason` are there once it is settled. Only the first two are written for one
 -- that nothing has happened to yet.
-local KIND, ATTEMPTS, DELIVERIES, DUE, DELIVERED, READ_AT, LEASE, SETTLED = 2, 3, 4, 5, 6, 7, 8, 9
-local OUTCOME, REASON = 10, 11
+local KIND, ATTEMPTS, DELIVERIES, DUE, DELIVERED = 2, 3, 4, 5, 6  -- constants
+local READ_AT, LEASE, SETTLED, OUTCOME, REASON = 7, 8, 9, 10, 11  -- constants
 -- KIND is a sum: 1 from the hub, 2 by a capability, 4 expires.
 local FROM_HUB = { [1] = true, [3] = true, [5] = true, [7] = true }
 local BY_CAPABILITY = { [2] = true, [3] = true, [6] = true, [7] = true }
@@ -102,7 +103,7 @@ end
 local function is_delayed(due) return NOW < due and due <= NOW + DELAYS[#DELAYS] end
 
 -- Logged messages: {accepted_at, size, nth, header}, header as encoding.py has it.
-local ID, SENDER, ADDRESS, PRIORITY, THREAD, TTL = 1, 2, 4, 5, 6, 8
+local ID, SENDER, ADDRESS, PRIORITY, THREAD, TTL = 1, 2, 4, 5, 6, 8  -- constants
 local messages = {}
 local entries = {}  -- of LOG, that this batch makes
 
