@@ -272,17 +272,26 @@ class SqliteStore:
     # --- questions and upkeep ---------------------------------------------------------------
 
     async def query(self, namespace: str, query: base.Query) -> Any:
-        writer, reader = self._use()
         if isinstance(query, base.Nodes):
             agents = await self.query(namespace, base.Agents())
             return self._nodes.records(namespace, agents)
         if not isinstance(query, base.Agents):
-            await self._folded(writer)
-        return await reader.run(partial(self._answer, namespace, query))
+            await self._folded()
+        return await self._by_reader(partial(self._answer, namespace, query))
 
-    async def _folded(self, writer: Worker) -> None:
-        """Have all that was committed in the tables. After a failure only the journal knows."""
-        if self._pending or self._directory is None:
+    # The store may be closed between two steps, so each looks who there is to do it.
+
+    def _by_writer(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
+        return self._use()[0].run(call)
+
+    def _by_reader(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
+        return self._use()[1].run(call)
+
+    async def _folded(self) -> None:
+        """Have all that was committed in the tables. After a failure only the journal knows, and
+        while the writer is at work nothing may be pending that is not in the tables yet."""
+        writer, _ = self._use()
+        if not writer.idle or self._pending or self._directory is None:
             await writer.run(self._fold)
 
     def _fold(self) -> None:
@@ -298,21 +307,20 @@ class SqliteStore:
             raise base.StoreUnavailable(explain(error, self._path)) from error
 
     async def trim(self, now: int, retention: base.Retention) -> int:
-        writer, reader = self._use()
         removed = 0
-        await self._folded(writer)
+        await self._folded()
         for _ in range(TRIM_LOOKS):
-            found = await reader.run(partial(self._look, now, retention))
+            found = await self._by_reader(partial(self._look, now, retention))
             doomed = found.doomed[: TRIM_AT_ONCE - removed]
             for start in range(0, len(doomed), trimming.PIECE):
                 piece = doomed[start : start + trimming.PIECE]
-                await writer.run(partial(self._remove, piece))
+                await self._by_writer(partial(self._remove, piece))
                 removed += len(piece)
             if len(doomed) < len(found.doomed):
                 break
             self._trim_after = found.after
             if not found.after:
-                await writer.run(self._remove_agents)
+                await self._by_writer(self._remove_agents)
                 break
         return removed
 
