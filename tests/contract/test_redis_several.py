@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -42,7 +44,8 @@ class Servers:
         # Without a file of its own, which it would write anew before it confirms anything.
         replica = self.start(replicaof=f"127.0.0.1 {master.port}", appendonly="no")
         replica.wait_for("master_link_status:up", "INFO", "replication")
-        master.wait_for("state=online", "INFO", "replication")
+        master.ask("SET", "follows", "yes")  # it is sent nothing until it has confirmed once
+        replica.wait_for("yes", "GET", "follows")
         return replica
 
 
@@ -163,3 +166,44 @@ async def test_namespaces_spread_over_a_cluster(servers: Servers) -> None:
     await one.store.trim(one.now, base.Retention())
     for world in (one, two):
         await world.store.close()
+
+
+async def works(store: RedisStore) -> None:
+    """Something can be stored there."""
+    world = World(lambda: store)
+    await store.open()
+    await world.come("ada")
+    await world.send("ada", "ada", "m1")
+    await store.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """A file with one that nobody has signed, and one with its key."""
+    files = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=redis -addext"
+    subject = ("subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1])
+    subprocess.run([*command.split(), *subject], check=True, capture_output=True)
+    return files
+
+
+async def test_over_tls(servers: Servers, certificate: tuple[str, str]) -> None:
+    cert, key = certificate
+    port = str(free_port())
+    servers.start(
+        tls_port=port,
+        tls_cert_file=cert,
+        tls_key_file=key,
+        tls_ca_cert_file=cert,
+        tls_auth_clients="no",
+    )
+    url = f"rediss://127.0.0.1:{port}/0"
+    await works(RedisStore(url, tls={"ssl_ca_certs": cert}))
+    with pytest.raises(base.StoreUnavailable, match="certificate verify failed"):
+        await RedisStore(url).open()
+
+
+async def test_over_a_unix_socket(servers: Servers) -> None:
+    with tempfile.TemporaryDirectory() as short:  # a socket's path is 100 characters at most
+        servers.start(unixsocket=f"{short}/redis")
+        await works(RedisStore(f"unix://{short}/redis"))

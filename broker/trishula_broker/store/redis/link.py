@@ -79,7 +79,7 @@ class Link:
     @property
     def where(self) -> str:
         """The server, for people."""
-        return self.server.where if self.server is not None else repr(self._place).strip("<>")
+        return self.server.where if self.server is not None else str(self._place)
 
     @property
     def is_open(self) -> bool:

@@ -48,7 +48,10 @@ class Single:
         self._options = options
 
     def __repr__(self) -> str:
-        return f"<Single {_shown(self._options)}>"
+        return f"<Single {self}>"
+
+    def __str__(self) -> str:
+        return _shown(self._options)
 
     async def connection(self, key: str) -> AbstractConnection:
         return self._kind(**self._options)
@@ -74,7 +77,10 @@ class Sentinels:
         self._sentinel = sentinel
 
     def __repr__(self) -> str:
-        return f"<Sentinels of {self._name}: {self._hosts}>"
+        return f"<Sentinels {self}>"
+
+    def __str__(self) -> str:
+        return f"{self._name} of {_listed(self._hosts)}"
 
     async def connection(self, key: str) -> AbstractConnection:
         said: list[str] = []
@@ -107,7 +113,10 @@ class Cluster:
         self._options = options
 
     def __repr__(self) -> str:
-        return f"<Cluster {self._hosts}>"
+        return f"<Cluster {self}>"
+
+    def __str__(self) -> str:
+        return f"the cluster of {_listed(self._hosts)}"
 
     async def connection(self, key: str) -> AbstractConnection:
         slot = key_slot(key.encode())
@@ -228,6 +237,10 @@ def _host(text: str, port: int) -> tuple[str, int]:
     if not parts.hostname:
         raise ValueError(f"{text!r} is no host")
     return unquote(parts.hostname), parts.port or port
+
+
+def _listed(hosts: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{host}:{port}" for host, port in hosts)
 
 
 def _shown(options: Options) -> str:
