@@ -21,7 +21,7 @@ from trishula.folder.settings import folder_settings
 from trishula.intake import Handler, Intake, Messages
 from trishula.message import Message
 from trishula.operations import Operations, Watcher, checked
-from trishula.options import agent_name, bearer, hub_urls, tag_list
+from trishula.options import agent_name, bearer, failback_seconds, hub_urls, tag_list
 from trishula.receipt import Receipt
 from trishula.websocket import check_url
 from trishula_protocol import limits
@@ -87,6 +87,8 @@ class Agent(Operations):
         fallback_after: seconds without a hub after which sends go to the folder.
         folder_key: a file of keys: what is written is signed with its first one, and what none
             of them has signed is rejected.
+        failback_after: seconds for which a hub earlier in ``urls`` has to be ready before the agent
+            goes back to it from a later one; None: it stays where it is.
         connect_timeout: seconds entering the context waits for a hub, or for ``fallback_after``
             to pass; None for ever.
         ssl: the context for ``wss://``.
@@ -114,6 +116,7 @@ class Agent(Operations):
         shared_folder: str | os.PathLike[str] | None = None,
         fallback_after: float = 2.0,
         folder_key: str | os.PathLike[str] | None = None,
+        failback_after: float | None = 30.0,
         connect_timeout: float | None = 30.0,
         ssl: tls.SSLContext | None = None,
         ca_file: str | os.PathLike[str] | None = None,
@@ -151,6 +154,7 @@ class Agent(Operations):
             self.urls,
             token=bearer(token),
             ssl=ssl,
+            failback_after=failback_seconds(failback_after),
             directory=None if state_dir is None else Path(state_dir),
             folder=folder_settings(shared_folder, fallback_after, folder_key),
             on_mail=self._intake.deliver,
@@ -299,7 +303,7 @@ class Agent(Operations):
         receipt: bool = False,
         id: str | None = None,
     ) -> Coroutine[Any, Any, Receipt]:
-        """Send a message; awaiting this returns once the hub has stored it.
+        """Send a message; awaiting this returns once the hub, or the shared folder, has stored it.
 
         Waits while 10 000 messages or 8 MiB are on their way, and while no hub is connected.
         Cancelling does not take it back: it goes on being sent, unless it was waiting for room.

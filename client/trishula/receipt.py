@@ -10,10 +10,11 @@ _ORDER: Final = ("delivered", "read", "done")
 
 
 class Receipt:
-    """The hub has stored the message. With ``receipt=True`` also news of the recipients.
+    """The hub, or the shared folder, has stored the message.
 
-    ``await`` :meth:`reached` for those. The hub tells a live session only: what happens while
-    the connection is down is not heard, ``Agent.trace`` tells it at any time.
+    With ``receipt=True`` also news of the recipients: ``await`` :meth:`reached` for those. The hub
+    tells a live session only: what happens while the connection is down is not heard,
+    ``Agent.trace`` tells it at any time. Of what went by file only ``done`` is heard.
     """
 
     __slots__ = ("__weakref__", "_asked", "_reached", "_waiters", "id")

@@ -68,7 +68,7 @@ class Copying:
 
     def _conflict(self, folder: Path) -> None:
         """What Syncthing makes of a file that it believes to be two."""
-        names = [name for name in _files(folder) if "/inbox/" in name]
+        names = [name for name in _files(folder) if "/inbox/" in name and "conflict" not in name]
         if not names:
             return
         found = folder / self._rng.choice(names)

@@ -154,8 +154,8 @@ class Visitor:
         assert id is not None
         if time() - letter.written > limits.DEDUP_MS / 1000 and await handover.is_known(id):
             return True
-        waiter = await handover.forward(letter.envelope)
-        if waiter is None:
+        out = await handover.forward(letter.envelope)
+        if out is None:
             return False
-        await waiter
+        await out.waiter
         return True

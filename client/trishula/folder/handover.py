@@ -76,7 +76,7 @@ class HandOver:
         self._hint = asyncio.Event()
         self._handed: Recent[str, None] = Recent(HANDED)
         self._strangers: Recent[str, float] = Recent(HANDED)
-        self._under_way: dict[str, list[Sent]] = {}
+        self._under_way: dict[str, tuple[Outgoing, list[Sent]]] = {}
         self._task: asyncio.Task[None] | None = None
         self.skip: Callable[[Sent], bool] = lambda sent: False
         """Letters that need no hub."""
@@ -168,16 +168,23 @@ class HandOver:
             self._handed.add(id, None)
             await self._in_thread(self._post.remove, copies)
             return
-        waiter = await self.forward(msgspec.structs.replace(envelope, ttl=left))
-        if waiter is not None:
-            self._under_way[id] = copies
-            waiter.add_done_callback(lambda outcome: self._outcome(id, outcome))
+        out = await self.forward(msgspec.structs.replace(envelope, ttl=left))
+        if out is not None:
+            self._under_way[id] = (out, copies)
+            out.waiter.add_done_callback(lambda outcome: self._outcome(id, outcome))
 
-    async def forward(self, envelope: Envelope) -> asyncio.Future[None] | None:
+    def interrupt(self) -> None:
+        """The hub is lost: what it has not accepted stays in its files, and is no mail to send."""
+        for out, _ in list(self._under_way.values()):
+            self._core.withdraw(out)
+            out.waiter.cancel()
+        self._sending.make_room()
+
+    async def forward(self, envelope: Envelope) -> Outgoing | None:
         """Send the hub a message made elsewhere, under its own id; None when it is on its way
         already, or the hub is lost.
 
-        What is returned hears of the acceptance, or fails with :class:`Refused`.
+        Its ``waiter`` hears of the acceptance, or fails with :class:`Refused`.
         """
         assert envelope.id is not None
         if self._sending.crowded:
@@ -185,10 +192,10 @@ class HandOver:
         if envelope.id in self._core.outbox or not self._core.active:
             return None
         body = encode_json(msgspec.structs.replace(envelope, sender=None))
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._core.send(Outgoing(envelope.id, body, waiter, patient=True))
+        out = Outgoing(envelope.id, body, self._loop.create_future(), patient=True)
+        self._core.send(out)
         self._sending.touch()
-        return waiter
+        return out
 
     async def is_known(self, id: str) -> bool:
         """Whether the log knows a message of ours that the hub's dedup may have forgotten."""
@@ -202,8 +209,10 @@ class HandOver:
         return any(message.get("from") == agent for message in answer["messages"])
 
     def _outcome(self, id: str, outcome: asyncio.Future[None]) -> None:
-        copies = self._under_way.pop(id)
-        error = None if outcome.cancelled() else outcome.exception()
+        _, copies = self._under_way.pop(id)
+        if outcome.cancelled():
+            return  # interrupted: nobody knows whether a hub has it, so the files stay
+        error = outcome.exception()
         work: Awaitable[Any] | None = None
         if error is None:
             self._handed.add(id, None)

@@ -188,6 +188,7 @@ class FolderLink:
             self._why(),
             self._layout.root,
         )
+        self._handover.interrupt()
         self._writing.start()
         self.reading.hub = False
         self.reading.hint()

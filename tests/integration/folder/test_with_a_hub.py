@@ -6,11 +6,14 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests.integration.client.scripted_hub import ScriptedHub, Session
+from tests.integration.client.scripted_hub import hub as scripted_hub
 from tests.integration.folder.rig import (
     Inbound,
     box,
@@ -24,6 +27,7 @@ from tests.integration.folder.rig import (
 )
 from tests.support.hub_process import HubProcess
 from trishula import Agent, Message, RemoteError, State
+from trishula_protocol.envelope import Envelope
 
 
 @pytest_asyncio.fixture
@@ -260,3 +264,35 @@ async def test_an_agent_that_is_taken_over_leaves_the_folder_alone(
         await hub.kill()
         assert old.payloads == []
         assert first.state is State.TAKEN_OVER
+
+
+async def test_what_a_hub_was_being_handed_stays_a_file_when_it_is_lost(
+    folder: Path,
+) -> None:
+    async with hub_that_accepts_nothing() as scripted:
+        async with folder_agent("agni", folder):
+            pass
+        async with folder_agent("dc", folder) as dc:
+            await dc.send("agni", "letter", ttl=3600)
+        before = files(folder, "agni", "inbox")
+        dc = folder_agent("dc", folder, scripted.url)
+        async with dc:
+            await scripted.until(lambda: scripted.count("STATUS") == 1)
+            assert scripted.server is not None
+            scripted.server.close()
+            await until_state(dc, State.FOLDER)
+            await dc.send("agni", "next")
+            assert dc._engine.core.idle
+        assert len(before) == 1
+        assert len(files(folder, "agni", "inbox")) == 2
+        assert before[0] in files(folder, "agni", "inbox")
+
+
+@asynccontextmanager
+async def hub_that_accepts_nothing() -> AsyncIterator[ScriptedHub]:
+    async def swallow(session: Session, envelope: Envelope) -> bool:
+        return True
+
+    async with scripted_hub() as found:
+        found.on_message = swallow
+        yield found
