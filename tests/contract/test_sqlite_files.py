@@ -8,6 +8,7 @@ import os
 import sqlite3
 import stat
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class Disk:
     def __init__(self) -> None:
         self.error: str | None = None
         self.code = sqlite3.SQLITE_IOERR
-        self.fails_at = ""
+        self.fails_at: str | tuple[str, ...] = ""
         self.connections: list[sqlite3.Connection] = []
 
     def connect(self, path: Path, **settings: Any) -> sqlite3.Connection:
@@ -142,6 +143,54 @@ async def test_a_record_that_was_written_but_not_confirmed_counts_once(
     (again,) = await world.do(world.mail("ada", "bob", "m1"))
     assert isinstance(again, base.Duplicate)
     assert await world.waiting("bob") == [again.seq]
+
+
+async def test_half_a_transaction_that_cannot_be_rolled_back_is_not_gone_on_with(
+    world: World, disk: Disk
+) -> None:
+    disk.error, disk.fails_at = "disk I/O error", ("INSERT INTO copies", "ROLLBACK")
+    op = base.Update("ada", 0, None, "ops", None)
+    with pytest.raises(base.StoreUnavailable):
+        await world.do(op, world.mail("ada", "bob", "m1"))
+    disk.fails_at = "ROLLBACK"
+    with pytest.raises(base.StoreUnavailable):
+        await world.do(world.mail("ada", "bob", "m1"))
+    disk.error = None
+    sent = await world.send("ada", "bob", "m1")
+    assert await world.waiting("bob") == [sent.seq]
+    assert (await world.agent("ada")).groups == ()
+
+
+async def test_ids_that_do_not_sort_are_looked_up_or_refused(world: World, disk: Disk) -> None:
+    await world.send("ada", "bob", "b")
+    await world.waiting("bob")
+    mails = [world.mail("ada", "bob", id_) for id_ in ("d", "c")]
+    disk.error, disk.fails_at = "disk I/O error", ("SELECT", "-- Which")
+    with pytest.raises(base.StoreUnavailable, match="disk I/O error"):
+        await world.do(*mails)
+    assert "disk I/O error" in await problem(world)
+    disk.error = None
+    accepted = await world.do(*mails)
+    assert [type(outcome) for outcome in accepted] == [base.Accepted] * 2
+    again = await world.do(*reversed(mails), world.mail("ada", "bob", "b"))
+    assert [type(outcome) for outcome in again] == [base.Duplicate] * 3
+
+
+async def test_repetitions_do_not_pile_up_in_memory(world: World) -> None:
+    size = 1 << 20
+    for n in range(12):
+        await world.send("ada", "bob", f"m{n}", size=size)
+    await world.waiting("bob")
+    tracemalloc.start()
+    try:
+        for n in range(12):
+            (again,) = await world.do(world.mail("ada", "bob", f"m{n}"))
+            assert isinstance(again, base.Duplicate)
+        del again
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 4 * size
 
 
 async def test_many_small_commits_are_folded(world: World, disk: Disk) -> None:

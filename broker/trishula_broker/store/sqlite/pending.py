@@ -27,6 +27,8 @@ FOLD_COMMITS: Final = 4
 """Or commits of the present size, when those are big: so many are folded together."""
 FOLD_BYTES: Final = 2 << 20
 """Or bytes of bodies. The journal holds twice as much."""
+KNOWN: Final = 50_000
+"""Or copies and ids in memory, which may merely have been asked for; some 12 MiB."""
 WORTHWHILE: Final = 16
 """Copies that must be alike for a statement of their own; it takes a third less time each."""
 
@@ -57,7 +59,7 @@ class Pending:
         moved: rows for ``move_copies``.
         copies: what is known of single copies without reading the tables.
         ids: what ids were used for, by (id, sender): (seq, body).
-        bytes: of the bodies in ``log``.
+        bytes: of the bodies in ``log`` and ``ids``.
     """
 
     def __init__(self, db: sqlite3.Connection, journal: Journal) -> None:
@@ -105,13 +107,16 @@ class Pending:
 
     def end(self) -> None:
         """The transaction is complete: make it durable. Another may begin."""
+        much = self.bytes >= FOLD_BYTES or len(self.copies) + len(self.ids) >= KNOWN
+        if much and not self:
+            self.forget()
         if not self._db.in_transaction:
             log, new, done = self._begun
             fresh = len(self.new) - new + len(self.done) - done + len(self._changed_now)
-            if not fresh and len(self.log) == log:
+            if not fresh and len(self.log) == log and not (much and self):
                 return
             size = len(self.new) + len(self.done) + len(self.changed)
-            if size < max(FOLD_AT, FOLD_COMMITS * fresh) and self.bytes < FOLD_BYTES:
+            if size < max(FOLD_AT, FOLD_COMMITS * fresh) and not much:
                 changed = self.done[done:] + list(self._changed_now.values())
                 record = _encode(_Record(self.log[log:], self.new[new:], changed))
                 if self._journal.has_room(len(record)):
@@ -148,9 +153,10 @@ class Pending:
         self._begin()
 
     def forget(self) -> None:
-        """The tables were changed otherwise: what was known of them is read anew."""
+        """What is known of the tables is read anew; nothing is pending."""
         self.copies.clear()
         self.ids.clear()
+        self.bytes = 0
 
     def recover(self) -> None:
         """Fold what the journal was left with."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -204,14 +205,11 @@ class SqliteStore:
             if space is None or not mail.is_at_hand(work, space, batch.ops):
                 return None
             spaces.append(space)
-        try:
+        with self._whole(db):
             return [
                 [self._apply_op[type(op)](work, space, op) for op in batch.ops]
                 for space, batch in zip(spaces, batches, strict=True)
             ]
-        except BaseException:
-            self._directory = self._pending = None
-            raise
 
     def _commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
         outcomes = self._transaction(partial(self._apply, now, batches))
@@ -239,12 +237,24 @@ class SqliteStore:
         """Do all of ``change`` durably, or nothing."""
         db = self._db
         assert db is not None
-        try:
+        with self._whole(db):
             directory, pending = self._directory, self._pending
             if directory is None or pending is None:
+                roll_back(db)
+                if db.in_transaction:  # half of something: nothing may be read from it or added
+                    raise sqlite3.OperationalError("a transaction that failed does not end")
                 directory, pending = self._read(db)
             result = change(State(db, directory, pending))
             pending.end()
+        self._problem = None
+        self._publish(directory)
+        return result
+
+    @contextmanager
+    def _whole(self, db: sqlite3.Connection) -> Iterator[None]:
+        """Undo what is done here when not all of it can be."""
+        try:
+            yield
         except (sqlite3.Error, OSError) as error:
             self._abandon(db)
             self._problem = explain(error, self._path)
@@ -252,9 +262,6 @@ class SqliteStore:
         except BaseException:
             self._abandon(db)
             raise
-        self._problem = None
-        self._publish(directory)
-        return result
 
     def _abandon(self, db: sqlite3.Connection) -> None:
         roll_back(db)

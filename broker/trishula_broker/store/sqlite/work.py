@@ -109,6 +109,7 @@ class Work:
             for cursor in SQL["find_ids"].many(self.db, values):
                 for id_, sender_id, seq, body in cursor.fetchall():
                     ids[id_, sender_id] = (seq, body)
+                    self._pending.bytes += len(body)
 
     def used(self, sender: Box, id_: str) -> tuple[int, bytes] | None:
         """What the sender has used ``id_`` for: seq and body."""
