@@ -86,6 +86,20 @@ async def test_what_a_frozen_one_finds_when_it_thaws_is_too_late(
     assert await world.ask(base.Trace("ada", "m1")) == ()
 
 
+async def test_whoever_waits_behind_others_waits_no_longer_than_they(
+    world: World, server: RedisServer
+) -> None:
+    await world.ask(base.Agents())
+    server.signal(signal.SIGSTOP)
+    started = time.monotonic()
+    asked = (world.ask(base.Agents()) for _ in range(20))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {base.StoreUnavailable}
+    assert time.monotonic() - started < 10 * TIMEOUT
+    server.signal(signal.SIGCONT)
+    assert len(await world.ask(base.Agents())) == 2
+
+
 async def test_out_of_memory(world: World, server: RedisServer) -> None:
     done = await world.send("ada", "bob", "m0")
     await world.do(world.settle("bob", done.seq))
@@ -195,12 +209,23 @@ async def test_a_password_is_asked_for(server: RedisServer) -> None:
         ("redis+sentinel://h1,h2", "names no master"),
         ("redis+cluster://h1/3", "database 0 only"),
         ("redis://h1:port", "cannot be understood"),
+        ("redis://h1/zero", "what follows the host is no number"),
+        ("redis://h1/0?color=red", "cannot be understood.*color"),
+        ("redis+sentinel://h1,/name", "'' is no host"),
         ("redis+cluster://h1:port", "cannot be understood"),
     ],
 )
 def test_a_url_that_cannot_be_understood(url: str, said: str) -> None:
     with pytest.raises(base.StoreError, match=said):
         RedisStore(url)
+
+
+def test_a_password_that_is_not_quoted_is_not_told() -> None:
+    for url in ("redis://hub:one/two@h1", "redis://hub:1/two@h1", "redis+cluster://hub:one/two@h1"):
+        with pytest.raises(base.StoreError) as raised:
+            RedisStore(url)
+        told = str(raised.value).partition("It must be")[0]
+        assert [word for word in ("one", "two") if word in told.replace("no number", "")] == []
 
 
 # --- what it says of itself -----------------------------------------------------------------------

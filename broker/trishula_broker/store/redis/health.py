@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import ResponseError
 
 from trishula_broker.store import base
 from trishula_broker.store.redis.link import Link
@@ -40,7 +40,7 @@ async def _fsync(link: Link) -> str:
     try:
         (found,) = await link.call(("CONFIG", "GET", "appendfsync"))
     except base.StoreUnavailable as error:
-        if isinstance(error.__cause__, RedisError):
+        if isinstance(error.__cause__, ResponseError):
             return "unknown"  # managed ones do not tell
         raise
     return found[1].decode() if found else "unknown"

@@ -94,22 +94,26 @@ class Link:
                 effect is unknown.
             StoreError: this Redis cannot be used at all.
         """
-        async with self._lock:
+        where = self.where
+        try:
+            # Waiting for one's turn counts, or many would wait for as many timeouts.
+            async with asyncio.timeout(self._timeout), self._lock:
+                return await self._exchange(commands)
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            raise unavailable(error, where) from error
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            connection = self._connection or await self._connect()
             try:
-                async with asyncio.timeout(self._timeout):
-                    connection = self._connection or await self._connect()
-                    try:
-                        return await exchange(connection, commands)
-                    except NoScriptError:  # it was forgotten, so it was not run
-                        await _load(connection)
-                        return await exchange(connection, commands)
-            except BaseException as error:
-                where = self.where
-                if not says_nothing_of_the_link(error):
-                    await self.drop()
-                if isinstance(error, RedisError | OSError):  # TimeoutError is an OSError
-                    raise unavailable(error, where) from error
-                raise
+                return await exchange(connection, commands)
+            except NoScriptError:  # it was forgotten, so it was not run
+                await _load(connection)
+                return await exchange(connection, commands)
+        except BaseException as error:  # when cancelled, too: an answer may be on its way
+            if not says_nothing_of_the_link(error):
+                await self.drop()
+            raise
 
     async def ready(self) -> Server:
         """Connect when it is not connected; what the server said of itself. Raises as `call`."""

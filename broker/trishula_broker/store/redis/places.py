@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from trishula_broker.store.base import StoreError, StoreUnavailable
+from trishula_broker.store.base import StoreUnavailable
 
-SENTINEL_PORT: Final = 26379
 REDIS_PORT: Final = 6379
 
 Options = dict[str, Any]
@@ -51,7 +49,9 @@ class Single:
         return f"<Single {self}>"
 
     def __str__(self) -> str:
-        return _shown(self._options)
+        if "path" in self._options:
+            return str(self._options["path"])
+        return f"{self._options.get('host', 'localhost')}:{self._options.get('port', REDIS_PORT)}"
 
     async def connection(self, key: str) -> AbstractConnection:
         return self._kind(**self._options)
@@ -151,99 +151,5 @@ async def _ask(link: AbstractConnection, *command: str) -> Any:
         await link.disconnect(nowait=True)
 
 
-def parse_place(
-    url: str, username: str | None, password: str | None, tls: Options, timeout: float
-) -> Place:
-    """The place that ``url`` names; what else is given goes before what it says.
-
-    Args:
-        tls: redis-py's ``ssl_…`` options, such as ``ssl_ca_certs``.
-        timeout: seconds to connect.
-
-    Raises:
-        StoreError: the URL cannot be understood.
-    """
-    parts = urlsplit(url)
-    scheme, _, plus = parts.scheme.partition("+")
-    if scheme not in ("redis", "rediss", "unix") or plus not in ("", "sentinel", "cluster"):
-        raise StoreError(
-            f"the Redis URL begins with {parts.scheme!r}: it must be redis://host:port/db, "
-            "rediss://…, unix://…, redis+sentinel://host,host/name/db or redis+cluster://host,host"
-        )
-    # redis-py reads a URL of one host; the hosts, and the name, are read here.
-    query = dict(parse_qsl(parts.query))
-    sentinel_auth = {
-        name.removeprefix("sentinel_"): query.pop(name)
-        for name in ("sentinel_username", "sentinel_password")
-        if name in query
-    }
-    path, name = parts.path, ""
-    if plus == "sentinel":
-        name, _, path = path.strip("/").partition("/")
-        if not name:
-            raise StoreError("the Redis URL names no master: redis+sentinel://host,host/name/0")
-    userinfo, _, hosts = parts.netloc.rpartition("@")
-    try:
-        found = parse_url(
-            f"{scheme}://{userinfo + '@' if userinfo else ''}"
-            f"{hosts if not plus else 'several'}/{path.strip('/') if scheme != 'unix' else ''}"
-            f"?{urlencode(query)}"
-            if scheme != "unix"
-            else url
-        )
-        listed = (
-            [
-                _host(one, SENTINEL_PORT if plus == "sentinel" else REDIS_PORT)
-                for one in hosts.split(",")
-                if one
-            ]
-            if plus
-            else []
-        )
-    except ValueError as error:
-        raise StoreError(f"the Redis URL cannot be understood: {error}") from error
-    options: Options = dict(found)
-    kind: Kind = options.pop("connection_class", Connection)
-    if tls and kind is not SSLConnection:
-        raise StoreError("TLS is configured for Redis, but its URL does not begin with rediss")
-    common: Options = {
-        "protocol": 2,
-        "socket_timeout": None,
-        "socket_connect_timeout": timeout,
-        "driver_info": None,
-    }
-    options = {**options, **tls, **common}
-    if username is not None:
-        options["username"] = username
-    if password is not None:
-        options["password"] = password
-    if not plus:
-        return Single(kind, options)
-    options.pop("host", None)
-    options.pop("port", None)
-    if not listed:
-        raise StoreError(f"the Redis URL names no host: redis+{plus}://host,host")
-    if plus == "cluster":
-        if options.pop("db", 0):
-            raise StoreError("a Redis cluster has database 0 only: leave it out of the URL")
-        return Cluster(listed, kind, options)
-    ssl_options = {key: value for key, value in options.items() if key.startswith("ssl_")}
-    sentinel = {**ssl_options, **sentinel_auth, **common}
-    return Sentinels(name, listed, kind, options, sentinel)
-
-
-def _host(text: str, port: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError(f"{text!r} is no host")
-    return unquote(parts.hostname), parts.port or port
-
-
 def _listed(hosts: Sequence[tuple[str, int]]) -> str:
     return ", ".join(f"{host}:{port}" for host, port in hosts)
-
-
-def _shown(options: Options) -> str:
-    if "path" in options:
-        return str(options["path"])
-    return f"{options.get('host', 'localhost')}:{options.get('port', REDIS_PORT)}"

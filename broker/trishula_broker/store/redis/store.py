@@ -14,8 +14,8 @@ from trishula_broker.store import base
 from trishula_broker.store.redis import trimming
 from trishula_broker.store.redis.health import health_of
 from trishula_broker.store.redis.link import Link
-from trishula_broker.store.redis.places import parse_place
 from trishula_broker.store.redis.space import Epochs, Settings, Space, prefix
+from trishula_broker.store.redis.urls import place_of
 
 TIMEOUT: Final = 2.0
 """Seconds an answer of Redis may take before it is unavailable."""
@@ -56,7 +56,7 @@ class RedisStore:
         timeout: float = TIMEOUT,
         own_clock: bool = True,
     ) -> None:
-        self._place = parse_place(url, username, password, tls or {}, CONNECT_TIMEOUT)
+        self._place = place_of(url, username, password, tls or {}, CONNECT_TIMEOUT)
         self._settings = Settings(
             place=self._place,
             limits=mailbox_limits or base.MailboxLimits(),
