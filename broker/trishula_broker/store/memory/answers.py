@@ -6,7 +6,7 @@ from typing import Any
 
 from trishula_broker.store import base
 from trishula_broker.store.memory.nodes import records
-from trishula_broker.store.memory.space import Entry, Held, Mailbox, Space
+from trishula_broker.store.memory.space import CopyRecord, Entry, Mailbox, Space
 
 
 def answer(space: Space, query: base.Query) -> Any:
@@ -87,25 +87,25 @@ def _trace(space: Space, query: base.Trace) -> tuple[base.Traced, ...]:
     return tuple(
         base.Traced(
             message=entry.message,
-            copies=tuple(_fate(held) for _, held in sorted(entry.copies.items())),
+            copies=tuple(_fate(record) for _, record in sorted(entry.copies.items())),
         )
         for entry in space.by_id.get(query.id, [])
         if _takes_part(entry, query.agent)
     )
 
 
-def _fate(held: Held) -> base.Fate:
+def _fate(record: CopyRecord) -> base.Fate:
     return base.Fate(
-        agent=held.mailbox,
-        attempts=held.attempts,
-        deliveries=held.deliveries,
-        delivered_at=held.delivered_at,
-        read_at=held.read_at,
-        settled_at=held.settled_at,
-        outcome=held.outcome,
-        reason=held.reason,
-        due_at=held.due_at,
-        lease_until=held.lease_until,
+        agent=record.mailbox,
+        attempts=record.attempts,
+        deliveries=record.deliveries,
+        delivered_at=record.delivered_at,
+        read_at=record.read_at,
+        settled_at=record.settled_at,
+        outcome=record.outcome,
+        reason=record.reason,
+        due_at=record.due_at,
+        lease_until=record.lease_until,
     )
 
 
@@ -117,15 +117,17 @@ def _dead_letters(space: Space, query: base.DeadLetters) -> tuple[base.DeadLette
     dead = sorted(
         (seq, name)
         for name in names
-        for seq, held in space.mailboxes[name].copies.items()
-        if held.is_dead and seq > query.after
+        for seq, record in space.mailboxes[name].copies.items()
+        if record.is_dead and seq > query.after
     )
     letters: list[base.DeadLetter] = []
     for seq, name in dead[: query.limit]:
-        held = space.mailboxes[name].copies[seq]
-        assert held.outcome is not None
-        assert held.settled_at is not None
+        record = space.mailboxes[name].copies[seq]
+        assert record.outcome is not None
+        assert record.settled_at is not None
         letters.append(
-            base.DeadLetter(name, held.copy(), held.outcome, held.reason or "", held.settled_at)
+            base.DeadLetter(
+                name, record.copy(), record.outcome, record.reason or "", record.settled_at
+            )
         )
     return tuple(letters)

@@ -80,14 +80,14 @@ def fence(space: Space, name: str, epoch: int) -> base.Fenced | None:
 def end_unread(box: Mailbox, seqs: Iterable[int]) -> None:
     """A session ended that had delivered ``seqs``: those nobody read have one more delivery."""
     for seq in dict.fromkeys(seqs):
-        held = box.unsettled(seq)
-        if held and held.lease_until is None:
-            held.deliveries += 1
+        record = box.unsettled(seq)
+        if record and record.lease_until is None:
+            record.deliveries += 1
 
 
 def end_reads(box: Mailbox, now: int) -> None:
     """Attempts that were read have ended."""
     for _, seq in box.queue:
-        held = box.copies[seq]
-        if held.lease_until is not None:
-            held.end_attempt(now)
+        record = box.copies[seq]
+        if record.lease_until is not None:
+            record.end_attempt(now)

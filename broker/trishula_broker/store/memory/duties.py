@@ -15,15 +15,15 @@ def assign(books: Books, space: Space, now: int, op: base.Assign) -> base.Outcom
     assigned: list[tuple[str, base.Copy]] = []
     more = False
     for _, seq in list(pool.queue):
-        held = pool.copies[seq]
-        taker = space.least_loaded(op.capability, held.entry.message.sender)
+        record = pool.copies[seq]
+        taker = space.least_loaded(op.capability, record.entry.message.sender)
         if taker is None:
             continue
         if len(assigned) == op.limit:
             more = True
             break
-        space.move(held, taker)
-        assigned.append((taker, held.copy()))
+        space.move(record, taker)
+        assigned.append((taker, record.copy()))
     return base.Assigned(tuple(assigned), more)
 
 
@@ -34,13 +34,13 @@ def unassign(books: Books, space: Space, now: int, op: base.Unassign) -> base.Ou
     box = space.mailbox(op.agent)
     pools: set[str] = set()
     for _, seq in list(box.queue):
-        held = box.copies[seq]
-        if held.via is None:
+        record = box.copies[seq]
+        if record.via is None:
             continue
-        if held.lease_until is not None:
-            held.end_attempt(now)
-        pools.add(held.via)
-        space.move(held, "@" + held.via)
+        if record.lease_until is not None:
+            record.end_attempt(now)
+        pools.add(record.via)
+        space.move(record, "@" + record.via)
     return base.Unassigned(tuple(sorted(pools)))
 
 
@@ -91,8 +91,8 @@ def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
 def retry(books: Books, space: Space, now: int, op: base.Retry) -> base.Outcome:
     pool = op.agent.startswith("@") and op.agent[1:] in space.capabilities
     known = pool or op.agent in space.agents
-    held = space.mailbox(op.agent).copies.get(op.seq)
-    if not known or held is None or not held.is_dead:
+    record = space.mailbox(op.agent).copies.get(op.seq)
+    if not known or record is None or not record.is_dead:
         return base.Retried(None)
-    space.reopen(held)
-    return base.Retried(held.copy())
+    space.reopen(record)
+    return base.Retried(record.copy())

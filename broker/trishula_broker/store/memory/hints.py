@@ -96,9 +96,9 @@ def caused(
 def _mail(space: Space, agent: str, seq: int) -> Iterator[Caused]:
     node = space.node_of(agent)
     if node is not None:
-        held = space.mailbox(agent).copies[seq]
-        fits = held.size <= HINT_BYTES and not held.attempts and held.due_at is None
-        yield node, base.Mail(agent, held.copy() if fits else None)
+        record = space.mailbox(agent).copies[seq]
+        fits = record.size <= HINT_BYTES and not record.attempts and record.due_at is None
+        yield node, base.Mail(agent, record.copy() if fits else None)
 
 
 def _notice(space: Space, message: base.Message | None) -> Iterator[Caused]:

@@ -9,7 +9,7 @@ import msgspec
 
 from trishula_broker.store import base
 from trishula_broker.store.memory.books import Books, fence
-from trishula_broker.store.memory.space import Agent, Held, Space
+from trishula_broker.store.memory.space import Agent, CopyRecord, Space
 from trishula_protocol.address import Kind
 
 
@@ -30,11 +30,11 @@ def accept(books: Books, space: Space, now: int, op: base.Accept) -> base.Outcom
         return base.Refused("mailbox_full", tuple(full))
     if op.settles is not None:
         box = space.mailbox(op.sender)
-        held = box.copies.get(op.settles)
-        if held is None or held.outcome not in (None, "done"):
+        record = box.copies.get(op.settles)
+        if record is None or record.outcome not in (None, "done"):
             return base.Refused("stale_ack")
-        if held.settled_at is None:
-            space.settle(held, now, "done", None)
+        if record.settled_at is None:
+            space.settle(record, now, "done", None)
     via = op.address.name if op.address.kind is Kind.CAPABILITY else None
     entry = books.append(space, now, op)
     recipients = [name for name in names if name not in full]
@@ -67,49 +67,49 @@ def fetch(books: Books, space: Space, now: int, op: base.Fetch) -> base.Outcome:
     size = 0
     more = False
     for _, seq in box.queue[start:]:
-        held = box.copies[seq]
-        if base.is_delayed(held.due_at, now):
+        record = box.copies[seq]
+        if base.is_delayed(record.due_at, now):
             continue
-        size += held.size
+        size += record.size
         if len(copies) == op.limit or (copies and size > op.limit_bytes):
             more = True
             break
-        copies.append(held.copy())
+        copies.append(record.copy())
     delays = (box.copies[seq].due_at for _, seq in box.queue)
     due_at = min((at for at in delays if at is not None and base.is_delayed(at, now)), default=None)
     return base.Fetched(tuple(copies), more, due_at)
 
 
 def delivered(books: Books, space: Space, now: int, op: base.Delivered) -> base.Outcome:
-    def note(held: Held, at: int | None) -> None:
-        held.delivered_at = at
+    def note(record: CopyRecord, at: int | None) -> None:
+        record.delivered_at = at
 
     return _mark(space, op.agent, op.epoch, op.seqs, note)
 
 
 def read(books: Books, space: Space, now: int, op: base.Read) -> base.Outcome:
-    def take(held: Held, _: int | None) -> None:
-        if base.is_delayed(held.due_at, now):
-            held.attempts -= 1  # the attempt that seemed to have ended goes on
-        held.due_at = None
-        held.lease_until = now + op.lease_ms
-        if held.read_at is None:
-            held.read_at = now
+    def take(record: CopyRecord, _: int | None) -> None:
+        if base.is_delayed(record.due_at, now):
+            record.attempts -= 1  # the attempt that seemed to have ended goes on
+        record.due_at = None
+        record.lease_until = now + op.lease_ms
+        if record.read_at is None:
+            record.read_at = now
 
     marked = _mark(space, op.agent, op.epoch, [(seq, None) for seq in op.seqs], take)
     if not op.want or not isinstance(marked, base.Marked):
         return marked
     box = space.mailbox(op.agent)
     found = [box.unsettled(seq) for seq in dict.fromkeys(marked.seqs)]
-    copies = tuple(held.copy() for held in found if held)
+    copies = tuple(record.copy() for record in found if record)
     return base.Marked(marked.seqs, marked.stale, copies)
 
 
 def settle(books: Books, space: Space, now: int, op: base.Settle) -> base.Outcome:
-    def settle(held: Held, at: int | None) -> None:
+    def settle(record: CopyRecord, at: int | None) -> None:
         if at is not None:
-            held.delivered_at = at
-        space.settle(held, now, "done", None)
+            record.delivered_at = at
+        space.settle(record, now, "done", None)
 
     pairs = zip(op.seqs, op.delivered_at, strict=True)
     return _mark(space, op.agent, op.epoch, pairs, settle)
@@ -122,30 +122,30 @@ def requeue(books: Books, space: Space, now: int, op: base.Requeue) -> base.Outc
     copies: list[tuple[int, int, int]] = []
     stale: list[int] = []
     for seq in dict.fromkeys(op.seqs):
-        held = box.unsettled(seq)
-        if held is None:
+        record = box.unsettled(seq)
+        if record is None:
             stale.append(seq)
-        elif held.lease_until is None and base.is_delayed(held.due_at, now):
-            copies.append((seq, held.attempts, held.due_at))
+        elif record.lease_until is None and base.is_delayed(record.due_at, now):
+            copies.append((seq, record.attempts, record.due_at))
         else:
-            copies.append((seq, held.attempts + 1, held.end_attempt(now)))
+            copies.append((seq, record.attempts + 1, record.end_attempt(now)))
     return base.Requeued(tuple(copies), tuple(stale))
 
 
 def discard(books: Books, space: Space, now: int, op: base.Discard) -> base.Outcome:
     if fenced := fence(space, op.agent, op.epoch):
         return fenced
-    held = space.mailbox(op.agent).copies.get(op.seq)
-    if held is None:
+    record = space.mailbox(op.agent).copies.get(op.seq)
+    if record is None:
         return base.Discarded(False)
-    droppable = op.outcome == "dropped" and held.is_dead
-    if held.settled_at is not None and not droppable:
-        return base.Discarded(held.outcome == op.outcome, held.outcome)
-    early = op.outcome == "expired" and (held.expires_at is None or held.expires_at > now)
-    read = op.unread_only and held.read_at is not None
+    droppable = op.outcome == "dropped" and record.is_dead
+    if record.settled_at is not None and not droppable:
+        return base.Discarded(record.outcome == op.outcome, record.outcome)
+    early = op.outcome == "expired" and (record.expires_at is None or record.expires_at > now)
+    read = op.unread_only and record.read_at is not None
     if early or read or (op.outcome == "dropped" and not droppable) or _is_spared(space, op):
-        return base.Discarded(False, held.outcome)
-    space.settle(held, now, op.outcome, op.reason)
+        return base.Discarded(False, record.outcome)
+    space.settle(record, now, op.outcome, op.reason)
     told = op.notice
     posted = books.post(space, now, told.to, told.id, told.thread, told.body) if told else None
     return base.Discarded(True, op.outcome, posted)
@@ -179,7 +179,7 @@ def _mark(
     agent: str,
     epoch: int,
     seqs: Iterable[tuple[int, int | None]],
-    change: Callable[[Held, int | None], None],
+    change: Callable[[CopyRecord, int | None], None],
 ) -> base.Outcome:
     """Do ``change`` to each copy of ``agent`` that is not settled."""
     if fenced := fence(space, agent, epoch):
@@ -188,11 +188,11 @@ def _mark(
     good: list[int] = []
     stale: list[int] = []
     for seq, value in seqs:
-        held = box.copies.get(seq)
-        if held is None:
+        record = box.copies.get(seq)
+        if record is None:
             stale.append(seq)
             continue
         good.append(seq)
-        if held.settled_at is None:
-            change(held, value)
+        if record.settled_at is None:
+            change(record, value)
     return base.Marked(tuple(good), tuple(stale))

@@ -49,7 +49,7 @@ class Entry:
 
     space: Space
     message: Message
-    copies: dict[str, Held] = field(default_factory=dict)
+    copies: dict[str, CopyRecord] = field(default_factory=dict)
 
     def shorten(self) -> None:
         """Forget the body."""
@@ -57,7 +57,7 @@ class Entry:
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class CopyRecord:
     """A copy: one mailbox's pointer to an entry, and its fate."""
 
     entry: Entry
@@ -107,33 +107,33 @@ class Mailbox:
     ``messages`` and ``bytes`` are what counts against the limits, ``size`` is of everything.
     """
 
-    copies: dict[int, Held] = field(default_factory=dict)
+    copies: dict[int, CopyRecord] = field(default_factory=dict)
     queue: list[tuple[int, int]] = field(default_factory=list)
     messages: int = 0
     bytes: int = 0
     size: int = 0
 
-    def unsettled(self, seq: int) -> Held | None:
+    def unsettled(self, seq: int) -> CopyRecord | None:
         """The copy ``seq`` when it is there and not settled."""
-        held = self.copies.get(seq)
-        return held if held and held.settled_at is None else None
+        record = self.copies.get(seq)
+        return record if record and record.settled_at is None else None
 
-    def enqueue(self, held: Held) -> None:
-        """``held`` waits here."""
-        self.copies[held.entry.message.seq] = held
-        insort(self.queue, held.place)
-        self._count(held, 1)
+    def enqueue(self, record: CopyRecord) -> None:
+        """``record`` waits here."""
+        self.copies[record.entry.message.seq] = record
+        insort(self.queue, record.place)
+        self._count(record, 1)
 
-    def dequeue(self, held: Held) -> None:
-        """``held`` does not wait any more."""
-        del self.queue[bisect_left(self.queue, held.place)]
-        self._count(held, -1)
+    def dequeue(self, record: CopyRecord) -> None:
+        """``record`` does not wait any more."""
+        del self.queue[bisect_left(self.queue, record.place)]
+        self._count(record, -1)
 
-    def _count(self, held: Held, by: int) -> None:
-        self.size += by * held.size
-        if held.entry.message.sender != HUB:
+    def _count(self, record: CopyRecord, by: int) -> None:
+        self.size += by * record.size
+        if record.entry.message.sender != HUB:
             self.messages += by
-            self.bytes += by * held.size
+            self.bytes += by * record.size
 
 
 @dataclass(slots=True, eq=False)
@@ -182,44 +182,44 @@ class Space:
 
     def point(self, entry: Entry, name: str, via: str | None) -> None:
         """Point the mailbox ``name`` to ``entry``."""
-        held = Held(entry, name, via, len(entry.message.body), entry.message.expires_at)
-        self._hold(held, name)
+        record = CopyRecord(entry, name, via, len(entry.message.body), entry.message.expires_at)
+        self._hold(record, name)
 
-    def move(self, held: Held, name: str) -> None:
+    def move(self, record: CopyRecord, name: str) -> None:
         """Hand an unsettled copy to another mailbox, with its history."""
-        self._release(held)
-        seq = held.entry.message.seq
-        del self.mailboxes[held.mailbox].copies[seq]
-        del held.entry.copies[held.mailbox]
-        self._hold(held, name)
+        self._release(record)
+        seq = record.entry.message.seq
+        del self.mailboxes[record.mailbox].copies[seq]
+        del record.entry.copies[record.mailbox]
+        self._hold(record, name)
 
-    def settle(self, held: Held, now: int, outcome: Settled, reason: str | None) -> None:
+    def settle(self, record: CopyRecord, now: int, outcome: Settled, reason: str | None) -> None:
         """End a copy; a dead letter may be ended once more."""
-        if held.settled_at is None:
-            self._release(held)
-        held.settled_at = now
-        held.outcome = outcome
-        held.reason = reason
-        held.due_at = held.lease_until = None
+        if record.settled_at is None:
+            self._release(record)
+        record.settled_at = now
+        record.outcome = outcome
+        record.reason = reason
+        record.due_at = record.lease_until = None
 
-    def reopen(self, held: Held) -> None:
+    def reopen(self, record: CopyRecord) -> None:
         """A settled copy waits again, as if it were new."""
-        held.settled_at = held.outcome = held.reason = None
-        held.attempts = held.deliveries = 0
-        held.delivered_at = held.read_at = held.expires_at = None
-        self._hold(held, held.mailbox)
+        record.settled_at = record.outcome = record.reason = None
+        record.attempts = record.deliveries = 0
+        record.delivered_at = record.read_at = record.expires_at = None
+        self._hold(record, record.mailbox)
 
-    def _hold(self, held: Held, name: str) -> None:
-        held.mailbox = name
-        held.entry.copies[name] = held
-        self.mailbox(name).enqueue(held)
-        if held.expires_at is not None:
-            insort(self.expiring, (held.expires_at, held.entry.message.seq, name))
+    def _hold(self, record: CopyRecord, name: str) -> None:
+        record.mailbox = name
+        record.entry.copies[name] = record
+        self.mailbox(name).enqueue(record)
+        if record.expires_at is not None:
+            insort(self.expiring, (record.expires_at, record.entry.message.seq, name))
 
-    def _release(self, held: Held) -> None:
-        self.mailboxes[held.mailbox].dequeue(held)
-        if held.expires_at is not None:
-            item = (held.expires_at, held.entry.message.seq, held.mailbox)
+    def _release(self, record: CopyRecord) -> None:
+        self.mailboxes[record.mailbox].dequeue(record)
+        if record.expires_at is not None:
+            item = (record.expires_at, record.entry.message.seq, record.mailbox)
             del self.expiring[bisect_left(self.expiring, item)]
 
     def least_loaded(self, capability: str, sender: str) -> str | None:

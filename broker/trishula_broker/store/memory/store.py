@@ -161,7 +161,7 @@ class MemoryStore:
         for seq, entry in list(self._books.log.items()):
             if removed == TRIM_AT_ONCE:
                 break
-            if any(held.settled_at is None or held.is_dead for held in entry.copies.values()):
+            if any(record.settled_at is None or record.is_dead for record in entry.copies.values()):
                 continue
             message = entry.message
             if message.body:

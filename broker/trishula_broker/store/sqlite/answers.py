@@ -10,13 +10,13 @@ import msgspec
 from msgspec.structs import replace
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.directory import Seen
+from trishula_broker.store.sqlite.directory import Snapshot
 from trishula_broker.store.sqlite.statements import statements
 
 SQL: Final = statements("answers")
 
-Published = Mapping[str, Mapping[str, Seen]]
-"""What was last committed of every box, by namespace and name."""
+Published = Mapping[str, Mapping[str, Snapshot]]
+"""What was last committed of every mailbox, by namespace and name."""
 
 
 class _MessageRow(msgspec.Struct, array_like=True, gc=False):
@@ -112,7 +112,7 @@ def answer(db: sqlite3.Connection, published: Published, namespace: str, query: 
         db.execute("COMMIT")
 
 
-def _agents(boxes: Mapping[str, Seen], query: base.Agents) -> tuple[base.AgentRecord, ...]:
+def _agents(boxes: Mapping[str, Snapshot], query: base.Agents) -> tuple[base.AgentRecord, ...]:
     if query.id is not None:
         one = boxes.get(query.id)
         found = [one] if one is not None else []
@@ -120,7 +120,7 @@ def _agents(boxes: Mapping[str, Seen], query: base.Agents) -> tuple[base.AgentRe
         found = list(boxes.values())
     records = [
         record
-        for record in (seen.record for seen in found)
+        for record in (snapshot.record for snapshot in found)
         if record is not None
         and (query.capability is None or query.capability in record.capabilities)
         and (query.group is None or query.group in record.groups)
@@ -134,16 +134,16 @@ def _peek(
     db: sqlite3.Connection, published: Published, namespace: str, query: base.Peek
 ) -> base.Peeked:
     box = SQL["mailbox"].one(db, namespace, query.agent)
-    seen = published.get(namespace, {}).get(query.agent)
-    if box is None or seen is None:
+    snapshot = published.get(namespace, {}).get(query.agent)
+    if box is None or snapshot is None:
         return base.Peeked(0, 0, None, (0, 0, 0, 0, 0), ())
     rows = copy_rows.decode(SQL["heads"].one(db, box, query.limit))
     messages = read_messages(db, [row.seq for row in rows])
     return base.Peeked(
-        count=seen.count,
-        size=seen.size,
+        count=snapshot.count,
+        size=snapshot.size,
         oldest=SQL["oldest"].one(db, box),
-        by_priority=seen.by_priority,
+        by_priority=snapshot.by_priority,
         heads=with_ttl(
             [base.Copy(messages[row.seq], row.attempts, row.deliveries, row.via) for row in rows],
             [row.expires_at for row in rows],

@@ -21,8 +21,8 @@ RECENT: Final = 50_000
 """Copies kept in memory at most, some 12 MiB, for the settling that mostly follows at once."""
 
 
-class Held(msgspec.Struct, array_like=True, gc=False):
-    """A row of ``copies``."""
+class CopyRecord(msgspec.Struct, array_like=True, gc=False):
+    """A copy: a row of ``copies``."""
 
     agent: int
     seq: int
@@ -49,7 +49,7 @@ class Held(msgspec.Struct, array_like=True, gc=False):
         return self.outcome == "dead" or self.outcome == "rejected"
 
 
-class Box:
+class Mailbox:
     """A mailbox and whoever it belongs to: an agent, a pool, or a name that is not known.
 
     ``unsettled`` and ``size`` are of all its mail; ``messages`` and ``bytes`` leave out the
@@ -111,11 +111,11 @@ class Box:
         self.via = 0
         self.by_priority = [0, 0, 0, 0, 0]
         self.leased: set[int] = set()
-        self.recent: dict[int, Held] = {}
+        self.recent: dict[int, CopyRecord] = {}
 
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"
-        return f"<Box {self.name} {state}, epoch {self.epoch}, {self.unsettled} unsettled>"
+        return f"<Mailbox {self.name} {state}, epoch {self.epoch}, {self.unsettled} unsettled>"
 
     @property
     def orphan_at(self) -> int | None:
@@ -140,8 +140,8 @@ class Box:
             self.via += n
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """What questions are told of a box: as it was after the last commit."""
+class Snapshot(msgspec.Struct, frozen=True):
+    """What questions are told of a mailbox: as it was after the last commit."""
 
     record: AgentRecord | None
     count: int
@@ -149,7 +149,7 @@ class Seen(msgspec.Struct, frozen=True):
     by_priority: tuple[int, ...]
 
 
-def seen(box: Box) -> Seen:
+def snapshot(box: Mailbox) -> Snapshot:
     """The present state of ``box`` for questions."""
     record = None
     if box.known:
@@ -165,11 +165,11 @@ def seen(box: Box) -> Seen:
             box.epoch,
             box.unsettled,
         )
-    return Seen(record, box.unsettled, box.size, tuple(box.by_priority))
+    return Snapshot(record, box.unsettled, box.size, tuple(box.by_priority))
 
 
 class Space:
-    """A namespace: its boxes by name. A pool is there once its capability was offered.
+    """A namespace: its mailboxes by name. A pool is there once its capability was offered.
 
     ``touched``: what questions are to be told of anew.
     """
@@ -177,12 +177,12 @@ class Space:
     def __init__(self, id_: int, name: str) -> None:
         self.id = id_
         self.name = name
-        self.boxes: dict[str, Box] = {}
-        self.offering: dict[str, set[Box]] = {}
-        self.touched: set[Box] = set()
-        self._members: dict[str | None, list[Box]] = {}
+        self.mailboxes: dict[str, Mailbox] = {}
+        self.offering: dict[str, set[Mailbox]] = {}
+        self.touched: set[Mailbox] = set()
+        self._members: dict[str | None, list[Mailbox]] = {}
 
-    def least_loaded(self, capability: str, sender: str) -> Box | None:
+    def least_loaded(self, capability: str, sender: str) -> Mailbox | None:
         """The online agent offering ``capability`` that has the least to do, not ``sender``."""
         best = None
         for box in self.offering.get(capability, ()):
@@ -194,21 +194,21 @@ class Space:
                 best = box
         return best
 
-    def members(self, group: str | None) -> list[Box]:
+    def members(self, group: str | None) -> list[Mailbox]:
         """The members of a group, or (None) who gets broadcasts, by name."""
         found = self._members.get(group)
         if found is None:
             found = self._members[group] = sorted(
                 (
                     box
-                    for box in self.boxes.values()
+                    for box in self.mailboxes.values()
                     if box.known and (not box.ephemeral if group is None else group in box.groups)
                 ),
                 key=_by_name,
             )
         return found
 
-    def changed(self, box: Box, capabilities: tuple[str, ...]) -> None:
+    def changed(self, box: Mailbox, capabilities: tuple[str, ...]) -> None:
         """``box`` is now known or not, in other groups, or offers ``capabilities``."""
         for name in box.capabilities:
             self.offering[name].discard(box)
@@ -219,7 +219,7 @@ class Space:
         self._members.clear()
 
 
-def _by_name(box: Box) -> str:
+def _by_name(box: Mailbox) -> str:
     return box.name
 
 
@@ -228,7 +228,7 @@ class Directory:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.spaces: dict[str, Space] = {}
-        self.by_id: dict[int, Box] = {}
+        self.by_id: dict[int, Mailbox] = {}
         self.recent = 0
         counters: dict[str, int] = dict(SQL["counters"].execute(db).fetchall())
         self.epoch = counters["epoch"]
@@ -245,7 +245,7 @@ class Directory:
             spaces[id_] = self.spaces[name] = Space(id_, name)
         for row in SQL["agents"].execute(db):
             id_, space_id, name, known, capabilities, groups, epoch, online = row[:8]
-            box = self.by_id[id_] = Box(id_, name, self.newest_id)
+            box = self.by_id[id_] = Mailbox(id_, name, self.newest_id)
             box.known = bool(known)
             box.groups = msgspec.json.decode(groups, type=tuple[str, ...])
             box.epoch = epoch
@@ -253,7 +253,7 @@ class Directory:
             box.ephemeral = bool(row[8])
             box.node, box.session, box.since, box.lease_ms, box.status = row[9:]
             space = spaces[space_id]
-            space.boxes[name] = box
+            space.mailboxes[name] = box
             space.changed(box, msgspec.json.decode(capabilities, type=tuple[str, ...]))
         for agent, priority, hub, via, count, size in SQL["mailboxes"].execute(db):
             self.by_id[agent].count(count, size, priority, bool(hub), bool(via))
@@ -261,10 +261,10 @@ class Directory:
             self.by_id[agent].leased.add(seq)
 
     def remove(self, id_: int) -> tuple[str, str]:
-        """Take away a box nothing points to; its namespace and name."""
+        """Take away a mailbox nothing points to; its namespace and name."""
         box = self.by_id.pop(id_)
         for space in self.spaces.values():
-            if space.boxes.get(box.name) is box:
-                del space.boxes[box.name]
+            if space.mailboxes.get(box.name) is box:
+                del space.mailboxes[box.name]
                 return space.name, box.name
         raise LookupError(box)

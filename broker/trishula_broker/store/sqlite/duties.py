@@ -38,7 +38,7 @@ _expired_rows: Final = msgspec.json.Decoder(list[_ExpiredRow])
 
 
 def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
-    pool = space.boxes.get("@" + op.capability)
+    pool = space.mailboxes.get("@" + op.capability)
     if pool is None or not any(box.online for box in space.offering.get(op.capability, ())):
         return base.Assigned((), False)
     assigned: list[tuple[str, tuple[int, int, int, str | None]]] = []
@@ -62,9 +62,9 @@ def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
             if len(assigned) == op.limit:
                 more = True
                 break
-            held = work.get(pool, row.seq)
-            assert held is not None
-            work.hand_over(space, pool, held, taker)
+            record = work.get(pool, row.seq)
+            assert record is not None
+            work.hand_over(space, pool, record, taker)
             assigned.append((taker.name, (row.seq, row.attempts, row.deliveries, op.capability)))
             expiry.append(row.expires_at)
     copies = with_ttl(work.copies([row for _, row in assigned]), expiry)
@@ -74,7 +74,7 @@ def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
 
 
 def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
-    box = space.boxes.get(op.agent)
+    box = space.mailboxes.get(op.agent)
     if box is None or not box.known or box.online or not box.via:
         return base.Unassigned(())
     work.flush()
@@ -82,13 +82,13 @@ def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
     work.load((box, seq) for seq in found)
     pools: set[str] = set()
     for seq in found:
-        held = work.get(box, seq)
-        assert held is not None
-        assert held.via is not None
-        if held.lease_until is not None:
-            work.end_attempt(box, held)
-        pools.add(held.via)
-        work.hand_over(space, box, held, work.box(space, "@" + held.via))
+        record = work.get(box, seq)
+        assert record is not None
+        assert record.via is not None
+        if record.lease_until is not None:
+            work.end_attempt(box, record)
+        pools.add(record.via)
+        work.hand_over(space, box, record, work.mailbox(space, "@" + record.via))
     work.flush()  # what was read is elsewhere now
     return base.Unassigned(tuple(sorted(pools)))
 
@@ -113,7 +113,7 @@ def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
     pools: list[str] = []
     next_at = SQL["next_expiry"].one(work.db, now=now, space=space.id)
     later = [] if next_at is None else [next_at]
-    for box in space.boxes.values():
+    for box in space.mailboxes.values():
         if box.known and not box.online:
             for at, names in ((box.orphan_at, orphans), (box.ghost_at, ghosts)):
                 if at is not None and at <= now:
@@ -138,15 +138,15 @@ def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:
 
 
 def retry(work: Work, space: Space, op: base.Retry) -> base.Retried:
-    box = space.boxes.get(op.agent)
+    box = space.mailboxes.get(op.agent)
     if box is None or not (box.known or box.name.startswith("@")):
         return base.Retried(None)
-    held = work.get(box, op.seq)
-    if held is None or not held.is_dead:
+    record = work.get(box, op.seq)
+    if record is None or not record.is_dead:
         return base.Retried(None)
-    work.reopen(space, box, held)
-    if held.expires_at is not None:
-        held.expires_at = None
+    work.reopen(space, box, record)
+    if record.expires_at is not None:
+        record.expires_at = None
         work.flush()
-        SQL["forget_ttl"].execute(work.db, held.agent, held.seq)
-    return base.Retried(with_ttl([work.copy(held)], [None])[0])
+        SQL["forget_ttl"].execute(work.db, record.agent, record.seq)
+    return base.Retried(with_ttl([work.copy(record)], [None])[0])

@@ -9,13 +9,13 @@ import msgspec
 
 from trishula_broker.store import base
 from trishula_broker.store.sqlite.answers import copy_rows, with_ttl
-from trishula_broker.store.sqlite.directory import SQL, Box, Held, Space
+from trishula_broker.store.sqlite.directory import SQL, CopyRecord, Mailbox, Space
 from trishula_broker.store.sqlite.work import Work
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind
 
 
-def fence(box: Box | None, epoch: int) -> base.Fenced | None:
+def fence(box: Mailbox | None, epoch: int) -> base.Fenced | None:
     """What an operation of ``box`` comes back as when ``epoch`` is not current."""
     if epoch == 0:
         return None
@@ -28,9 +28,9 @@ def prepare(work: Work, space: Space, ops: Sequence[base.Operation]) -> None:
 
     What is known without reading is left out here already, for speed.
     """
-    boxes = space.boxes
-    ids: list[tuple[Box, str]] = []
-    copies: list[tuple[Box, int]] = []
+    boxes = space.mailboxes
+    ids: list[tuple[Mailbox, str]] = []
+    copies: list[tuple[Mailbox, int]] = []
     hub = boxes.get(HUB)
     for op in ops:
         if isinstance(op, base.Accept):
@@ -61,7 +61,7 @@ def is_at_hand(work: Work, space: Space, ops: Sequence[base.Operation]) -> bool:
 
     So it is with nearly everything that goes from one agent to another that is there.
     """
-    boxes = space.boxes
+    boxes = space.mailboxes
     for op in ops:
         if isinstance(op, base.Accept):
             box = boxes.get(op.sender)
@@ -86,17 +86,17 @@ def is_at_hand(work: Work, space: Space, ops: Sequence[base.Operation]) -> bool:
 def accept(
     work: Work, space: Space, op: base.Accept
 ) -> base.Accepted | base.Duplicate | base.Refused | base.Fenced:
-    sender = space.boxes.get(op.sender)
+    sender = space.mailboxes.get(op.sender)
     if fenced := fence(sender, op.epoch):
         return fenced
     if sender is None:
-        sender = work.box(space, op.sender)
+        sender = work.mailbox(space, op.sender)
     earlier = work.used(sender, op.id)
     if earlier is not None:
         return base.Duplicate(*earlier)
     kind, name = op.address
     if kind is Kind.AGENT and op.settles is None:
-        box = space.boxes.get(name)
+        box = space.mailboxes.get(name)
         if box is not None and box.known and work.has_room(box, op):
             return base.Accepted(work.send(space, op, sender, box), work.now, box.alone)
     boxes = _recipients(work, space, op)
@@ -114,11 +114,11 @@ def accept(
         lost = set(full)
         boxes = [box for box in boxes if box not in lost]
     if op.settles is not None:
-        held = work.get(sender, op.settles)
-        if held is None or (held.settled_at is not None and held.outcome != "done"):
+        record = work.get(sender, op.settles)
+        if record is None or (record.settled_at is not None and record.outcome != "done"):
             return base.Refused("stale_ack")
-        if held.settled_at is None:
-            work.settle(space, sender, held, "done", None)
+        if record.settled_at is None:
+            work.settle(space, sender, record, "done", None)
 
     now = work.now
     via = name if kind is Kind.CAPABILITY else None
@@ -140,14 +140,14 @@ def accept(
     return base.Accepted(seq, now, names, missed, None, notice)
 
 
-def _recipients(work: Work, space: Space, op: base.Accept) -> list[Box] | None:
-    """The boxes ``op`` is for, by name; None when nobody is known by that address."""
+def _recipients(work: Work, space: Space, op: base.Accept) -> list[Mailbox] | None:
+    """The mailboxes ``op`` is for, by name; None when nobody is known by that address."""
     kind, name = op.address
     if kind is Kind.AGENT:
-        box = space.boxes.get(name)
+        box = space.mailboxes.get(name)
         return [box] if box is not None and box.known else None
     if kind is Kind.CAPABILITY:
-        pool = space.boxes.get("@" + name)
+        pool = space.mailboxes.get("@" + name)
         if pool is None:
             return None
         taker = space.least_loaded(name, op.sender)
@@ -159,7 +159,7 @@ def _recipients(work: Work, space: Space, op: base.Accept) -> list[Box] | None:
     return None
 
 
-def _waits_for(work: Work, taker: Box, pool: Box) -> bool:
+def _waits_for(work: Work, taker: Mailbox, pool: Mailbox) -> bool:
     """Whether ``pool`` holds something that ``taker`` may have: what it did not send."""
     if not pool.unsettled:
         return False
@@ -168,7 +168,7 @@ def _waits_for(work: Work, taker: Box, pool: Box) -> bool:
 
 
 def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fenced:
-    box = space.boxes.get(op.agent)
+    box = space.mailboxes.get(op.agent)
     if fenced := fence(box, op.epoch):
         return fenced
     if box is None:
@@ -202,9 +202,9 @@ def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fence
 
 
 def delivered(work: Work, space: Space, op: base.Delivered) -> base.Marked | base.Fenced:
-    def note(box: Box, held: Held, at: int | None) -> None:
-        held.delivered_at = at
-        work.change(held)
+    def note(box: Mailbox, record: CopyRecord, at: int | None) -> None:
+        record.delivered_at = at
+        work.change(record)
 
     return _mark(work, space, op.agent, op.epoch, op.seqs, note)
 
@@ -212,20 +212,20 @@ def delivered(work: Work, space: Space, op: base.Delivered) -> base.Marked | bas
 def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
     now = work.now
 
-    def take(box: Box, held: Held, _: int | None) -> None:
-        if base.is_delayed(held.due_at, now):
-            held.attempts -= 1  # the attempt that seemed to have ended goes on
-        held.due_at = None
-        held.lease_until = now + op.lease_ms
-        if held.read_at is None:
-            held.read_at = now
-        box.leased.add(held.seq)
-        work.change(held)
+    def take(box: Mailbox, record: CopyRecord, _: int | None) -> None:
+        if base.is_delayed(record.due_at, now):
+            record.attempts -= 1  # the attempt that seemed to have ended goes on
+        record.due_at = None
+        record.lease_until = now + op.lease_ms
+        if record.read_at is None:
+            record.read_at = now
+        box.leased.add(record.seq)
+        work.change(record)
 
     marked = _mark(work, space, op.agent, op.epoch, [(seq, None) for seq in op.seqs], take)
     if not op.want or not isinstance(marked, base.Marked) or not marked.seqs:
         return marked
-    box = space.boxes[op.agent]
+    box = space.mailboxes[op.agent]
     found = [work.unsettled(box, seq) for seq in dict.fromkeys(marked.seqs)]
     copies = work.copies([(h.seq, h.attempts, h.deliveries, h.via) for h in found if h])
     copies = with_ttl(copies, [h.expires_at for h in found if h])
@@ -233,14 +233,14 @@ def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
 
 
 def settle(work: Work, space: Space, op: base.Settle) -> base.Marked | base.Fenced:
-    mailbox = space.boxes.get(op.agent)
+    mailbox = space.mailboxes.get(op.agent)
     if mailbox is not None and mailbox.epoch == op.epoch and work.finish(space, mailbox, op):
         return base.Marked(op.seqs, ())
 
-    def done(box: Box, held: Held, at: int | None) -> None:
+    def done(box: Mailbox, record: CopyRecord, at: int | None) -> None:
         if at is not None:
-            held.delivered_at = at
-        work.settle(space, box, held, "done", None)
+            record.delivered_at = at
+        work.settle(space, box, record, "done", None)
 
     pairs = zip(op.seqs, op.delivered_at, strict=True)
     return _mark(work, space, op.agent, op.epoch, pairs, done)
@@ -252,10 +252,10 @@ def _mark(
     agent: str,
     epoch: int,
     seqs: Iterable[tuple[int, int | None]],
-    change: Callable[[Box, Held, int | None], None],
+    change: Callable[[Mailbox, CopyRecord, int | None], None],
 ) -> base.Marked | base.Fenced:
     """Do ``change`` to each copy of ``agent`` that is not settled."""
-    box = space.boxes.get(agent)
+    box = space.mailboxes.get(agent)
     if fenced := fence(box, epoch):
         return fenced
     if box is None:
@@ -263,52 +263,52 @@ def _mark(
     good: list[int] = []
     stale: list[int] = []
     for seq, value in seqs:
-        held = work.get(box, seq)
-        if held is None:
+        record = work.get(box, seq)
+        if record is None:
             stale.append(seq)
             continue
         good.append(seq)
-        if held.settled_at is None:
-            change(box, held, value)
+        if record.settled_at is None:
+            change(box, record, value)
     return base.Marked(tuple(good), tuple(stale))
 
 
 def requeue(work: Work, space: Space, op: base.Requeue) -> base.Requeued | base.Fenced:
-    box = space.boxes.get(op.agent)
+    box = space.mailboxes.get(op.agent)
     if fenced := fence(box, op.epoch):
         return fenced
     copies: list[tuple[int, int, int]] = []
     stale: list[int] = []
     for seq in dict.fromkeys(op.seqs):
-        held = work.unsettled(box, seq) if box else None
-        if box is None or held is None:
+        record = work.unsettled(box, seq) if box else None
+        if box is None or record is None:
             stale.append(seq)
-        elif held.lease_until is None and base.is_delayed(held.due_at, work.now):
-            copies.append((seq, held.attempts, held.due_at))
+        elif record.lease_until is None and base.is_delayed(record.due_at, work.now):
+            copies.append((seq, record.attempts, record.due_at))
         else:
-            due_at = work.end_attempt(box, held)
-            copies.append((seq, held.attempts, due_at))
+            due_at = work.end_attempt(box, record)
+            copies.append((seq, record.attempts, due_at))
     return base.Requeued(tuple(copies), tuple(stale))
 
 
 def discard(work: Work, space: Space, op: base.Discard) -> base.Discarded | base.Fenced:
-    box = space.boxes.get(op.agent)
+    box = space.mailboxes.get(op.agent)
     if fenced := fence(box, op.epoch):
         return fenced
-    held = work.get(box, op.seq) if box else None
-    if box is None or held is None:
+    record = work.get(box, op.seq) if box else None
+    if box is None or record is None:
         return base.Discarded(False)
-    droppable = op.outcome == "dropped" and held.is_dead
-    if held.settled_at is not None and not droppable:
-        return base.Discarded(held.outcome == op.outcome, held.outcome)
+    droppable = op.outcome == "dropped" and record.is_dead
+    if record.settled_at is not None and not droppable:
+        return base.Discarded(record.outcome == op.outcome, record.outcome)
     spared = (
         (op.outcome == "dropped" and not droppable)
-        or (op.outcome == "expired" and (held.expires_at is None or held.expires_at > work.now))
-        or (op.unread_only and held.read_at is not None)
+        or (op.outcome == "expired" and (record.expires_at is None or record.expires_at > work.now))
+        or (op.unread_only and record.read_at is not None)
     )
     if spared:
-        return base.Discarded(False, held.outcome)
-    work.settle(space, box, held, op.outcome, op.reason)
+        return base.Discarded(False, record.outcome)
+    work.settle(space, box, record, op.outcome, op.reason)
     told: Final = op.notice
     posted = work.post(space, told.to, told.id, told.thread, told.body) if told else None
     return base.Discarded(True, op.outcome, posted)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trishula_broker.store.sqlite.directory import SQL, Held
+from trishula_broker.store.sqlite.directory import SQL, CopyRecord
 from trishula_broker.store.sqlite.journal import Journal
 
 FOLD_AT: Final = 128
@@ -33,16 +33,16 @@ WORTHWHILE: Final = 16
 """Copies that must be alike for a statement of their own; it takes a third less time each."""
 
 
-class _Record(msgspec.Struct, array_like=True, gc=False):
+class _Commit(msgspec.Struct, array_like=True, gc=False):
     """What one commit did: rows of the log laid end to end, new copies, and changed ones."""
 
     log: list[Any]
-    new: list[Held]
-    changed: list[Held]
+    new: list[CopyRecord]
+    changed: list[CopyRecord]
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(_Record).decode
+_decode: Final = msgspec.msgpack.Decoder(_Commit).decode
 
 
 class Pending:
@@ -74,11 +74,11 @@ class Pending:
 
     def _clear(self) -> None:
         self.log: list[Any] = []
-        self.new: list[Held] = []
-        self.done: list[Held] = []
-        self.changed: dict[tuple[int, int], Held] = {}
+        self.new: list[CopyRecord] = []
+        self.done: list[CopyRecord] = []
+        self.changed: dict[tuple[int, int], CopyRecord] = {}
         self.moved: list[int] = []
-        self.copies: dict[tuple[int, int], Held | None] = {}
+        self.copies: dict[tuple[int, int], CopyRecord | None] = {}
         self.ids: dict[tuple[str, int], tuple[int, bytes] | None] = {}
         self.bytes = 0
 
@@ -88,20 +88,20 @@ class Pending:
     def _begin(self) -> None:
         """A transaction begins here."""
         self._begun = len(self.log), len(self.new), len(self.done)
-        self._changed_now: dict[tuple[int, int], Held] = {}
+        self._changed_now: dict[tuple[int, int], CopyRecord] = {}
 
     def write(self) -> None:
         """The transaction is about to write to the tables."""
         if not self._db.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
 
-    def change(self, held: Held) -> None:
-        """``held`` was changed."""
-        key = held.agent, held.seq
-        self.changed[key] = self._changed_now[key] = held
+    def change(self, record: CopyRecord) -> None:
+        """``record`` was changed."""
+        key = record.agent, record.seq
+        self.changed[key] = self._changed_now[key] = record
 
     def move(self, source: int, seq: int, target: int) -> None:
-        """A copy goes from one box to another."""
+        """A copy goes from one mailbox to another."""
         self.write()  # a record has no words for it
         self.moved += (source, seq, target)
 
@@ -118,9 +118,9 @@ class Pending:
             size = len(self.new) + len(self.done) + len(self.changed)
             if size < max(FOLD_AT, FOLD_COMMITS * fresh) and not much:
                 changed = self.done[done:] + list(self._changed_now.values())
-                record = _encode(_Record(self.log[log:], self.new[new:], changed))
-                if self._journal.has_room(len(record)):
-                    self._journal.append(record)
+                data = _encode(_Commit(self.log[log:], self.new[new:], changed))
+                if self._journal.has_room(len(data)):
+                    self._journal.append(data)
                     self._begin()
                     return
         self.fold()
@@ -140,13 +140,13 @@ class Pending:
         if self.new:
             _insert(db, self.new)
         if self.done:
-            _settle(db, [held for held in self.done if not held.new])
+            _settle(db, [record for record in self.done if not record.new])
         if self.changed:
-            _update(db, [held for held in self.changed.values() if not held.new])
+            _update(db, [record for record in self.changed.values() if not record.new])
         if self.moved:
             SQL["move_copies"].run(db, self.moved)
-        for held in self.new:
-            held.new = False
+        for record in self.new:
+            record.new = False
         SQL["set_counter"].execute(db, "journal", self._journal.number)
         self._folded = True
         self._clear()
@@ -161,76 +161,82 @@ class Pending:
     def recover(self) -> None:
         """Fold what the journal was left with."""
         (last,) = SQL["folded"].execute(self._db).fetchone()
-        new: dict[tuple[int, int], Held] = {}
+        new: dict[tuple[int, int], CopyRecord] = {}
         for data in self._journal.read(last):
-            record = _decode(data)
-            self.log += record.log
-            for held in record.new:
-                new[held.agent, held.seq] = held
-            for held in record.changed:
-                key = held.agent, held.seq
+            commit = _decode(data)
+            self.log += commit.log
+            for record in commit.new:
+                new[record.agent, record.seq] = record
+            for record in commit.changed:
+                key = record.agent, record.seq
                 if key in new:
-                    new[key] = held
+                    new[key] = record
                 else:
-                    self.changed[key] = held
+                    self.changed[key] = record
         self.new = list(new.values())
-        for held in self.new:
-            held.new = True
+        for record in self.new:
+            record.new = True
         if self:
             self.write()
             self.end()
 
 
-def _insert(db: sqlite3.Connection, new: Iterable[Held]) -> None:
+def _insert(db: sqlite3.Connection, new: Iterable[CopyRecord]) -> None:
     waiting: list[Any] = []
     done: list[Any] = []
     others: list[Any] = []
-    for held in new:
-        if held.outcome == "done" and not (held.attempts or held.deliveries or held.read_at):
+    for record in new:
+        if record.outcome == "done" and not (
+            record.attempts or record.deliveries or record.read_at
+        ):
             done += (
-                held.agent, held.seq, held.priority, held.size, held.hub, held.via,
-                held.expires_at, held.delivered_at, held.settled_at, "done",
+                record.agent, record.seq, record.priority, record.size, record.hub, record.via,
+                record.expires_at, record.delivered_at, record.settled_at, "done",
             )  # fmt: skip
         elif (
-            held.outcome is None
-            and held.delivered_at is None
-            and held.due_at is None
-            and not (held.attempts or held.deliveries or held.read_at)
+            record.outcome is None
+            and record.delivered_at is None
+            and record.due_at is None
+            and not (record.attempts or record.deliveries or record.read_at)
         ):
             waiting += (
-                held.agent, held.seq, held.priority, held.size, held.hub, held.via,
-                held.expires_at,
+                record.agent, record.seq, record.priority, record.size, record.hub, record.via,
+                record.expires_at,
             )  # fmt: skip
         else:
             others += (
-                held.agent, held.seq, held.priority, held.size, held.hub, held.via,
-                held.expires_at, held.attempts, held.deliveries, held.due_at, held.delivered_at,
-                held.read_at, held.lease_until, held.settled_at, held.outcome, held.reason,
+                record.agent, record.seq, record.priority, record.size, record.hub, record.via,
+                record.expires_at, record.attempts, record.deliveries, record.due_at,
+                record.delivered_at, record.read_at, record.lease_until, record.settled_at,
+                record.outcome, record.reason,
             )  # fmt: skip
     SQL["insert_copies"].run(db, waiting)
     SQL["insert_done"].run(db, done)
     SQL["insert_changed"].run(db, others)
 
 
-def _settle(db: sqlite3.Connection, done: list[Held]) -> None:
+def _settle(db: sqlite3.Connection, done: list[CopyRecord]) -> None:
     groups: dict[tuple[int, int | None, int | None], list[int]] = {}
-    for held in done:
-        groups.setdefault((held.agent, held.delivered_at, held.settled_at), []).append(held.seq)
+    for record in done:
+        groups.setdefault((record.agent, record.delivered_at, record.settled_at), []).append(
+            record.seq
+        )
     if len(groups) * WORTHWHILE <= len(done):
         for (agent, delivered_at, settled_at), seqs in groups.items():
             SQL["settle_alike"].run(db, seqs, settled_at, delivered_at, agent)
     else:
         values: list[Any] = []
-        for held in done:
-            values += (held.agent, held.seq, held.settled_at, held.delivered_at)
+        for record in done:
+            values += (record.agent, record.seq, record.settled_at, record.delivered_at)
         SQL["settle_copies"].run(db, values)
 
 
-def _update(db: sqlite3.Connection, changed: Iterable[Held]) -> None:
+def _update(db: sqlite3.Connection, changed: Iterable[CopyRecord]) -> None:
     values: list[Any] = []
-    for held in changed:
+    for record in changed:
         values += (
-            held.agent, held.seq, held.attempts, held.deliveries, held.due_at, held.delivered_at,
-            held.read_at, held.lease_until, held.settled_at, held.outcome, held.reason,
+            record.agent, record.seq, record.attempts, record.deliveries, record.due_at,
+            record.delivered_at, record.read_at, record.lease_until, record.settled_at,
+            record.outcome, record.reason,
         )  # fmt: skip
     SQL["update_copies"].run(db, values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.directory import Box, Space
+from trishula_broker.store.sqlite.directory import Mailbox, Space
 from trishula_broker.store.sqlite.mail import fence
 from trishula_broker.store.sqlite.work import Work
 
@@ -13,7 +13,7 @@ from trishula_broker.store.sqlite.work import Work
 def end_sessions(work: Work) -> None:
     """Sessions of before the store was opened have ended, and with them their attempts."""
     for space in work.directory.spaces.values():
-        for box in space.boxes.values():
+        for box in space.mailboxes.values():
             if box.cut_off:
                 box.cut_off = False
                 box.since = work.now
@@ -22,7 +22,7 @@ def end_sessions(work: Work) -> None:
 
 
 def register(work: Work, space: Space, op: base.Register) -> base.Registered:
-    box = work.box(space, op.agent)
+    box = work.mailbox(space, op.agent)
     new = not box.known
     capabilities = box.capabilities
     if new:
@@ -34,7 +34,7 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
     if op.capabilities is not None:
         capabilities = tuple(sorted(set(op.capabilities)))
         for name in capabilities:
-            work.box(space, "@" + name)
+            work.mailbox(space, "@" + name)
     if op.groups is not None:
         box.groups = tuple(sorted(set(op.groups)))
     if op.receive or new:
@@ -53,12 +53,12 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
         work.end_reads(box)
     space.changed(box, capabilities)
     work.save(space, box)
-    pools = tuple(name for name in capabilities if space.boxes["@" + name].unsettled)
+    pools = tuple(name for name in capabilities if space.mailboxes["@" + name].unsettled)
     return base.Registered(epoch, capabilities, box.groups, pools)
 
 
 def leave(work: Work, space: Space, op: base.Leave) -> base.Left | base.Fenced:
-    box = space.boxes.get(op.agent)
+    box = space.mailboxes.get(op.agent)
     if fenced := fence(box, op.epoch):
         return fenced
     if box is None or not box.known:
@@ -74,18 +74,18 @@ def leave(work: Work, space: Space, op: base.Leave) -> base.Left | base.Fenced:
     return base.Left(min(due, default=None))
 
 
-def _end_unread(work: Work, box: Box, seqs: Sequence[int]) -> None:
+def _end_unread(work: Work, box: Mailbox, seqs: Sequence[int]) -> None:
     """A session ended that had delivered ``seqs``: those nobody read have one more delivery."""
     work.load((box, seq) for seq in seqs)
     for seq in dict.fromkeys(seqs):
-        held = work.unsettled(box, seq)
-        if held is not None and held.lease_until is None:
-            held.deliveries += 1
-            work.change(held)
+        record = work.unsettled(box, seq)
+        if record is not None and record.lease_until is None:
+            record.deliveries += 1
+            work.change(record)
 
 
 def update(work: Work, space: Space, op: base.Update) -> base.Updated | base.Fenced:
-    box = space.boxes.get(op.agent)
+    box = space.mailboxes.get(op.agent)
     if fenced := fence(box, op.epoch):
         return fenced
     if box is None or not box.known:
@@ -104,7 +104,7 @@ def update(work: Work, space: Space, op: base.Update) -> base.Updated | base.Fen
 
 
 def forget(work: Work, space: Space, op: base.Forget) -> base.Forgotten | base.Fenced:
-    box = space.boxes.get(op.agent)
+    box = space.mailboxes.get(op.agent)
     if fenced := fence(box, op.epoch):
         return fenced
     if box is None or not box.known:

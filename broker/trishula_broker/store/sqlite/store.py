@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from trishula_broker.store import base
 from trishula_broker.store.sqlite import duties, mail, sessions, trimming
 from trishula_broker.store.sqlite.answers import answer
-from trishula_broker.store.sqlite.directory import SQL, Directory, Seen, Space, seen
+from trishula_broker.store.sqlite.directory import SQL, Directory, Snapshot, Space, snapshot
 from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.lock import DirectoryLock
 from trishula_broker.store.sqlite.nodes import Nodes
@@ -81,7 +81,7 @@ class SqliteStore:
         self._directory: Directory | None = None
         self._journal: Journal | None = None
         self._pending: Pending | None = None
-        self._published: dict[str, dict[str, Seen]] = {}
+        self._published: dict[str, dict[str, Snapshot]] = {}
         self._nodes = Nodes()
         self._apply_op: dict[type, _Apply] = {
             **_APPLY,
@@ -167,14 +167,14 @@ class SqliteStore:
         self._pending = Pending(db, self._journal)
         self._pending.recover()
         directory = Directory(db)
-        published: dict[str, dict[str, Seen]] = {}
+        published: dict[str, dict[str, Snapshot]] = {}
         for space in directory.spaces.values():
-            for box in space.boxes.values():
+            for box in space.mailboxes.values():
                 if box.online and not self._sessions_ended:
                     box.online = False
                     box.epoch = 0
                     box.cut_off = True
-            published[space.name] = {name: seen(box) for name, box in space.boxes.items()}
+            published[space.name] = {name: snapshot(box) for name, box in space.mailboxes.items()}
         self._published = published
         self._directory = directory
         return directory, self._pending
@@ -273,7 +273,7 @@ class SqliteStore:
             if space.touched:
                 boxes = self._published.setdefault(space.name, {})
                 for box in space.touched:
-                    boxes[box.name] = seen(box)
+                    boxes[box.name] = snapshot(box)
                 space.touched.clear()
 
     # --- questions and upkeep ---------------------------------------------------------------

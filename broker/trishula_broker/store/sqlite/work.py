@@ -23,12 +23,19 @@ from trishula_broker.store.base import (
     Settled,
 )
 from trishula_broker.store.sqlite.answers import read_messages
-from trishula_broker.store.sqlite.directory import RECENT, SQL, Box, Directory, Held, Space
+from trishula_broker.store.sqlite.directory import (
+    RECENT,
+    SQL,
+    CopyRecord,
+    Directory,
+    Mailbox,
+    Space,
+)
 from trishula_broker.store.sqlite.pending import Pending
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind
 
-_rows: Final = msgspec.json.Decoder(list[Held])
+_rows: Final = msgspec.json.Decoder(list[CopyRecord])
 
 
 class Work:
@@ -60,18 +67,18 @@ class Work:
             space = self.directory.spaces[name] = Space(id_, name)
         return space
 
-    def box(self, space: Space, name: str) -> Box:
-        """The box called ``name``, made when there is none: it is not known then."""
-        box = space.boxes.get(name)
+    def mailbox(self, space: Space, name: str) -> Mailbox:
+        """The mailbox called ``name``, made when there is none: it is not known then."""
+        box = space.mailboxes.get(name)
         if box is None:
             self._pending.write()
             id_ = SQL["insert_agent"].execute(self.db, space.id, name).lastrowid
             assert id_ is not None
-            box = self.directory.by_id[id_] = space.boxes[name] = Box(id_, name, "")
+            box = self.directory.by_id[id_] = space.mailboxes[name] = Mailbox(id_, name, "")
             space.touched.add(box)
         return box
 
-    def save(self, space: Space, box: Box) -> None:
+    def save(self, space: Space, box: Mailbox) -> None:
         """Write what the directory says of ``box``."""
         space.touched.add(box)
         self._pending.write()
@@ -93,7 +100,7 @@ class Work:
 
     # --- the log ----------------------------------------------------------------------------
 
-    def find_ids(self, wanted: Iterable[tuple[Box, str]]) -> None:
+    def find_ids(self, wanted: Iterable[tuple[Mailbox, str]]) -> None:
         """Look up these ids of senders together, for :meth:`used`.
 
         Most ids sort behind all that their sender used before (they begin with the time), and
@@ -111,7 +118,7 @@ class Work:
                     ids[id_, sender_id] = (seq, body)
                     self._pending.bytes += len(body)
 
-    def used(self, sender: Box, id_: str) -> tuple[int, bytes] | None:
+    def used(self, sender: Mailbox, id_: str) -> tuple[int, bytes] | None:
         """What the sender has used ``id_`` for: seq and body."""
         if id_ > sender.newest_id:
             return None
@@ -121,22 +128,22 @@ class Work:
             self.find_ids([(sender, id_)])
         return ids[key]
 
-    def knows_id(self, sender: Box, id_: str) -> bool:
+    def knows_id(self, sender: Mailbox, id_: str) -> bool:
         """Whether :meth:`used` has the answer without reading."""
         return (id_, sender.id) in self._pending.ids
 
-    def may_be_full(self, box: Box, ops: Sequence[Operation]) -> bool:
+    def may_be_full(self, box: Mailbox, ops: Sequence[Operation]) -> bool:
         """Whether ``box`` could become full if all of ``ops`` were for it."""
         size = sum(len(op.body) for op in ops if isinstance(op, Accept))
         limits = self.limits
         return box.messages + len(ops) > limits.messages or box.bytes + size > limits.bytes
 
-    def has_room(self, box: Box, op: Accept) -> bool:
+    def has_room(self, box: Mailbox, op: Accept) -> bool:
         """Whether ``box`` can take what ``op`` sends."""
         limits = self.limits
         return box.messages < limits.messages and box.bytes + len(op.body) <= limits.bytes
 
-    def send(self, space: Space, op: Accept, sender: Box, box: Box) -> int:
+    def send(self, space: Space, op: Accept, sender: Mailbox, box: Mailbox) -> int:
         """:meth:`append` and :meth:`point` at once for one agent, which nearly all mail is for."""
         directory = self.directory
         seq = directory.seq = directory.seq + 1
@@ -166,19 +173,19 @@ class Work:
             box.messages += 1
             box.bytes += size
         space.touched.add(box)
-        held = Held(
+        record = CopyRecord(
             box.id, seq, priority, size, own, None, expires_at, 0, 0,
             None, None, None, None, None, None, None, True,
         )  # fmt: skip
-        pending.new.append(held)
+        pending.new.append(record)
         if directory.recent < RECENT:
             directory.recent += 1
-            box.recent[seq] = held
+            box.recent[seq] = record
         else:
-            pending.copies[box.id, seq] = held
+            pending.copies[box.id, seq] = record
         return seq
 
-    def finish(self, space: Space, box: Box, op: Settle) -> bool:
+    def finish(self, space: Space, box: Mailbox, op: Settle) -> bool:
         """Settle all that ``op`` names at once, when all are at hand and as they were sent.
 
         False, and nothing is done, when they are not.
@@ -187,29 +194,29 @@ class Work:
         pending = self._pending
         changed = pending.changed
         agent = box.id
-        found: list[Held] = []
+        found: list[CopyRecord] = []
         for seq in op.seqs:
-            held = recent.get(seq)
-            if held is None or held.via is not None or (agent, seq) in changed:
+            record = recent.get(seq)
+            if record is None or record.via is not None or (agent, seq) in changed:
                 return False
-            found.append(held)
+            found.append(record)
         if len(set(op.seqs)) < len(found):
             return False
         now = self.now
         size = own = own_size = 0
-        for held, at in zip(found, op.delivered_at, strict=True):
+        for record, at in zip(found, op.delivered_at, strict=True):
             if at is not None:
-                held.delivered_at = at
-            held.settled_at = now
-            held.outcome = "done"
-            held.due_at = held.lease_until = None
-            size += held.size
-            if held.hub:
+                record.delivered_at = at
+            record.settled_at = now
+            record.outcome = "done"
+            record.due_at = record.lease_until = None
+            size += record.size
+            if record.hub:
                 own += 1
-                own_size += held.size
-            box.by_priority[held.priority - 1] -= 1
-            del recent[held.seq]
-            pending.copies[agent, held.seq] = held
+                own_size += record.size
+            box.by_priority[record.priority - 1] -= 1
+            del recent[record.seq]
+            pending.copies[agent, record.seq] = record
         box.leased.difference_update(op.seqs)
         box.unsettled -= len(found)
         box.size -= size
@@ -220,7 +227,9 @@ class Work:
         space.touched.add(box)
         return True
 
-    def append(self, op: Accept, sender: Box, expires_at: int | None, fan: list[Box] | None) -> int:
+    def append(
+        self, op: Accept, sender: Mailbox, expires_at: int | None, fan: list[Mailbox] | None
+    ) -> int:
         """Log what ``op`` accepts; its seq. ``fan``: the recipients of a fan-out."""
         directory = self.directory
         seq = directory.seq = directory.seq + 1
@@ -246,7 +255,7 @@ class Work:
         )
         return seq
 
-    def _use_id(self, sender: Box, id_: str, seq: int, body: bytes) -> None:
+    def _use_id(self, sender: Mailbox, id_: str, seq: int, body: bytes) -> None:
         self._pending.ids[id_, sender.id] = (seq, body)
         self._pending.bytes += len(body)
         if id_ > sender.newest_id:
@@ -256,10 +265,10 @@ class Work:
         self, space: Space, to: str, id_: str, thread: str | None, body: bytes
     ) -> Message | None:
         """Mail from the hub to ``to``; None when it is not known or has it already."""
-        box = space.boxes.get(to)
+        box = space.mailboxes.get(to)
         if box is None or not box.known:
             return None
-        hub = self.box(space, HUB)
+        hub = self.mailbox(space, HUB)
         if self.used(hub, id_) is not None:
             return None
         directory = self.directory
@@ -278,7 +287,7 @@ class Work:
     def point(
         self,
         space: Space,
-        boxes: list[Box],
+        boxes: list[Mailbox],
         seq: int,
         priority: int,
         size: int,
@@ -290,20 +299,20 @@ class Work:
         pending, directory = self._pending, self.directory
         own = 1 if hub else 0
         for box in boxes:
-            held = Held(
+            record = CopyRecord(
                 box.id, seq, priority, size, own, via, expires_at, 0, 0,
                 None, None, None, None, None, None, None, True,
             )  # fmt: skip
-            pending.new.append(held)
+            pending.new.append(record)
             if directory.recent < RECENT:
                 directory.recent += 1
-                box.recent[seq] = held
+                box.recent[seq] = record
             else:
-                pending.copies[box.id, seq] = held
+                pending.copies[box.id, seq] = record
             box.count(1, size, priority, hub, via is not None)
         space.touched.update(boxes)
 
-    def full(self, boxes: list[Box], sender: str, size: int) -> list[Box]:
+    def full(self, boxes: list[Mailbox], sender: str, size: int) -> list[Mailbox]:
         """Those of ``boxes`` that cannot take ``size`` bytes from ``sender``."""
         if sender == HUB:
             return []
@@ -311,7 +320,7 @@ class Work:
         room = self.limits.bytes - size
         return [box for box in boxes if box.messages >= most or box.bytes > room]
 
-    def load(self, wanted: Iterable[tuple[Box, int]]) -> None:
+    def load(self, wanted: Iterable[tuple[Mailbox, int]]) -> None:
         """Read these copies together, for :meth:`get`."""
         copies = self._pending.copies
         last = self.directory.seq  # what is behind it is not there, but may still come
@@ -325,82 +334,82 @@ class Work:
         copies.update(dict.fromkeys(missing))
         values = [value for key in dict.fromkeys(missing) for value in key]
         for cursor in SQL["load_copies"].many(self.db, values):
-            for held in _rows.decode(cursor.fetchone()[0]):
-                copies[held.agent, held.seq] = held
+            for record in _rows.decode(cursor.fetchone()[0]):
+                copies[record.agent, record.seq] = record
 
-    def get(self, box: Box, seq: int) -> Held | None:
+    def get(self, box: Mailbox, seq: int) -> CopyRecord | None:
         """The copy ``seq`` of ``box``."""
-        held = box.recent.get(seq)
-        if held is not None:
-            return held
+        record = box.recent.get(seq)
+        if record is not None:
+            return record
         key = (box.id, seq)
         copies = self._pending.copies
         if key not in copies:
             self.load([(box, seq)])
         return copies.get(key)
 
-    def unsettled(self, box: Box, seq: int) -> Held | None:
+    def unsettled(self, box: Mailbox, seq: int) -> CopyRecord | None:
         """The copy ``seq`` of ``box`` when it is not settled."""
-        held = self.get(box, seq)
-        return held if held is not None and held.settled_at is None else None
+        record = self.get(box, seq)
+        return record if record is not None and record.settled_at is None else None
 
-    def change(self, held: Held) -> None:
-        """``held`` was changed and is to be written."""
-        self._pending.change(held)
+    def change(self, record: CopyRecord) -> None:
+        """``record`` was changed and is to be written."""
+        self._pending.change(record)
 
     def settle(
-        self, space: Space, box: Box, held: Held, outcome: Settled, reason: str | None
+        self, space: Space, box: Mailbox, record: CopyRecord, outcome: Settled, reason: str | None
     ) -> None:
         """End a copy; a dead letter may be ended once more."""
-        key = (held.agent, held.seq)
-        if held.settled_at is None:
-            self._count_out(space, box, held)
-            self._pending.copies[key] = held
-        held.settled_at = self.now
-        held.outcome = outcome
-        held.reason = reason
-        held.due_at = held.lease_until = None
+        key = (record.agent, record.seq)
+        if record.settled_at is None:
+            self._count_out(space, box, record)
+            self._pending.copies[key] = record
+        record.settled_at = self.now
+        record.outcome = outcome
+        record.reason = reason
+        record.due_at = record.lease_until = None
         if outcome == "done" and key not in self._pending.changed:
-            self._pending.done.append(held)
+            self._pending.done.append(record)
         else:
-            self._pending.change(held)
+            self._pending.change(record)
 
-    def reopen(self, space: Space, box: Box, held: Held) -> None:
+    def reopen(self, space: Space, box: Mailbox, record: CopyRecord) -> None:
         """A settled copy waits again, as if it were new."""
-        held.settled_at = held.outcome = held.reason = None
-        held.attempts = held.deliveries = 0
-        held.delivered_at = held.read_at = None
-        box.count(1, held.size, held.priority, bool(held.hub), held.via is not None)
+        record.settled_at = record.outcome = record.reason = None
+        record.attempts = record.deliveries = 0
+        record.delivered_at = record.read_at = None
+        box.count(1, record.size, record.priority, bool(record.hub), record.via is not None)
         space.touched.add(box)
-        self.change(held)
+        self.change(record)
 
-    def end_attempt(self, box: Box, held: Held) -> int:
+    def end_attempt(self, box: Mailbox, record: CopyRecord) -> int:
         """An attempt ended without settling; when the next may begin."""
-        held.attempts += 1
-        held.lease_until = None
-        held.due_at = self.now + limits.retry_delay_ms(held.attempts)
-        box.leased.discard(held.seq)
-        self.change(held)
-        return held.due_at
+        record.attempts += 1
+        record.lease_until = None
+        record.due_at = self.now + limits.retry_delay_ms(record.attempts)
+        box.leased.discard(record.seq)
+        self.change(record)
+        return record.due_at
 
-    def end_reads(self, box: Box) -> None:
+    def end_reads(self, box: Mailbox) -> None:
         """All attempts of ``box`` that were read have ended."""
         if box.leased:
             seqs = sorted(box.leased)
             self.load((box, seq) for seq in seqs)
             for seq in seqs:
-                held = self.unsettled(box, seq)
-                if held is not None:
-                    self.end_attempt(box, held)
+                record = self.unsettled(box, seq)
+                if record is not None:
+                    self.end_attempt(box, record)
 
-    def hand_over(self, space: Space, source: Box, held: Held, target: Box) -> None:
-        """Hand an unsettled copy to another box, with its history."""
-        self._count_out(space, source, held)
-        target.count(1, held.size, held.priority, bool(held.hub), held.via is not None)
-        if held.lease_until is not None:
-            target.leased.add(held.seq)
+    def hand_over(self, space: Space, source: Mailbox, record: CopyRecord, target: Mailbox) -> None:
+        """Hand an unsettled copy to another mailbox, with its history."""
+        self._count_out(space, source, record)
+        target.count(1, record.size, record.priority, bool(record.hub), record.via is not None)
+        if record.lease_until is not None:
+            target.leased.add(record.seq)
         space.touched.add(target)
-        self._pending.move(source.id, held.seq, target.id)
+        self._pending.move(source.id, record.seq, target.id)
 
     def copies(self, rows: Sequence[tuple[int, int, int, str | None]]) -> tuple[Copy, ...]:
         """``(seq, attempts, deliveries, via)`` as mailboxes hand them out."""
@@ -411,16 +420,16 @@ class Work:
             for seq, attempts, deliveries, via in rows
         )
 
-    def copy(self, held: Held) -> Copy:
-        """``held`` as a mailbox hands it out."""
-        return self.copies([(held.seq, held.attempts, held.deliveries, held.via)])[0]
+    def copy(self, record: CopyRecord) -> Copy:
+        """``record`` as a mailbox hands it out."""
+        return self.copies([(record.seq, record.attempts, record.deliveries, record.via)])[0]
 
-    def _count_out(self, space: Space, box: Box, held: Held) -> None:
-        box.count(-1, -held.size, held.priority, held.hub != 0, held.via is not None)
-        if box.recent.pop(held.seq, None) is not None:
+    def _count_out(self, space: Space, box: Mailbox, record: CopyRecord) -> None:
+        box.count(-1, -record.size, record.priority, record.hub != 0, record.via is not None)
+        if box.recent.pop(record.seq, None) is not None:
             self.directory.recent -= 1
-        if held.lease_until is not None:
-            box.leased.discard(held.seq)
+        if record.lease_until is not None:
+            box.leased.discard(record.seq)
         space.touched.add(box)
 
     def flush(self) -> None:
