@@ -13,7 +13,7 @@ from trishula.folder.layout import Layout
 from trishula.folder.watch import FolderWatch
 from trishula_broker.bridge.lock import FolderLock
 from trishula_broker.bridge.settings import BridgeSettings
-from trishula_broker.bridge.version1 import OldLetters
+from trishula_broker.bridge.version1 import OldLetter, OldLetters
 from trishula_broker.bridge.visitor import Visitor
 
 _log = logging.getLogger("trishula.bridge")
@@ -112,6 +112,15 @@ class Bridge:
             visitor.hint()
         self._hint.set()
 
+    async def _hand_over(self, letter: OldLetter) -> None:
+        visitor = self._visitors[letter.envelope.sender or ""]
+        try:
+            await visitor.hand_over(letter)
+        except (OSError, TrishulaError) as error:
+            _log.debug("%s: not handed over yet: %s", letter.name, error)
+        except Exception:
+            _log.exception("%s: %s", self._layout.root, letter.name)
+
     async def _read_old(self) -> None:
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, "bridge-version1")
@@ -120,14 +129,11 @@ class Bridge:
                 await self._hint.wait()
                 self._hint.clear()
                 try:
-                    for letter in await loop.run_in_executor(thread, self._old.scan):
-                        visitor = self._visitors[letter.envelope.sender or ""]
-                        await visitor.hand_over(letter)
+                    letters = await loop.run_in_executor(thread, self._old.scan)
                 except OSError as error:
                     _log.debug("%s: %s", self._layout.root, error)
-                except TrishulaError as error:
-                    _log.debug("not handed over yet: %s", error)
-                except Exception:
-                    _log.exception("%s: reading version 1", self._layout.root)
+                    continue
+                for letter in letters:
+                    await self._hand_over(letter)
         finally:
             thread.shutdown(wait=False)

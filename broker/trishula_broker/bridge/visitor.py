@@ -131,23 +131,31 @@ class Visitor:
 
     async def hand_over(self, letter: OldLetter) -> None:
         """Give the hub a letter of version 1; it is looked at again if that cannot be done now."""
-        handover, old = self._handover, self._old
-        assert old is not None
+        assert self._old is not None
+        settled = False
+        try:
+            if self._handover is not None:
+                settled = await self._settle(self._handover, self._old, letter)
+        finally:
+            if not settled:
+                self._old.forget(letter)
+
+    async def _settle(self, handover: HandOver, old: OldLetters, letter: OldLetter) -> bool:
         loop = asyncio.get_running_loop()
         try:
-            if handover is None or not await self._forward(handover, letter):
-                old.forget(letter)
-                return
+            if not await self._forward(handover, letter):
+                return False
         except Refused as error:
+            if error.retryable:
+                return False
             if error.code == ErrorCode.UNKNOWN_RECIPIENT:
                 _log.info("%s: left for the peers: %s: %s", self.name, letter.name, error.message)
                 loop.call_later(STRANGER_SECONDS, old.forget, letter)
-            elif error.retryable:
-                old.forget(letter)
             else:
                 await loop.run_in_executor(self._thread, old.reject, letter, str(error))
-            return
+            return True
         await loop.run_in_executor(self._thread, old.done, letter)
+        return True
 
     async def _forward(self, handover: HandOver, letter: OldLetter) -> bool:
         id = letter.envelope.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,23 @@ async def test_what_is_wrong_with_the_arguments_is_said(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"shared_folder .*file"):
         async with folder_agent("dc", tmp_path / "file"):
             pass
+
+
+async def test_cancelled_anywhere_it_leaves_no_task_and_no_thread(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with folder_agent("dc", tmp_path) as dc, folder_agent("agni", tmp_path) as agni:
+            await dc.send("agni", 1)
+            await (await anext(agni.messages())).done()
+
+    for turns in [*range(12), 20, 40, 80, 160]:
+        task = asyncio.ensure_future(use())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        for thread in threading.enumerate():
+            if thread.name.startswith("trishula-folder"):
+                await asyncio.to_thread(thread.join, 20)
+                assert not thread.is_alive(), thread
+    await use()
