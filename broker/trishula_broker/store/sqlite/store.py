@@ -1,8 +1,10 @@
 """The store of one host, in a SQLite database: the default.
 
-One thread writes, one reads. Commits are transactions of a write-ahead log that is synced
-before they return. What the operations mean is in the modules beside this one, one noun each; the
-SQL is in ``sql/``. Knows nothing of connections, frames or the hub.
+One thread writes, one reads. A commit is one synced record of the journal, or one synced
+transaction of the database when its tables are to change anyway; pending.py says how the one
+follows the other. What needs no look into the tables is applied in the event loop's thread, before
+the writer makes it durable. What the operations mean is in the modules beside this one, one noun
+each; the SQL is in ``sql/``. Knows nothing of connections, frames or the hub.
 """
 
 from __future__ import annotations
@@ -10,19 +12,20 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite import duties, mail, sessions, trimming
+from trishula_broker.store.sqlite import mail, sessions, trimming
 from trishula_broker.store.sqlite.answers import answer
 from trishula_broker.store.sqlite.directory import SQL, Directory, Snapshot, Space, snapshot
 from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.lock import DirectoryLock
 from trishula_broker.store.sqlite.nodes import Nodes
+from trishula_broker.store.sqlite.operations import Operations
 from trishula_broker.store.sqlite.pending import Pending
 from trishula_broker.store.sqlite.schema import (
     FILE,
@@ -83,12 +86,7 @@ class SqliteStore:
         self._pending: Pending | None = None
         self._published: dict[str, dict[str, Snapshot]] = {}
         self._nodes = Nodes()
-        self._apply_op: dict[type, _Apply] = {
-            **_APPLY,
-            base.Beat: self._nodes.beat,
-            base.EndNode: self._nodes.end_node,
-            base.Tell: self._nodes.tell,
-        }
+        self._operations = Operations(self._nodes)
         self._sessions_ended = False
         self._trim_after = 0
         self._problem: str | None = None
@@ -207,7 +205,7 @@ class SqliteStore:
             spaces.append(space)
         with self._whole(db):
             return [
-                [self._apply_op[type(op)](work, space, op) for op in batch.ops]
+                self._operations.run(work, space, batch.ops)
                 for space, batch in zip(spaces, batches, strict=True)
             ]
 
@@ -227,7 +225,8 @@ class SqliteStore:
         if not self._sessions_ended:
             sessions.end_sessions(work)
         outcomes = [
-            _run(self._apply_op, work, work.space(batch.namespace), batch.ops) for batch in batches
+            self._operations.run_prepared(work, work.space(batch.namespace), batch.ops)
+            for batch in batches
         ]
         if state.directory.epoch != epoch:
             SQL["set_counter"].execute(state.db, "epoch", state.directory.epoch)
@@ -382,43 +381,3 @@ def _size(path: str) -> int:
         return os.stat(path).st_size  # noqa: PTH116
     except OSError:
         return 0
-
-
-_Apply = Callable[[Work, Space, Any], base.Outcome]
-
-
-def _run(
-    apply: Mapping[type, _Apply], work: Work, space: Space, ops: Sequence[base.Operation]
-) -> list[base.Outcome]:
-    outcomes: list[base.Outcome] = []
-    start = 0
-    while start < len(ops):
-        end = start
-        while end < len(ops) and type(ops[end]) not in _ASKING:
-            end += 1
-        mail.prepare(work, space, ops[start:end])
-        outcomes += [apply[type(op)](work, space, op) for op in ops[start : end + 1]]
-        start = end + 1
-    return outcomes
-
-
-_ASKING: Final = {base.Fetch, base.Assign, base.Unassign, base.Sweep}
-"""Operations that ask the database about more than single copies, so all must be written."""
-
-_APPLY: Final[dict[type, _Apply]] = {
-    base.Register: sessions.register,
-    base.Leave: sessions.leave,
-    base.Update: sessions.update,
-    base.Forget: sessions.forget,
-    base.Accept: mail.accept,
-    base.Fetch: mail.fetch,
-    base.Delivered: mail.delivered,
-    base.Read: mail.read,
-    base.Settle: mail.settle,
-    base.Requeue: mail.requeue,
-    base.Discard: mail.discard,
-    base.Assign: duties.assign,
-    base.Unassign: duties.unassign,
-    base.Sweep: duties.sweep,
-    base.Retry: duties.retry,
-}
