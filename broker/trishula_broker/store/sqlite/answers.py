@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.directory import Snapshot
+from trishula_broker.store.sqlite.mailbox import Snapshot
 from trishula_broker.store.sqlite.statements import statements
 
 SQL: Final = statements("answers")

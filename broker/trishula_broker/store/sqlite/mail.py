@@ -9,7 +9,8 @@ import msgspec
 
 from trishula_broker.store import base
 from trishula_broker.store.sqlite.answers import copy_rows, with_ttl
-from trishula_broker.store.sqlite.directory import SQL, CopyRecord, Mailbox, Space
+from trishula_broker.store.sqlite.directory import SQL, Space
+from trishula_broker.store.sqlite.mailbox import CopyRecord, Mailbox
 from trishula_broker.store.sqlite.work import Work
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind

@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import msgspec
 
-from trishula_broker.store.sqlite.directory import SQL, CopyRecord
+from trishula_broker.store.sqlite.directory import SQL
 from trishula_broker.store.sqlite.journal import Journal
+from trishula_broker.store.sqlite.mailbox import CopyRecord
 
 FOLD_AT: Final = 128
 """Changes after which a commit folds: a lone message then waits about a millisecond more."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.directory import Mailbox, Space
+from trishula_broker.store.sqlite.directory import Space
 from trishula_broker.store.sqlite.mail import fence
+from trishula_broker.store.sqlite.mailbox import Mailbox
 from trishula_broker.store.sqlite.work import Work
 
 

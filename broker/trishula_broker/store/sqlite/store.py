@@ -21,9 +21,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 from trishula_broker.store import base
 from trishula_broker.store.sqlite import mail, sessions, trimming
 from trishula_broker.store.sqlite.answers import answer
-from trishula_broker.store.sqlite.directory import SQL, Directory, Snapshot, Space, snapshot
+from trishula_broker.store.sqlite.directory import SQL, Directory, Space
 from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.lock import DirectoryLock
+from trishula_broker.store.sqlite.mailbox import Snapshot, snapshot
 from trishula_broker.store.sqlite.nodes import Nodes
 from trishula_broker.store.sqlite.operations import Operations
 from trishula_broker.store.sqlite.pending import Pending

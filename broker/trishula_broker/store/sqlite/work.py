@@ -23,14 +23,8 @@ from trishula_broker.store.base import (
     Settled,
 )
 from trishula_broker.store.sqlite.answers import read_messages
-from trishula_broker.store.sqlite.directory import (
-    RECENT,
-    SQL,
-    CopyRecord,
-    Directory,
-    Mailbox,
-    Space,
-)
+from trishula_broker.store.sqlite.directory import RECENT, SQL, Directory, Space
+from trishula_broker.store.sqlite.mailbox import CopyRecord, Mailbox
 from trishula_broker.store.sqlite.pending import Pending
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind
