@@ -41,8 +41,8 @@ class Server:
     where: str
     name: str
     version: tuple[int, ...]
-    offset: int
-    """Milliseconds of its clock ahead of :func:`mono_ms`."""
+    clock: int
+    """What time it was there, in milliseconds."""
 
     @property
     def has_waitaof(self) -> bool:
@@ -50,8 +50,7 @@ class Server:
         return self.version >= (7, 2)
 
 
-def mono_ms() -> int:
-    """A clock that never jumps."""
+def _mono_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
@@ -70,6 +69,7 @@ class Link:
         self._timeout = timeout
         self._lock = asyncio.Lock()
         self._connection: AbstractConnection | None = None
+        self._ahead = 0
         self.server: Server | None = None
 
     def __repr__(self) -> str:
@@ -131,8 +131,18 @@ class Link:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+        self.learn(self.server.clock)
         self._connection = connection
         return connection
+
+    def learn(self, clock: int) -> None:
+        """The server has just said that it is ``clock`` there."""
+        self._ahead = clock - _mono_ms()
+
+    @property
+    def deadline(self) -> int:
+        """By the server's clock, when an answer to what is sent now would come too late."""
+        return _mono_ms() + self._ahead + int(self._timeout * 1000)
 
     async def drop(self) -> None:
         """Give the connection up; the next request connects again."""
@@ -199,8 +209,7 @@ async def _check(connection: AbstractConnection, key: str) -> Server:
         await exchange(
             connection, [("HSET", schema_key, "version", SCHEMA, "oldest", SCHEMA_OLDEST)]
         )
-    milliseconds = int(clock[0]) * 1000 + int(clock[1]) // 1000
-    return Server(where, name, version, milliseconds - mono_ms())
+    return Server(where, name, version, int(clock[0]) * 1000 + int(clock[1]) // 1000)
 
 
 def where_of(connection: AbstractConnection) -> str:

@@ -13,7 +13,7 @@ from trishula_broker.store import base
 from trishula_broker.store.redis.answers import answer, question
 from trishula_broker.store.redis.encoding import MAIL, Arguments, operation, outcome
 from trishula_broker.store.redis.hints import HINT_BYTES, Listener, encode_hint
-from trishula_broker.store.redis.link import Command, Link, Server, mono_ms, script_call
+from trishula_broker.store.redis.link import Command, Link, Server, script_call
 from trishula_broker.store.redis.messages import encode
 from trishula_broker.store.redis.places import Place
 from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRIM
@@ -117,7 +117,7 @@ class Space:
 
     async def _run(self, ops: Sequence[Arguments], now: int | None, *, arriving: bool) -> Any:
         server = await self.link.ready()
-        arguments = self._arguments(server, now)
+        arguments = self._arguments(now)
         arguments["arriving"] = arriving
         mail = not arriving and all(op[0] in MAIL for op in ops)
         script = COMMIT_MAIL if mail else COMMIT
@@ -125,20 +125,19 @@ class Space:
         if self._settings.require_replicas:
             commands.append(self._confirmation(server))
         found, *confirmed = await self.link.call(*commands)
+        self.link.learn(found[1])
         if found[0] < 0:
-            await self.link.drop()  # to ask what time it is
             raise base.StoreUnavailable(f"Redis at {server.where} was too slow; it did nothing")
         if confirmed:
             self._see_confirmed(confirmed[0])
         return found
 
-    def _arguments(self, server: Server, now: int | None) -> dict[str, Any]:
+    def _arguments(self, now: int | None) -> dict[str, Any]:
         """What all operations have in common: ``args`` in the scripts."""
         settings = self._settings
-        timeout = int(settings.timeout * 1000)
         return {
             "now": now,
-            "deadline": mono_ms() + server.offset + timeout,
+            "deadline": self.link.deadline,
             "node": settings.node,
             "epoch": self._epochs.last,
             "messages": settings.limits.messages,
@@ -179,8 +178,8 @@ class Space:
     ) -> tuple[int, int]:
         """Remove ``most`` messages at most of those behind ``after``: how many, and up to where
         it looked; 0 there when nothing behind that can go."""
-        server = await self.link.ready()
-        arguments = self._arguments(server, None if self._settings.own_clock else now)
+        await self.link.ready()
+        arguments = self._arguments(None if self._settings.own_clock else now)
         arguments |= {
             "after": after,
             "max_age_ms": retention.max_age_ms,

@@ -4,16 +4,21 @@
 local TOLD = P .. 'told'
 local hints = {}  -- by node: strings, each with its length in front
 
-local function hint(node, ...)
-  if node == NODE then return end
+local function hints_to(node)
   local list = hints[node]
   if not list then
     list = {}
     hints[node] = list
   end
+  return list
+end
+
+local function hint(node, ...)
+  if node == NODE then return end
+  local list = hints_to(node)
   for i = 1, select('#', ...) do
     local text = tostring(select(i, ...))
-    list[#list + 1] = struct.pack('>I4', #text) .. text
+    list[#list + 1] = struct.pack('>I4c0', #text, text)
   end
 end
 
@@ -25,7 +30,10 @@ local function hint_mail(name, seq, held, entry)
     hint(node, 'look', name)
     return
   end
-  hint(node, 'mail', name, seq, held[KIND], held[DELIVERIES], entry)
+  local kind, deliveries = tostring(held[KIND]), tostring(held[DELIVERIES])
+  local list = hints_to(node)  -- as hint() does it, but there are many of these
+  list[#list + 1] = struct.pack('>I4c0I4c0I4c0I4c0I4c0I4c0', 4, 'mail', #name, name, #seq, seq,
+    #kind, kind, #deliveries, deliveries, #entry, entry)
 end
 
 -- Cluster nodes pass ordinary messages on to one another; sharded ones stay with the slot.

@@ -51,14 +51,15 @@ local function point(box, seq, score, kind, size, packed, expires_at)
   count(box, { size, kind }, 1)
 end
 
+local function new_copy(size, kind) return { size, kind, 0, 0, 0, 0, 0, 0, 0 } end
+
 -- Mail from the hub; answers its seq, or false when `to` is not known or has it already.
 local function post(to, id, thread, header, body)
   if not live_of(to) or earlier('hub', id) then return false end
   local seq, entry = append('hub', id, thread, header, body)
   local box = box_of(to)
-  local held = { #body, 1, 0, 0, 0, 0, 0, 0, 0 }
   point(box, seq, args.priority * PLACE + last_seq, 1, #body, pack({ #body, 1 }))
-  hint_mail(to, seq, held, entry)
+  hint_mail(to, seq, new_copy(#body, 1), entry)
   return last_seq
 end
 
@@ -142,9 +143,7 @@ function APPLY.accept(op)
     local box = boxes[names[i]]
     point(box, seq, score, what, size, packed, expires_at)
     local node = node_of(names[i])
-    if node and node ~= NODE then
-      hint_mail(names[i], seq, copy_at(seq .. ':' .. names[i]), entry)
-    end
+    if node and node ~= NODE then hint_mail(names[i], seq, new_copy(size, what), entry) end
   end
   if kind == 'agent' then return accepted end
   hset(TO, seq, table.concat(names, ','))
