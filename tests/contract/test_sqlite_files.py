@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import sqlite3
 import stat
 import sys
@@ -391,6 +392,85 @@ async def test_trimmed_space_is_used_again(world: World, disk: Disk) -> None:
     gone = base.Retention(max_age_ms=0, max_bytes=0, dedup_ms=0)
     assert await world.store.trim(world.now, gone) == 4_000
     assert await fill(4_000) <= second
+
+
+def as_killed(world: World, tmp_path: Path) -> Path:
+    """The files as a process leaves them that is killed now."""
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("store.db", "store.db-wal", "store.journal"):
+        shutil.copy(tmp_path / "data" / name, left)
+    return left
+
+
+async def test_a_database_that_was_not_closed_needs_its_journal(
+    world: World, tmp_path: Path
+) -> None:
+    await world.waiting("bob")
+    await world.send("ada", "bob", "m1")
+    left = as_killed(world, tmp_path)
+    journal = left / "store.journal"
+    whole = journal.read_bytes()
+    for why, content in {
+        "missing": None,
+        "cut off": whole[:-1],
+        "another": whole[:8] + bytes(8) + whole[16:],
+    }.items():
+        if content is None:
+            journal.unlink()
+        else:
+            journal.write_bytes(content)
+        with pytest.raises(base.StoreError, match=f"store.journal .*{why}.* Put that one there"):
+            await SqliteStore(left).open()
+    journal.write_bytes(whole)
+    other = World(lambda: SqliteStore(left))
+    await other.store.open()
+    assert len(await other.waiting("bob")) == 1
+    await other.store.close()
+
+
+async def test_one_can_do_without_the_journal(world: World, tmp_path: Path) -> None:
+    await world.send("ada", "bob", "m1")
+    await world.waiting("bob")
+    await world.send("ada", "bob", "m2")
+    left = as_killed(world, tmp_path)
+    (left / "store.journal").write_text("none\n")
+    other = World(lambda: SqliteStore(left))
+    await other.store.open()
+    assert len(await other.waiting("bob")) == 1
+    await other.send("ada", "bob", "m3")
+    await other.restart()
+    assert len(await other.waiting("bob")) == 2
+    await other.store.close()
+
+
+async def test_a_database_that_was_closed_needs_no_journal(world: World, tmp_path: Path) -> None:
+    await world.send("ada", "bob", "m1")
+    await world.store.close()
+    (tmp_path / "data" / "store.journal").unlink()
+    await world.store.open()
+    world.epochs.clear()
+    assert len(await world.waiting("bob")) == 1
+
+
+async def test_the_journal_of_another_database_does_not_come_into_a_new_one(
+    tmp_path: Path,
+) -> None:
+    """Not even when its records have the very numbers that come next."""
+    world = World(lambda: SqliteStore(tmp_path / "data"))
+    await world.store.open()
+    await world.come("ada")
+    await world.come("bob")
+    await world.send("ada", "bob", "m1")
+    left = as_killed(world, tmp_path)
+    await world.store.close()
+    (left / "store.db").unlink()
+    (left / "store.db-wal").unlink()
+    other = World(lambda: SqliteStore(left))
+    await other.store.open()
+    await other.come("bob")
+    assert await other.waiting("bob") == []
+    await other.store.close()
 
 
 async def test_health_tells_what_there_is(world: World, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trishula_broker.store.sqlite.journal import Journal
+from trishula_broker.store.base import StoreError
+from trishula_broker.store.sqlite.journal import Journal, make
 
 SIZE = 4096
+OWNER = 7
 
 records = st.lists(st.binary(max_size=60), max_size=12)
 rounds = st.lists(records, min_size=1, max_size=4)
@@ -18,8 +20,13 @@ rounds = st.lists(records, min_size=1, max_size=4)
 pytestmark = pytest.mark.hypothesis
 
 
+def made(path: Path) -> Journal:
+    make(path, OWNER, SIZE)
+    return Journal(path, OWNER)
+
+
 def reopened(path: Path, after: int) -> list[bytes]:
-    journal = Journal(path, SIZE)
+    journal = Journal(path, OWNER)
     try:
         return journal.read(after)
     finally:
@@ -31,7 +38,7 @@ def test_only_the_records_of_the_last_round_are_read(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[list[bytes]]
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "j"
-    journal = Journal(path, SIZE)
+    journal = made(path)
     stored = 0
     for n, written in enumerate(rounds):
         if n:
@@ -53,7 +60,7 @@ def test_a_torn_last_record_is_none_and_the_others_stand(
     data: st.DataObject,
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "j"
-    journal = Journal(path, SIZE)
+    journal = made(path)
     for record in before:
         journal.append(record)
     whole = path.read_bytes()
@@ -74,11 +81,11 @@ def test_writing_goes_on_behind_what_was_read(
     tmp_path_factory: pytest.TempPathFactory, written: list[bytes], after: int
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "j"
-    journal = Journal(path, SIZE)
+    journal = made(path)
     for record in written:
         journal.append(record)
     journal.close()
-    journal = Journal(path, SIZE)
+    journal = Journal(path, OWNER)
     assert journal.read(0) == written
     journal.append(b"more")
     journal.close()
@@ -87,10 +94,30 @@ def test_writing_goes_on_behind_what_was_read(
 
 
 def test_a_record_that_does_not_fit_is_known_beforehand(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j", SIZE)
+    journal = made(tmp_path / "j")
     assert not journal.has_room(SIZE)
-    journal.append(b"x" * 4000)
+    journal.append(b"x" * 3980)
     assert not journal.has_room(100)
     journal.begin_anew()
     assert journal.has_room(100)
+    journal.close()
+
+
+def test_a_journal_of_another_owner_or_a_later_time_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = made(path)
+    for n in range(3):
+        journal.append(b"%d" % n)
+    journal.begin_anew()
+    journal.append(b"3")
+    journal.close()
+    with pytest.raises(StoreError, match="another"):
+        Journal(path, OWNER + 1)
+    with pytest.raises(StoreError, match="later"):
+        reopened(path, 2)
+    assert reopened(path, 3) == [b"3"]
+    assert reopened(path, 4) == []
+    make(path, OWNER + 1, SIZE)
+    journal = Journal(path, OWNER + 1)
+    assert journal.read(3) == []  # the records of the other one are none
     journal.close()

@@ -6,6 +6,9 @@ file system: such a write is on the disk in the time of one, where a growing fil
 and on; whoever has stored the effect of all of them elsewhere lets the file begin anew, and says
 from then on which number was the last. A record counts when its checksum is right and its number
 the next one, so neither a torn write nor what an earlier round left behind is taken for one.
+
+The file says whose it is: a number that its owner draws and keeps elsewhere. Records of another
+owner have other checksums.
 """
 
 from __future__ import annotations
@@ -17,28 +20,71 @@ import zlib
 from pathlib import Path
 from typing import Final
 
+from trishula_broker.store.base import StoreError
+
 SIZE: Final = 4 << 20
 """Bytes of the file: several times what is folded together at most."""
+_TITLE: Final = struct.Struct("<8sQQ")  # mark, owner, bytes of the file
+_MARK: Final = b"trishula"
+_GIVEN_UP: Final = b"none"
 _HEAD: Final = struct.Struct("<IIQ")  # bytes of the record, checksum, number
 _SYNCED: Final = getattr(os, "O_DSYNC", 0) if sys.platform == "linux" else 0
 """With it a write returns when it is on the disk, which saves a second call."""
 
 
+def make(path: Path, owner: int, size: int = SIZE) -> None:
+    """Make the file for ``owner``, without records, or take over one that nobody needs.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        at = os.fstat(file).st_size
+        block = bytes(1 << 20)
+        while at < size:  # filled, so that no write to it allocates anything
+            at += os.pwrite(file, block[: size - at], at)
+        os.pwrite(file, _TITLE.pack(_MARK, owner, size), 0)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 class Journal:
-    """The file at ``path``, made when it is not there.
+    """The file at ``path``, which :func:`make` has made for ``owner``.
 
     Raises:
         OSError: as every method does, when the file cannot be read or written. What became of
             a record is unknown then; :meth:`read` tells.
+        StoreError: it is not there, not whole or not the owner's.
     """
 
-    def __init__(self, path: Path, size: int = SIZE) -> None:
-        self._size = size
-        self._at = 0
+    def __init__(self, path: Path, owner: int) -> None:
+        self._path = path
+        self._owner = owner
+        self._at = _TITLE.size
         self.number = 0
         """Of the last record."""
-        if not path.exists() or path.stat().st_size < size:
-            _make(path, size)
+        try:
+            title = _read_title(path)
+        except FileNotFoundError:
+            raise _unusable(path, "is missing") from None
+        if title.strip() == _GIVEN_UP:
+            make(path, owner)
+            title = _read_title(path)
+        if len(title) < _TITLE.size:
+            raise _unusable(path, "is cut off")
+        mark, found, size = _TITLE.unpack(title)
+        self._size: int = size
+        if mark != _MARK or found != owner:
+            raise _unusable(path, "belongs to another store")
+        if path.stat().st_size < size:
+            raise _unusable(path, "is cut off")
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | _SYNCED)
 
     def __repr__(self) -> str:
@@ -50,15 +96,23 @@ class Journal:
 
     def read(self, after: int) -> list[bytes]:
         """The records behind number ``after``, the last one stored elsewhere; writing goes on
-        behind them."""
+        behind them.
+
+        Raises:
+            StoreError: it begins later than that.
+        """
         records: list[bytes] = []
-        self._at, self.number = 0, after
+        self._at, self.number = _TITLE.size, after
         content = os.pread(self._file, self._size, 0)
         while self._at + _HEAD.size <= len(content):
             length, check, number = _HEAD.unpack_from(content, self._at)
             start = self._at + _HEAD.size
             record = content[start : start + length]
-            if number != self.number + 1 or len(record) < length or _check(record, number) != check:
+            if len(record) < length or self._check(record, number) != check:
+                break
+            if number != self.number + 1:
+                if not records and number > after:
+                    raise _unusable(self._path, "is of a later time")
                 break
             records.append(record)
             self._at, self.number = start + length, number
@@ -71,7 +125,7 @@ class Journal:
     def append(self, record: bytes) -> None:
         """Write a record that fits; it would survive a crash when this returns."""
         number = self.number + 1
-        head = _HEAD.pack(len(record), _check(record, number), number)
+        head = _HEAD.pack(len(record), self._check(record, number), number)
         written = os.pwritev(self._file, (head, record), self._at)
         if written != len(head) + len(record):
             raise OSError(f"wrote {written} of {len(head) + len(record)} bytes of the journal")
@@ -82,11 +136,23 @@ class Journal:
 
     def begin_anew(self) -> None:
         """What the records did is stored elsewhere, :attr:`number` as the last of them."""
-        self._at = 0
+        self._at = _TITLE.size
+
+    def _check(self, record: bytes, number: int) -> int:
+        return zlib.crc32(record, (self._owner ^ number) & 0xFFFFFFFF)
 
 
-def _check(record: bytes, number: int) -> int:
-    return zlib.crc32(record, number & 0xFFFFFFFF)
+def _read_title(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_TITLE.size)
+
+
+def _unusable(path: Path, why: str) -> StoreError:
+    return StoreError(
+        f"{path} {why}, and the database beside it was not closed: what was accepted last is "
+        f"in the journal that belongs to it. Put that one there; or, to do without what is "
+        f"in it, a file of that name with the word {_GIVEN_UP.decode()}"
+    )
 
 
 def _sync(file: int) -> None:
@@ -96,21 +162,3 @@ def _sync(file: int) -> None:
         fcntl.fcntl(file, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
     else:
         os.fdatasync(file)
-
-
-def _make(path: Path, size: int) -> None:
-    """Make the file, filled, so that no write to it allocates anything."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        at = os.fstat(file).st_size
-        block = bytes(1 << 20)
-        while at < size:
-            at += os.pwrite(file, block[: size - at], at)
-        os.fsync(file)
-    finally:
-        os.close(file)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -144,7 +144,10 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> str:
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _CORRUPT:
-        return f"{path} is damaged ({error}): restore a backup, or move it away to start anew"
+        return (
+            f"{path} is damaged ({error}): restore a backup, "
+            "or move its directory away to start anew"
+        )
     if primary == sqlite3.SQLITE_FULL:
         return f"no room to write {path} ({error}): free some space on that disk"
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):

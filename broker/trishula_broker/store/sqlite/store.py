@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from trishula_broker.store import base
 from trishula_broker.store.sqlite import mail, sessions, trimming
 from trishula_broker.store.sqlite.answers import answer
 from trishula_broker.store.sqlite.directory import SQL, Directory, Space
-from trishula_broker.store.sqlite.journal import Journal
+from trishula_broker.store.sqlite.journal import Journal, make
 from trishula_broker.store.sqlite.lock import DirectoryLock
 from trishula_broker.store.sqlite.mailbox import Snapshot, snapshot
 from trishula_broker.store.sqlite.nodes import Nodes
@@ -120,11 +121,19 @@ class SqliteStore:
         try:
             self._db = open_writer(self._path, self._connect)
             self._reader = open_reader(self._path, self._connect)
-            self._journal = Journal(self._path.with_name(JOURNAL))
+            path = self._path.with_name(JOURNAL)
+            owner = SQL["journal_of"].one(self._db)
+            needed = owner != 0
+            if not needed:
+                owner = secrets.randbits(62) | 1
+                make(path, owner)
+            self._journal = Journal(path, owner)
             # The sessions of whoever had the store last are over. How long they have been
             # counts from the first commit, which brings the time.
             self._sessions_ended = False
             self._read(self._db)
+            if not needed:
+                SQL["set_counter"].execute(self._db, "journal_of", owner)
         except OSError as error:
             raise base.StoreError(f"cannot open {self._path}: {error}") from error
         except sqlite3.Error as error:
@@ -160,6 +169,7 @@ class SqliteStore:
     def _count(self, now: State) -> None:
         now.pending.write()
         trimming.count(now.db, now.directory)
+        SQL["set_counter"].execute(now.db, "journal_of", 0)
 
     def _read(self, db: sqlite3.Connection) -> tuple[Directory, Pending]:
         assert self._journal is not None

@@ -41,6 +41,9 @@ INSERT INTO copies (
 -- The last record of the journal that is in the tables.
 SELECT value FROM counters WHERE name = 'journal';
 
+-- name: journal_of
+SELECT value FROM counters WHERE name = 'journal_of';
+
 -- name: find_ids
 -- Which of these (id, sender) are in the log.
 SELECT l.id, l.sender, l.seq, l.body
