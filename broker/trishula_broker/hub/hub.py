@@ -435,15 +435,16 @@ class Hub:
         """Whether this node has the duties of the namespace."""
         return self._membership.lead != 0
 
-    def describe(self) -> dict[str, Any]:
-        """What ``/health`` tells of this namespace."""
+    def describe(self, now: Now) -> dict[str, Any]:
+        """What ``/health`` tells of this namespace; who leads only where that is known."""
+        sure = self._membership.sure(now)
         return {
             "sessions": len(self._sessions),
             "agents_online": len(self._roster.seats),
             "commits_waiting": len(self._commits),
             "paused": len(self._backpressure),
-            "leader": self._membership.leader,
-            "lead": self._membership.lead,
+            "leader": self._membership.leader if sure else "",
+            "lead": self._membership.lead if sure else 0,
             "alone": self._membership.alone,
         }
 

@@ -43,9 +43,10 @@ class Health:
             report["status"] = "draining"
         if trouble:
             report["why"] = trouble
-        namespaces = {name: core.describe() for name, core in driver.cores.items()}
+        now = driver.clock()
+        namespaces = {name: core.describe(now) for name, core in driver.cores.items()}
         report["pid"] = os.getpid()
-        report["uptime_s"] = (driver.clock().mono - self._since) // 1000
+        report["uptime_s"] = (now.mono - self._since) // 1000
         report["connections"] = driver.connections
         report["agents_online"] = sum(found["agents_online"] for found in namespaces.values())
         report["namespaces"] = namespaces

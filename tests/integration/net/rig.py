@@ -131,7 +131,7 @@ class ScriptedHub:
         effects, self._effects = self._effects, []
         return effects
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, now: Now) -> dict[str, Any]:
         return {"sessions": len(self.links), "agents_online": 0}
 
 

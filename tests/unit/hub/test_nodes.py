@@ -357,13 +357,23 @@ def test_sessions_stay_up_while_the_store_is_away_however_long() -> None:
 
 
 def leads(pair: Pair) -> list[bool]:
-    return [bench.hub.describe()["lead"] > 0 for bench in pair]
+    return [bench.hub.describe(bench.now)["lead"] > 0 for bench in pair]
 
 
 def test_the_primary_leads_and_everybody_knows() -> None:
     pair = make_pair()
     assert leads(pair) == [True, False]
-    assert [bench.hub.describe()["leader"] for bench in pair] == ["n1", "n1"]
+    assert [bench.hub.describe(bench.now)["leader"] for bench in pair] == ["n1", "n1"]
+
+
+def test_who_stood_still_does_not_say_that_it_leads() -> None:
+    one, two = pair = make_pair()
+    two.advance(6_000)
+    one.jump(one.now.mono + 6_000)
+    told = one.hub.describe(one.now)
+    assert (told["leader"], told["lead"]) == ("", 0)
+    pair.advance(1_000)  # its beat is answered: a primary takes the lease back
+    assert leads(pair) == [True, False]
 
 
 def test_who_drains_gives_the_lease_back_at_once() -> None:
