@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +105,27 @@ def test_a_record_that_does_not_fit_is_known_beforehand(tmp_path: Path) -> None:
     journal.begin_anew()
     assert journal.has_room(100)
     journal.close()
+
+
+def test_on_macos_a_disk_that_knows_no_full_sync_gets_a_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = made(tmp_path / "j")
+    asked: list[str] = []
+
+    def full_sync(file: int, command: int) -> int:
+        asked.append("full")
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trishula_broker.store.sqlite.journal._SYNCED", 0)
+        patched.setattr(sys, "platform", "darwin")
+        patched.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+        patched.setattr(fcntl, "fcntl", full_sync)
+        patched.setattr(os, "fsync", lambda _: asked.append("plain"))
+        journal.append(b"x")
+    journal.close()
+    assert asked == ["full", "plain"]
 
 
 def test_a_journal_of_another_owner_or_a_later_time_is_refused(tmp_path: Path) -> None:

@@ -159,6 +159,9 @@ def _sync(file: int) -> None:
     if sys.platform == "darwin":
         import fcntl
 
-        fcntl.fcntl(file, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
+        try:
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
+        except OSError:
+            os.fsync(file)  # network volumes have no more, and SQLite does the same
     else:
         os.fdatasync(file)
