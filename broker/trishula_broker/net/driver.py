@@ -17,6 +17,7 @@ from typing import Any, Final
 from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.ports import Connection, Core, Log, Question
+from trishula_broker.net.trimming import keep_trimming
 from trishula_broker.store.base import (
     Batch,
     Hint,
@@ -81,7 +82,9 @@ class Driver:
         self._quiet: asyncio.Event | None = None
         self._trimming: asyncio.Task[None] | None = None
         if retention is not None:
-            self._trimming = self._loop.create_task(self._trim(retention, trim_every_s))
+            self._trimming = self._loop.create_task(
+                keep_trimming(store, self._cores, clock, log, retention, trim_every_s)
+            )
 
     def __repr__(self) -> str:
         return (
@@ -321,22 +324,6 @@ class Driver:
             self._log.error("bug", during="answered", exc_info=error)
         finally:
             self._loop.call_soon(self.wake)  # once this task no longer counts
-
-    async def _trim(self, retention: Retention, every_s: float) -> None:
-        while True:
-            await asyncio.sleep(every_s)
-            if not any(core.leads for core in self._cores.values()):
-                continue  # another node's duty
-            removed = 0
-            try:
-                while piece := await self._store.trim(self.clock().wall, retention):
-                    removed += piece
-            except StoreUnavailable as error:
-                self._log.warning("trim_failed", why=str(error))
-            except Exception as error:
-                self._log.error("bug", during="trim", exc_info=error)
-            if removed:
-                self._log.info("trimmed", messages=removed)
 
     # --- time ---
 
