@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 from trishula.connector import Token
-from trishula.ending import Ending, on_signals
+from trishula.ending import Ending, done_or_set, on_signals
 from trishula.engine import Engine
 from trishula.errors import AgentClosed, RemoteError, TakenOver
 from trishula.folder.settings import folder_settings
@@ -255,12 +255,7 @@ class Agent(Operations):
         """As :meth:`run`, for a program that hears signals in its own way."""
         over = self._engine.over
         if over is not None:
-            asked = asyncio.ensure_future(ending.asked.wait())
-            either: set[asyncio.Future[Any]] = {over, asked}
-            try:
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                asked.cancel()
+            await done_or_set(over, ending.asked)
             if not over.done():
                 await self._finish(ending, seconds)
         if self._engine.failure is not None and not isinstance(self._engine.failure, AgentClosed):
@@ -276,12 +271,9 @@ class Agent(Operations):
                 seconds,
             )
         closing = asyncio.ensure_future(self.close(seconds))
-        urged = asyncio.ensure_future(ending.urged.wait())
-        either: set[asyncio.Future[Any]] = {closing, urged}
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await done_or_set(closing, ending.urged)
         finally:
-            urged.cancel()
             closing.cancel()
             await asyncio.wait({closing})
         if not closing.cancelled():

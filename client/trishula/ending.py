@@ -29,6 +29,16 @@ class Ending:
         (self.urged if self.asked.is_set() else self.asked).set()
 
 
+async def done_or_set(future: asyncio.Future[Any], event: asyncio.Event) -> None:
+    """Wait until ``future`` is done or ``event`` is set. ``future`` is not cancelled with this."""
+    flag = asyncio.ensure_future(event.wait())
+    either: set[asyncio.Future[Any]] = {future, flag}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        flag.cancel()
+
+
 class _Listeners:
     """Who hears of the signals: a process has one handler each, and perhaps several agents."""
 
