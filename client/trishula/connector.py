@@ -6,27 +6,41 @@ Decides nothing about messages; that is ``trishula.core``'s.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl as tls
 from collections.abc import Callable, Sequence
 from random import random
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
-from trishula.core import AgentCore
+from trishula.core import NORMAL, AgentCore
 from trishula.errors import NotConnected, RegistrationRefused, TakenOver, Unauthorized
 from trishula.events import Active, Event, Hangup, Lost
+from trishula.failback import Failback
 from trishula.outage import Outage
+from trishula.rounds import Rounds
+from trishula.transfer import Transfer
 from trishula.websocket import ConnectFailed, Link, check_url, open_link
-from trishula_protocol.backoff import full_jitter_ms
+from trishula_protocol.client_session import ABNORMAL, ClientSession
+from trishula_protocol.client_session import Event as SessionEvent
+from trishula_protocol.codec import JSON
 from trishula_protocol.errors import CloseCode, ErrorCode
 
 EARLY: Final = 128
 """Messages that leave before the turn of the loop is over: while others of the same moment are
 still being made, the hub stores these already."""
-ATTEMPT_SECONDS: Final = 5.0
-"""Longest wait for one hub to complete the upgrade; a frozen host is left after it."""
+ATTEMPT_SECONDS: Final = 4.0
+"""Longest wait for one hub to complete the upgrade: a frozen host is left after it, as after two
+heartbeats of silence later on."""
+QUIET_SECONDS: Final = 2.0
+"""Longest wait, before a move, for the answers to all that is under way."""
+FENCED_SECONDS: Final = 10.0
+"""How long after a registration elsewhere it may be our own that the present hub was told of: its
+answer may have been lost (4 s), and the hub hears of it by a hint, or by looking (1 s)."""
 SETTLED_SECONDS: Final = 1.0
 """A session that lasted this long was a good one: the backoff begins anew."""
+
+_log = logging.getLogger("trishula")
 
 Token = str | Callable[[], str] | None
 """A token, or what makes a fresh one for every attempt to connect."""
@@ -37,6 +51,8 @@ class Connector:
 
     Args:
         urls: the hubs in the order in which they are tried.
+        failback_after: seconds for which an earlier hub has to be ready before it is used again;
+            None: never.
         make_id: ids for the registrations.
         on_event: hears of every event of the core but ``Hangup``.
         on_failure: hears once of what ends the agent for good.
@@ -49,6 +65,7 @@ class Connector:
         token: Token,
         ssl: tls.SSLContext | None,
         *,
+        failback_after: float | None,
         make_id: Callable[[], str],
         on_event: Callable[[Event], None],
         on_failure: Callable[[Exception], None],
@@ -68,6 +85,14 @@ class Connector:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._refused_token: str | None = None
+        self._used_token: str | None = None
+        self._rounds = Rounds(len(urls), random)
+        self._no_hubs: set[int] = set()
+        self._failback_after = failback_after
+        self._answered = asyncio.Event()
+        self._transfer: Transfer | None = None
+        self._moving_until = 0.0
+        self._former: Link | None = None
         self._active_at: float | None = None
         self._was_active = False
         self._outage = Outage(core.register.agent)
@@ -91,6 +116,8 @@ class Connector:
         if self._task is not None:
             self._task.cancel()
             ending.append(self._task)
+        if self._former is not None:
+            ending.append(self._former.ended)
         link = self._link
         if link is not None:
             self._flush()
@@ -116,65 +143,107 @@ class Connector:
     # --- dialling ---
 
     async def _run(self) -> None:
-        index = 0
-        tries = 0
         while True:
-            lost, wait = await self._attempt(index)
-            lasted = self._lasted()
-            if lasted is not None and lasted >= SETTLED_SECONDS:
-                tries = 0
-            index = (index + 1) % len(self._urls)
-            if lost is not None and lost.code == CloseCode.RESTART and lasted and lasted > 1:
-                continue  # a drain: the next hub, or this one when it is back, at once
-            if lost is not None or index == 0:
-                # Between the hubs of the list there is no wait, but after each round there is.
-                delay = full_jitter_ms(tries, random()) / 1000
-                tries += 1
-                await asyncio.sleep(min(delay, self.longest_wait) + wait)
+            wait = await self._attempt()
+            await asyncio.sleep(wait)
 
-    async def _attempt(self, index: int) -> tuple[Lost | None, float]:
-        """Be connected to a hub for as long as it goes; how that ended, seconds to wait more."""
-        name = self._names[index]
+    async def _attempt(self) -> float:
+        """Be connected to a hub for as long as it goes; seconds to wait before the next one."""
+        rounds = self._rounds
+        index = rounds.index
         self._active_at = None
-        token = self._token() if callable(self._token) else self._token
         try:
-            link = await open_link(
-                self._urls[index], token=token, ssl=self._ssl, seconds=ATTEMPT_SECONDS
-            )
+            link = await self._dial(index)
         except ConnectFailed as error:
-            self.reasons[name] = error.reason
             if error.status in (401, 403):
-                self._token_refused(name, token, error.reason)
-            if error.final and not self._was_active:
-                # Later the same may be a proxy that is being set up anew: an agent that has
-                # worked is not ended by it.
-                self.reasons[name] += f" ({error.hint})"
+                self._token_refused(self._names[index], error.reason)
+            if self._is_final(index, error):
                 raise self.not_connected() from None
-            self._outage.failed(name, error, monotonic())
-            return None, error.retry_after or 0.0
-        self.url = name
+            self._outage.failed(self._names[index], error, monotonic())
+            return rounds.failed(error.retry_after or 0.0, self.longest_wait)
+        self.url = self._names[index]
         self._gone = self._loop.create_future()
         self._attach(link)
+        self._core.connect(self._make_id(), self._now())
+        self.touch()
+        self._arm()
         try:
-            lost = await self._gone
+            lost = await self._stay()
         finally:
-            self.url = None
+            name, self.url = self._names[rounds.index], None
         self.reasons[name] = f"closed with {lost.code}" + (
             f": {lost.reason}" if lost.reason else ""
         )
-        self._give_up_if_fatal(name, token, lost)
+        self._give_up_if_fatal(name, lost)
         self._outage.lost(name, self.reasons[name])
-        return lost, 0.0
+        if self._lasted() >= SETTLED_SECONDS:
+            return rounds.served(restart=lost.code == CloseCode.RESTART)
+        return rounds.failed(0.0, self.longest_wait)
 
-    def _lasted(self) -> float | None:
-        return None if self._active_at is None else monotonic() - self._active_at
+    async def _dial(self, index: int) -> Link:
+        """A connection to that hub, not registered.
 
-    def _give_up_if_fatal(self, name: str, token: str | None, lost: Lost) -> None:
+        Raises:
+            ConnectFailed: there is none.
+        """
+        self._used_token = token = self._token() if callable(self._token) else self._token
+        try:
+            return await open_link(
+                self._urls[index], token=token, ssl=self._ssl, seconds=ATTEMPT_SECONDS
+            )
+        except ConnectFailed as error:
+            self.reasons[self._names[index]] = error.reason
+            raise
+
+    def _is_final(self, index: int, error: ConnectFailed) -> bool:
+        """Whether waiting is of no use: under none of the URLs is a hub.
+
+        Later the same may be a proxy that is being set up anew: an agent that has worked is not
+        ended by it.
+        """
+        if not error.final or self._was_active:
+            self._no_hubs.discard(index)
+            return False
+        self._no_hubs.add(index)
+        self.reasons[self._names[index]] += f" ({error.hint})"
+        return len(self._no_hubs) == len(self._urls)
+
+    async def _stay(self) -> Lost:
+        """Be on a hub for as long as it goes, and on an earlier one when that is well again."""
+        waiting: set[asyncio.Future[Any]] = set()
+        back = None
+        if self._failback_after is not None and self._rounds.index:
+            back = self._loop.create_task(self._go_back(self._failback_after))
+            waiting.add(back)
+        try:
+            while True:
+                gone = self._gone
+                assert gone is not None
+                await asyncio.wait({gone, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+                if back is not None and back.done():
+                    waiting.clear()
+                    back.result()
+                if not gone.done():
+                    continue
+                if self._transfer is not None:
+                    await self._transfer.over  # this may have ended because that has begun
+                if gone is self._gone:
+                    return gone.result()
+        finally:
+            if back is not None and not back.done():
+                back.cancel()
+                await asyncio.wait({back})
+
+    def _lasted(self) -> float:
+        """Seconds since the last registration, on whichever hub."""
+        return 0.0 if self._active_at is None else monotonic() - self._active_at
+
+    def _give_up_if_fatal(self, name: str, lost: Lost) -> None:
         if lost.code == CloseCode.TAKEN_OVER:
             raise TakenOver(self._core.register.agent)
         code = lost.error.code if lost.error else None
         if lost.code == CloseCode.TOKEN or code == ErrorCode.UNAUTHORIZED:
-            self._token_refused(name, token, lost.reason)
+            self._token_refused(name, lost.reason)
         elif lost.error is not None and not lost.error.retryable:
             raise RegistrationRefused(
                 lost.error.code, lost.error.message, details=lost.error.details
@@ -182,11 +251,11 @@ class Connector:
         elif lost.code == CloseCode.FORBIDDEN:
             raise RegistrationRefused(ErrorCode.FORBIDDEN, lost.reason)
 
-    def _token_refused(self, name: str, token: str | None, reason: str) -> None:
+    def _token_refused(self, name: str, reason: str) -> None:
         """Try again only with another token than the one that was refused last."""
-        if not callable(self._token) or token == self._refused_token:
+        if not callable(self._token) or self._used_token == self._refused_token:
             raise Unauthorized(name, reason)
-        self._refused_token = token
+        self._refused_token = self._used_token
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -195,23 +264,90 @@ class Connector:
         if isinstance(error, Exception):
             self._on_failure(error)
 
+    # --- going back ---
+
+    async def _go_back(self, after: float) -> None:
+        """Move to hubs that stand earlier in the list, once they are well again."""
+        while index := self._rounds.index:
+            failback = Failback(self._core.register.agent, self._urls[:index], self._ssl, after)
+            target = await failback.ready()
+            try:
+                why = await self._move(target)
+            except ConnectFailed as error:
+                why = error.reason
+            if why is not None:
+                _log.info(
+                    "%s: could not go back to %s: %s",
+                    self._core.register.agent,
+                    self._names[target],
+                    why,
+                )
+
+    async def _move(self, index: int) -> str | None:
+        """Register on another hub, and only then leave the present one; why that failed.
+
+        The registration takes over from the one we have: what its hub says of that is not heard.
+        First everything under way gets its answer, so that nothing has to be sent twice; what is
+        sent meanwhile waits for the other hub.
+        """
+        link = await self._dial(index)
+        session = ClientSession(self._core.register, self._make_id(), JSON, self._now())
+        try:
+            self._core.hold_back = True
+            async with asyncio.timeout(QUIET_SECONDS):
+                while self._core.underway:
+                    self._answered.clear()
+                    await self._answered.wait()
+            self._moving_until = monotonic() + FENCED_SECONDS
+            self._transfer = Transfer(
+                link, session, lambda events: self._moved(index, link, session, events)
+            )
+            return await self._transfer.over
+        except TimeoutError:
+            return f"what it was told is not answered after {QUIET_SECONDS:g} s"
+        finally:
+            if self._link is not link:
+                link.abort()
+            if self._transfer is not None:
+                self._transfer.cancel()
+                self._transfer = None
+            self._core.hold_back = False
+            self.touch()
+
+    def _moved(
+        self, index: int, link: Link, session: ClientSession, events: list[SessionEvent]
+    ) -> None:
+        """The other hub has us: from here on it is the one."""
+        former = self._link
+        self._rounds.index = index
+        self.url = self._names[index]
+        self._attach(link)
+        self._core.adopt(session, events, self._now())
+        if former is not None:
+            former.close(NORMAL, "moved to another hub")
+            self._former = former
+        _log.info("%s: back on %s", self._core.register.agent, self.url)
+        self.pump()
+        self.touch()
+        self._disarm()
+        self._arm()
+
     # --- one link ---
 
     def _attach(self, link: Link) -> None:
         self._link = link
+        self._moving_until = 0.0
         link.on_frame = self._on_frame
         link.on_alive = self._on_alive
         link.on_writable = self.touch
         link.on_lost = self._drop
-        self._core.connect(self._make_id(), self._now())
-        self.touch()
-        self._arm()
 
     def _now(self) -> int:
         return int(monotonic() * 1000)
 
     def _on_frame(self, frame: bytes) -> None:
         self._core.receive(frame, self._now())
+        self._answered.set()
         self.pump()
         self.touch()
 
@@ -238,11 +374,15 @@ class Connector:
                         self._drop(event.code, event.reason)
                     continue
                 case Active():
+                    if self._gone is None or self._gone.done():
+                        self._gone = self._loop.create_future()  # that was the former link
                     self._active_at = monotonic()
                     self._was_active = True
                     self._refused_token = None
                     self._outage.over(self.url or "")
                 case Lost() if self._gone is not None and not self._gone.done():
+                    if event.code == CloseCode.TAKEN_OVER and monotonic() < self._moving_until:
+                        event = Lost(ABNORMAL, "another hub has this agent's registration", None)
                     self._gone.set_result(event)
                 case _:
                     pass

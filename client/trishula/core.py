@@ -11,6 +11,8 @@ The link::
     core.frames() -> list[bytes]        # write these; ask after every call, once a turn is enough
     core.next_timeout(); core.timeout(now)
     core.hang_up(code, reason)          # reports a Hangup; core.idle says nothing is on its way
+    core.hold_back = True               # send no more messages, until core.underway is False
+    core.adopt(session, events, now)    # another link has registered meanwhile: go over to it
 
 The application::
 
@@ -68,6 +70,8 @@ from trishula_protocol.errors import ErrorCode, ProtocolError
 
 ANSWERED: Final = 10_000
 """Commands answered or given up whose further answers are recognised and dropped."""
+NORMAL: Final = 1000
+"""Close code of an ending that was wanted (RFC 6455 §7.4.1)."""
 ACK_PART: Final = 2000
 """Seqs in one ACK at most; about 20 KiB."""
 
@@ -98,6 +102,8 @@ class AgentCore:
         self.session: ClientSession | None = None
         self.frame_bytes = limits.HUB_FRAME_BYTES
         self.watching = False
+        self.hold_back = False
+        """Whether messages and questions wait although there is a session. Settling goes on."""
         self.expected: dict[str, Any] = {}
         self._over: Recent[str, None] = Recent(ANSWERED)
         self._events: list[Event] = []
@@ -117,6 +123,11 @@ class AgentCore:
     def idle(self) -> bool:
         """Whether everything sent is accepted and everything settled is confirmed."""
         return not len(self.outbox) and not self.inbox.unconfirmed
+
+    @property
+    def underway(self) -> bool:
+        """Whether the hub has been told something that it has not answered."""
+        return bool(self.inbox.unconfirmed) or self.outbox.underway
 
     def events(self) -> list[Event]:
         """What happened since the last call."""
@@ -158,6 +169,19 @@ class AgentCore:
         self.inbox.disconnected()
         self._events.append(Lost(code, reason, self._refusal))
 
+    def adopt(self, registered: ClientSession, events: Iterable[session.Event], now: int) -> None:
+        """Go over to a session that has registered on another link; the present one is over.
+
+        Args:
+            events: what that session has reported, beginning with ``Opened``.
+        """
+        self.disconnect(NORMAL, "moved to another hub", now)
+        self._refusal = None
+        self._hanging_up = False
+        self.session = registered
+        for event in events:
+            self._on_session(event, now)
+
     def frames(self) -> list[bytes]:
         """All that can be written now."""
         current = self.session
@@ -167,7 +191,7 @@ class AgentCore:
             if self.inbox.waiting:
                 for ack in self.inbox.acks():
                     self._say_ack(current, ack)
-            if self.outbox.waiting:
+            if self.outbox.waiting and not self.hold_back:
                 for out in self.outbox.take():
                     try:
                         current.send(out.encoded)
@@ -349,6 +373,7 @@ class AgentCore:
     def _opened(self, info: Registered, now: int) -> None:
         assert self.session is not None
         self.frame_bytes = self.session.frame_bytes
+        self.hold_back = False
         self.outbox.reconnected()
         self.inbox.connected(now)
         if self.watching:

@@ -64,6 +64,7 @@ class Engine:
         *,
         token: Token,
         ssl: tls.SSLContext | None,
+        failback_after: float | None,
         directory: Path | None,
         folder: FolderSettings | None = None,
         on_mail: Callable[[list[Delivery]], None],
@@ -80,6 +81,7 @@ class Engine:
         self._urls = urls
         self._token = token
         self._ssl = ssl
+        self._failback_after = failback_after
         self._directory = directory
         self._folder_settings = folder
         self._folder: FolderLink | None = None
@@ -114,6 +116,7 @@ class Engine:
                 self._urls,
                 self._token,
                 self._ssl,
+                failback_after=self._failback_after,
                 make_id=self.sending.make_id,
                 on_event=self._on_event,
                 on_failure=self.fail,

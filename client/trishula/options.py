@@ -48,6 +48,13 @@ def _with_path(url: str) -> str:
     return f"{scheme}://{host}{limits.WEBSOCKET_PATH}{question}{query}"
 
 
+def failback_seconds(seconds: float | None) -> float | None:
+    """How long an earlier hub has to be ready to be used again; None is for ever."""
+    if seconds is not None and not 0 <= seconds < float("inf"):
+        raise ValueError(f"failback_after: seconds, 0 or more, or None for never; not {seconds!r}")
+    return seconds
+
+
 def bearer(token: Token) -> Token:
     """The token: ``token``, or ``TRISHULA_TOKEN``, or none. Never echoed."""
     if token is None:

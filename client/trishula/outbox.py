@@ -127,6 +127,13 @@ class Outbox:
         """Whether :meth:`take` would return something."""
         return bool(self._ready) and self._resume_at is None
 
+    @property
+    def underway(self) -> bool:
+        """Whether something was taken and has had no outcome; looks at every message."""
+        later = [entry[2] for entry in self._later]
+        here = {out.id for part in (self._ready, self._again, later) for out in part}
+        return any(not out.held and out.id not in here for out in self._entries.values())
+
     def add(self, out: Outgoing) -> None:
         """Put ``out`` at the end.
 

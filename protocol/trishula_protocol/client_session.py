@@ -157,7 +157,9 @@ class ClientSession:
         self._batch = limits.BATCH
         self._parts: list[bytes] = []
         self._heartbeat_ms = register.heartbeat_ms
-        self._silent_at = now + limits.REGISTER_TIMEOUT_MS
+        # A hub that froze after the upgrade is left as soon as one that freezes later.
+        patience = limits.HEARTBEATS_MISSED * register.heartbeat_ms
+        self._silent_at = now + min(patience, limits.REGISTER_TIMEOUT_MS)
         self._beat_at: int | None = None
         self._beat = codec.encode(Envelope("HEARTBEAT"))
         hello = Envelope("COMMAND", id=register_id, to=HUB, payload=register)

@@ -30,8 +30,8 @@ def registered(
     return Envelope("RESULT", sender="hub", reply_to="r1", payload=payload)
 
 
-def new(codec: Codec = JSON) -> ClientSession:
-    return ClientSession(Register("dc", ["python"], heartbeat_ms=2_000), "r1", codec, 0)
+def new(codec: Codec = JSON, heartbeat_ms: int = 2_000) -> ClientSession:
+    return ClientSession(Register("dc", ["python"], heartbeat_ms=heartbeat_ms), "r1", codec, 0)
 
 
 def active(**limits: int) -> ClientSession:
@@ -87,11 +87,14 @@ def test_any_other_answer_closes_it(answer: Envelope) -> None:
     assert session.next_timeout() is None
 
 
-def test_a_registration_without_answer_is_given_up() -> None:
-    session = new()
-    assert session.next_timeout() == 10_000
-    assert session.timeout(9_999) == []
-    (closed,) = session.timeout(10_000)
+@pytest.mark.parametrize(("heartbeat_ms", "given_up_at"), [(2_000, 4_000), (30_000, 10_000)])
+def test_a_registration_without_answer_is_given_up_like_a_silent_hub(
+    heartbeat_ms: int, given_up_at: int
+) -> None:
+    session = new(heartbeat_ms=heartbeat_ms)
+    assert session.next_timeout() == given_up_at
+    assert session.timeout(given_up_at - 1) == []
+    (closed,) = session.timeout(given_up_at)
     assert isinstance(closed, cs.Closed)
 
 

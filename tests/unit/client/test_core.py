@@ -10,6 +10,7 @@ from tests.unit.client.hub_link import delivery, ids, make_link, outgoing, seqs
 from trishula import events
 from trishula.inbox import Delivery, Stage
 from trishula.outbox import Outgoing
+from trishula_protocol import client_session as session
 from trishula_protocol.bodies import Agents
 from trishula_protocol.envelope import Envelope
 
@@ -459,3 +460,57 @@ class TestConnection:
         (trouble,) = link.core.events()
         assert isinstance(trouble, events.Trouble)
         assert link.core.active
+
+
+class TestMoving:
+    def test_nothing_new_leaves_while_it_is_held_back_and_the_rest_is_answered(self) -> None:
+        link = make_link()
+        link.register()
+        link.core.send(outgoing(link.core, "a"))
+        assert not link.core.underway
+        link.flush()
+        (mail,) = fresh(link.mail(1))
+        link.core.hold_back = True
+        link.core.send(outgoing(link.core, "b"))
+        link.core.take(mail)
+        link.core.done(mail)
+        assert seqs(link.flush(), "done") == [1]
+        assert ids(link.written) == ["reg1", "a"]
+        link.ack("accepted", ids=["a"])
+        link.ack("settled", seqs=[1])
+        assert not link.core.underway
+        link.core.hold_back = False
+        assert ids(link.flush()) == ["b"]
+
+    def test_what_a_hub_asked_to_wait_with_is_not_under_way(self) -> None:
+        link = make_link()
+        link.register()
+        link.core.send(outgoing(link.core, "a"))
+        link.core.send(outgoing(link.core, "b", patient=True))
+        link.core.send(outgoing(link.core, "c", held=True))
+        link.flush()
+        link.error("a", "unavailable", retryable=True)
+        link.error("b", "mailbox_full", retryable=True)
+        assert not link.core.underway
+
+    def test_a_session_that_registered_elsewhere_goes_on_with_all_of_it(self) -> None:
+        link = make_link()
+        link.register()
+        link.core.send(outgoing(link.core, "a"))
+        link.flush()
+        link.core.hold_back = True
+        link.core.send(outgoing(link.core, "b"))
+        taken, _ = fresh(link.mail(1, 2))
+        link.core.take(taken)
+        other = make_link()
+        other.register()
+        assert other.core.session is not None
+        assert other.core.session.info is not None
+        opened = session.Opened(other.core.session.info)
+        link.core.adopt(other.core.session, [opened, session.Mail([delivery(2)])], link.now)
+        lost, active, mail = link.core.events()
+        assert isinstance(lost, events.Lost)
+        assert isinstance(active, events.Active)
+        assert [d.seq for d in fresh([mail])] == [2]
+        assert ids(again := link.flush()) == ["a", "b"]
+        assert seqs(again, "read") == [1]
