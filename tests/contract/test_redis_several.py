@@ -41,8 +41,7 @@ class Servers:
 
     def replica(self, master: RedisServer) -> RedisServer:
         """One that follows ``master``."""
-        # Without a file of its own, which it would write anew before it confirms anything.
-        replica = self.start(replicaof=f"127.0.0.1 {master.port}", appendonly="no")
+        replica = self.start(replicaof=f"127.0.0.1 {master.port}")
         replica.wait_for("master_link_status:up", "INFO", "replication")
         master.ask("SET", "follows", "yes")  # it is sent nothing until it has confirmed once
         replica.wait_for("yes", "GET", "follows")
