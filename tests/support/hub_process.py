@@ -40,7 +40,7 @@ class HubProcess:
         self.node = node
         self.log_path = data.with_name(data.name + ".log")
         self.ready_line = ""
-        self._options = options
+        self.options = options
         self._environ = environ or {}
         self._under = under
         self._process: asyncio.subprocess.Process | None = None
@@ -94,7 +94,7 @@ class HubProcess:
                 *self._under,
                 *(sys.executable, "-m", "trishula_broker", "serve"),
                 *("--port", str(self.port), "--data", str(self.data), "--node", self.node),
-                *self._options,
+                *self.options,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
