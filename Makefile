@@ -36,6 +36,7 @@ bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.bench $(ARGS)
 	$(BIN)/python -m loadtests.idle_connections
 	$(BIN)/python -m loadtests.store_bench
+	$(BIN)/python -m loadtests.store_bench --redis
 
 demo: $(STAMPS)/dev ## watch a few agents talk through a hub
 	$(BIN)/python tests/demo/demo.py $(ARGS)
