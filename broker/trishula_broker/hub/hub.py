@@ -17,15 +17,17 @@ from trishula_broker.hub.backpressure import Backpressure
 from trishula_broker.hub.commits import Commits
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.duties import Duties
-from trishula_broker.hub.effects import Close, Effect, Note, Send
+from trishula_broker.hub.effects import Effect
 from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.hearing import Hearing
+from trishula_broker.hub.liveness import Liveness
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.news import News
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.operations.call import Call, Desk
 from trishula_broker.hub.operations.status import status_of
 from trishula_broker.hub.operations.table import perform
+from trishula_broker.hub.outlet import Outlet
 from trishula_broker.hub.questions import Question, Questions
 from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.roster import Roster
@@ -70,8 +72,7 @@ class Hub:
     ) -> None:
         self._settings = settings or HubSettings()
         self._sessions: dict[int, HubSession] = {}
-        self._outlet: list[HubSession] = []
-        self._effects: list[Effect] = []
+        self._outlet = Outlet()
         self._draining = False
         self._clock_apart = False
         self._agenda = Agenda()
@@ -111,8 +112,9 @@ class Hub:
             self._duties.sweep_at,
             self._duties.assign,
         )
+        self._liveness = Liveness(self._agenda, lambda session: self._backpressure.reads(session))
         self._backpressure = Backpressure(
-            self._settings, self._agenda, self._acceptance, self._act, self._resumed
+            self._settings, self._agenda, self._acceptance, self._outlet.act, self._liveness.resumed
         )
         self._settlement = Settlement(self._commits, self._roster, self._delivery)
         self._registration = Registration(
@@ -127,7 +129,7 @@ class Hub:
             self._delivery,
             self._duties,
             self._activated,
-            self._note,
+            self._outlet.note,
         )
         self._hearing = Hearing(
             self._commits, self._roster, self._delivery, fencing, self._duties.sweep_at
@@ -146,12 +148,12 @@ class Hub:
     def connect(self, link: int, codec: Codec, peer: str, now: Now) -> None:
         """A connection is open; ``link`` names it from now on."""
         now = self._time(now)
-        session = HubSession(link, codec, peer, self._outlet, now.mono)
+        session = HubSession(link, codec, peer, self._outlet.sessions, now.mono)
         self._sessions[link] = session
         if self._draining:
             session.close(CloseCode.RESTART, "this hub is draining; try the next one")
         else:
-            self._watch(session, now)
+            self._liveness.watch(session, now)
         self._advance(now)
 
     def disconnect(self, link: int, reason: str, now: Now) -> None:
@@ -179,7 +181,7 @@ class Hub:
         elif session.stalled_at is None:
             session.stalled_at = now.mono
         self._backpressure.regulate(session, now)
-        self._watch(session, now)
+        self._liveness.watch(session, now)
         self._advance(now)
 
     # --- what arrives ---
@@ -216,7 +218,7 @@ class Hub:
             session.heard_at = now.mono
 
     def _activated(self, session: HubSession, items: list[Item], now: Now) -> None:
-        self._watch(session, now)
+        self._liveness.watch(session, now)
         self._take(session, items, now)
 
     def _take(self, session: HubSession, items: Sequence[Item], now: Now) -> None:
@@ -310,14 +312,14 @@ class Hub:
         node, sessions = self._membership.node, len(self._roster.seats)
         if not given_up:
             why = "another process says that it is this node: give each hub a name of its own"
-            self._note("node_name_taken", {"node": node, "sessions": sessions, "why": why})
+            self._outlet.note("node_name_taken", {"node": node, "sessions": sessions, "why": why})
         elif sessions:
             why = "this hub did not reach its store for too long; its agents come back"
-            self._note("given_up", {"node": node, "sessions": sessions, "why": why})
+            self._outlet.note("given_up", {"node": node, "sessions": sessions, "why": why})
         self._registration.disowned()
 
     def _leading(self, now: Now) -> None:
-        self._note("leading", {"lead": self._membership.lead})
+        self._outlet.note("leading", {"lead": self._membership.lead})
         self._duties.sweep(now)
 
     # --- time ---
@@ -343,29 +345,8 @@ class Hub:
     def _compare_clocks(self, ahead_ms: int) -> None:
         apart = abs(ahead_ms) > CLOCK_APART_MS
         if apart and not self._clock_apart:
-            self._note("clock_apart", {"ahead_of_the_store_ms": ahead_ms})
+            self._outlet.note("clock_apart", {"ahead_of_the_store_ms": ahead_ms})
         self._clock_apart = apart
-
-    def _watch(self, session: HubSession, now: Now) -> None:
-        deadline = session.deadline(self._backpressure.reads(session))
-        if deadline is not None:
-            self._agenda.at(deadline, ("link", session.link), lambda now: self._check(session, now))
-
-    def _check(self, session: HubSession, now: Now) -> None:
-        deadline = session.deadline(self._backpressure.reads(session))
-        if deadline is not None and deadline <= now.mono:
-            if session.state is not State.ACTIVE:
-                session.close(CloseCode.PROTOCOL, "not registered in time")
-            elif session.stalled_at is not None:
-                session.close(CloseCode.TRY_LATER, "reading too slowly")
-            else:
-                session.close(CloseCode.HEARTBEAT, "nothing heard for two heartbeats")
-        else:
-            self._watch(session, now)
-
-    def _resumed(self, session: HubSession, now: Now) -> None:
-        session.heard_at = now.mono
-        self._watch(session, now)
 
     # --- the end ---
 
@@ -396,44 +377,14 @@ class Hub:
         if self._draining and not self._commits and not self._questions:
             for session in self._sessions.values():
                 session.close(CloseCode.RESTART, "this hub restarts; come back or use the next")
-        for session in self._outlet:
+        for session in self._outlet.sessions:
             if session.closed and self._sessions.pop(session.link, None) is not None:
                 self._backpressure.forget(session)
                 self._end(session, session.close_reason, now)
 
     def effects(self) -> list[Effect]:
         """What is to be done now, in order."""
-        effects, self._effects = self._effects, []
-        outlet = self._outlet
-        if outlet:
-            sessions = outlet[:]
-            outlet.clear()
-            for session in sessions:
-                if session.stalled_at is not None and not session.closed:
-                    session.withhold()
-                    continue
-                link = session.link
-                binary = session.codec.binary
-                try:
-                    effects.extend(Send(link, frame, binary) for frame in session.frames())
-                except Exception as bug:  # one session's trouble is not the others'
-                    self._note("bug", {"link": link, "error": repr(bug)})
-                    effects.append(Close(link, CloseCode.INTERNAL, "internal error"))
-                if session.close_code is not None:
-                    effects.append(Close(link, session.close_code, session.close_reason))
-                    session.close_code = None
-        return effects
-
-    def _act(self, effect: Effect) -> None:
-        self._effects.append(effect)
-
-    def _note(self, event: str, fields: dict[str, Any]) -> None:
-        self._effects.append(Note(event, fields))
-
-    @property
-    def leads(self) -> bool:
-        """Whether this node has the duties of the namespace."""
-        return self._membership.lead != 0
+        return self._outlet.empty()
 
     def describe(self, now: Now) -> dict[str, Any]:
         """What ``/health`` tells of this namespace; who leads only where that is known."""
