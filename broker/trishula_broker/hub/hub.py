@@ -302,6 +302,11 @@ class Hub:
 
     # --- other nodes ---
 
+    @property
+    def leads(self) -> bool:
+        """Whether this node has the duties of the namespace."""
+        return self._membership.lead != 0
+
     def hinted(self, hints: Sequence[base.Hint], now: Now) -> None:
         """What others committed for agents that are here, and what their cores tell."""
         now = self._time(now)
