@@ -11,8 +11,8 @@ import msgspec
 from trishula_broker.store import base
 
 _ENTRY: Final = struct.Struct(">dII")
-"""Begins an entry of the log: accepted_at, size of the body, the how manieth of its sender's.
-A header follows, then the body."""
+"""Begins an entry of the log: accepted_at, size of the body, the message's number among its
+sender's. A header follows, then the body."""
 
 
 BY_CAPABILITY: Final = 2

@@ -22,7 +22,7 @@ local function hint(node, ...)
   end
 end
 
--- `box` has a new copy. It goes along when it is small and may go out at once.
+-- The mailbox `name` has a new copy. It goes along when it is small and may go out at once.
 local function hint_mail(name, seq, held, entry)
   local node = node_of(name)
   if not node or node == NODE then return end

@@ -26,8 +26,8 @@ local DELAYS = args.delays
 
 -- Keys that a batch touches many times. More are beside what uses them.
 local STATE = P .. 'state'    -- hash: seq, epoch, bytes, first, ended; leader, lead (nodes.lua)
-local LOG = P .. 'log'        -- hash: seq -> entry: 16 bytes (accepted_at, size of the body, the how
-                              -- manieth of its sender's), header, body, which may be trimmed
+local LOG = P .. 'log'        -- hash: seq -> entry: 16 bytes (accepted_at, size of the body, its
+                              -- number among its sender's messages), header, body unless trimmed
 local IDS = P .. 'ids'        -- hash: id -> "sender seq", more of them after commas: dedup, trace
 local COPIES = P .. 'copies'  -- hash: "seq:mailbox" -> copy, see space.lua
 local BOXES = P .. 'boxes'    -- hash: mailbox -> counters, see space.lua
