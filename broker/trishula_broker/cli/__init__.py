@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:  # the SDK alone is installed
 
 COMMANDS: Final = {
     "serve": "Serve a hub.",
+    "drain": "Have a hub of this host let its agents go, and end.",
     "bridge": "Join a shared folder to a hub for agents that only know files.",
     "folder": "Show what lies in a shared folder, and remove what may go.",
     "config": "Show the configuration in force and where each value comes from.",

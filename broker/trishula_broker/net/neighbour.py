@@ -1,9 +1,9 @@
-"""Who holds a port that this hub wanted: asked over HTTP, for one clear line."""
+"""What a hub at an address says of itself, asked over HTTP from the same host."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -11,14 +11,40 @@ TIMEOUT_S: Final = 1.0
 ANSWER_BYTES: Final = 64 << 10
 
 
+class Neighbour(NamedTuple):
+    """A hub's process, as its ``/health`` tells."""
+
+    node: str
+    pid: int
+    agents: int
+    """Those connected to it."""
+    alone: bool
+    """It knows of no other hub that its agents could go to."""
+
+
 async def who_listens(host: str, port: int) -> str:
-    """The other side in words, such as ``a trishula hub (node a, pid 12)``."""
+    """Who holds a port that this hub wanted, in words: ``a trishula hub (node a, pid 12)``."""
     try:
-        answer = await asyncio.wait_for(_ask(host, port), TIMEOUT_S)
+        found = await neighbour(host, port, TIMEOUT_S)
+    except OSError:
+        found = None
+    return f"a trishula hub (node {found.node}, pid {found.pid})" if found else "another program"
+
+
+async def neighbour(host: str, port: int, seconds: float) -> Neighbour | None:
+    """The hub that listens there; None when it is another program.
+
+    Raises:
+        OSError: nobody listens, or nobody answered within ``seconds``.
+    """
+    async with asyncio.timeout(seconds):
+        answer = await _ask(host, port)
+    try:
         health: Any = msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
-        return f"a trishula hub (node {health['node']}, pid {health['pid']})"
-    except (OSError, TimeoutError, ValueError, LookupError, TypeError):
-        return "another program"
+        alone = all(namespace.get("alone", True) for namespace in health["namespaces"].values())
+        return Neighbour(str(health["node"]), int(health["pid"]), health["agents_online"], alone)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 async def _ask(host: str, port: int) -> bytes:
