@@ -31,6 +31,7 @@ from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreErr
 from trishula_broker.store.sqlite import SqliteStore
 
 EXIT_OK: Final = 0
+"""The hub drained and ended."""
 EXIT_CANNOT_START: Final = 3
 """The port or the data directory is somebody else's, or cannot be used."""
 EXIT_CUT_SHORT: Final = 130

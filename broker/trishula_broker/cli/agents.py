@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,7 +15,16 @@ from trishula_broker.cli.text import moment, status_text
 if TYPE_CHECKING:
     from trishula import Agent
 
-COLUMNS = ("agent", "online", "since", "unsettled", "node", "capabilities", "groups", "status")
+COLUMNS: Final = (
+    "agent",
+    "online",
+    "since",
+    "unsettled",
+    "node",
+    "capabilities",
+    "groups",
+    "status",
+)
 
 
 @click.command("agents", epilog=EPILOG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,8 +17,9 @@ from trishula_broker.cli.text import counted, moment, payload_text, visible
 if TYPE_CHECKING:
     from trishula import Agent
 
-COLUMNS = ("agent", "seq", "given up", "outcome", "attempts", "from", "type", "reason")
-PAGE = 1000
+COLUMNS: Final = ("agent", "seq", "given up", "outcome", "attempts", "from", "type", "reason")
+PAGE: Final = 1000
+"""Dead letters asked for together, as many as the hub gives."""
 
 
 @click.group("deadletters", epilog=EPILOG)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,7 +14,8 @@ from trishula_broker.cli.text import counted, message_line
 if TYPE_CHECKING:
     from trishula import Agent
 
-PREFETCH = 256
+PREFETCH: Final = 256
+"""Messages delivered and not printed yet, at most."""
 
 
 @click.command("listen", epilog=EPILOG)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -11,7 +11,7 @@ from trishula_broker.cli.session import Session, session_options
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import moment
 
-COLUMNS = ("node", "role", "alive", "leads", "agents", "since", "heard", "address")
+COLUMNS: Final = ("node", "role", "alive", "leads", "agents", "since", "heard", "address")
 
 
 @click.command("nodes", epilog=EPILOG)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,7 +15,7 @@ from trishula_broker.cli.text import counted, moment, size_text
 if TYPE_CHECKING:
     from trishula import Agent
 
-COLUMNS = ("accepted", "from", "to", "type", "priority", "size", "attempts", "id")
+COLUMNS: Final = ("accepted", "from", "to", "type", "priority", "size", "attempts", "id")
 
 
 @click.command("peek", epilog=EPILOG)

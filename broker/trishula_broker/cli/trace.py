@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,7 +12,7 @@ from trishula_broker.cli.session import Session, session_options
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment
 
-COLUMNS = ("recipient", "stage", "delivered", "read", "settled", "attempts", "waits for")
+COLUMNS: Final = ("recipient", "stage", "delivered", "read", "settled", "attempts", "waits for")
 
 
 @click.command("trace", epilog=EPILOG)

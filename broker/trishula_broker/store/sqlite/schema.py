@@ -26,6 +26,7 @@ CHECKPOINT_PAGES: Final = 8_000
 """Pages of write-ahead log after which they are copied into the database, 64 MiB. A page that
 was written many times meanwhile is copied once."""
 CACHE_KIB: Final = 64 * 1024
+"""Of pages a connection keeps in memory."""
 _CORRUPT: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 

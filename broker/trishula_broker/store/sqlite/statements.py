@@ -16,8 +16,8 @@ from typing import Any, Final
 
 CHUNKS: Final = (256, 64, 16, 4, 1)
 """Rows of one statement. Few sizes, so that each stays prepared."""
-_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
-_ROWS = re.compile(r"\{rows:(\d+)\}")
+_NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_ROWS: Final = re.compile(r"\{rows:(\d+)\}")
 
 
 class Statement:
