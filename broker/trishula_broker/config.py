@@ -32,6 +32,9 @@ APART: Final = (
 )
 """What ``failover`` does not mean without a store that hubs share."""
 
+IN_MEMORY: Final = {"retention.max_age_s": 3600, "retention.max_bytes": 512 << 20}
+"""Defaults where the log is held in memory, as Redis does: an hour, 512 MiB."""
+
 FLAGS: Final = {"folder.path": "--shared-folder", "redis.url": "--redis"}
 """Flags that are not called as their key."""
 
@@ -181,6 +184,10 @@ def load(
     for layer in layers:
         for path, given in layer.items():
             values[path] = _checked(path, given, types)
+    if values["redis.url"].value:
+        for path, value in IN_MEMORY.items():
+            if values[path].origin == "default":
+                values[path] = Value(value, "default with redis.url")
     tree: dict[str, Any] = {}
     for path, (value, _) in values.items():
         section, _, key = path.rpartition(".")

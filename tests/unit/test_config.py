@@ -192,6 +192,14 @@ def test_a_failover_hub_says_what_it_does_not_share(layers: Layers) -> None:
     assert layers(flags=shared).warnings == ()
 
 
+def test_redis_keeps_the_log_for_an_hour_unless_told_otherwise(layers: Layers) -> None:
+    shared = {"redis.url": "redis://localhost"}
+    kept = layers(flags=shared).config.retention
+    assert (kept.max_age_s, kept.max_bytes) == (3600, 512 << 20)
+    kept = layers(flags=shared, toml="[retention]\nmax_age_s = 60").config.retention
+    assert (kept.max_age_s, kept.max_bytes) == (60, 512 << 20)
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch, form: list[str]) -> None:
     monkeypatch.setenv("TRISHULA_REDIS_PASSWORD", "s3cret")

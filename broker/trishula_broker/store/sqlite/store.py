@@ -376,7 +376,10 @@ class SqliteStore:
             "kind": "sqlite",
             "durability": "full",  # synchronous=FULL: each commit is synced
             "path": str(self._path),
-            "bytes": sum(_size(f"{self._path}{suffix}") for suffix in ("", "-wal")),
+            "bytes": sum(
+                _size(path)
+                for path in (self._path, f"{self._path}-wal", self._path.with_name(JOURNAL))
+            ),
             "log_bytes": directory.log_bytes if directory else None,
             "problem": self._problem if self._workers else "the store is closed",
         }
@@ -387,7 +390,7 @@ class SqliteStore:
         return self._workers
 
 
-def _size(path: str) -> int:
+def _size(path: str | Path) -> int:
     try:
         return os.stat(path).st_size  # noqa: PTH116
     except OSError:
