@@ -24,7 +24,7 @@ from trishula.inbox import FINISHED, Key
 TRIM_EVERY: Final = 1_000
 """Commits between two removals of the oldest finished ids."""
 
-_SCHEMA = Path(__file__).with_name("state_dir.sql")
+_SCHEMA: Final = Path(__file__).with_name("state_dir.sql")
 _log = logging.getLogger("trishula")
 
 Statement = tuple[str, tuple[object, ...]]

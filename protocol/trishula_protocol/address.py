@@ -22,8 +22,8 @@ MAILBOX_PATTERN: Final = AGENT_PATTERN.replace("^", "^@?", 1)
 ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}\Z"
 """An envelope's id."""
 
-_AGENT = re.compile(AGENT_PATTERN)
-_ID = re.compile(ID_PATTERN)
+_AGENT: Final = re.compile(AGENT_PATTERN)
+_ID: Final = re.compile(ID_PATTERN)
 
 # Names that Windows reserves for devices, with or without an extension; an agent's id is a
 # folder's name in the shared folder (§8), so it must be a name everywhere.

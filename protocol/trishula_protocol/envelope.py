@@ -6,7 +6,7 @@ decoding, so a violation names the field; what depends on two fields is in :func
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -57,9 +57,9 @@ class DirectError(msgspec.Struct):
     payload: Any
 
 
-STORED_TYPES = frozenset({"COMMAND", "STATUS", "RESULT", "ERROR"})
+STORED_TYPES: Final = frozenset({"COMMAND", "STATUS", "RESULT", "ERROR"})
 """Types that need an id and, unless they are for the hub, are stored."""
-ANSWER_TYPES = frozenset({"RESULT", "ERROR"})
+ANSWER_TYPES: Final = frozenset({"RESULT", "ERROR"})
 """Types that answer another envelope, and may settle it."""
 
 

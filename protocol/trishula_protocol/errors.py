@@ -7,7 +7,7 @@ field and the rule; it never echoes a token (docs/protocol.md §6).
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class ErrorCode(StrEnum):
@@ -30,7 +30,7 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
-RETRYABLE = frozenset(
+RETRYABLE: Final = frozenset(
     {
         ErrorCode.MAILBOX_FULL,
         ErrorCode.RATE_LIMITED,

@@ -11,16 +11,16 @@ import base64
 import binascii
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from trishula_protocol import limits
 
-BASE64_KEY = "$base64"
+BASE64_KEY: Final = "$base64"
 """MessagePack ``bin`` is ``{"$base64": "..."}`` in JSON."""
 
-_CONTAINERS = frozenset({dict, list})
+_CONTAINERS: Final = frozenset({dict, list})
 _measure = msgspec.msgpack.Encoder()
 
 

@@ -31,7 +31,7 @@ _msgpack_any = msgspec.msgpack.Decoder()
 _msgpack_raws = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _msgpack_fields = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
-_PATH = re.compile(r" - at `(?:key` in `)?\$(?:\[\d+\])?\.?([^`]*)`$")
+_PATH: Final = re.compile(r" - at `(?:key` in `)?\$(?:\[\d+\])?\.?([^`]*)`$")
 _REASON: Final = 200
 """Characters of a decoder's own words that are passed on; they may quote what was sent."""
 
