@@ -134,9 +134,8 @@ class Delivery:
                 session.deliver(parts)
                 at = now.mono + NOTE_MS
                 self._agenda.at(at, ("note", session.link), lambda _: self._note_late(seat))
-            if (
-                mailbox.ready
-            ):  # so much at a time; go on once it, or what else there is, was written
+            # So much at a time; go on once it, or what else there is, was written.
+            if mailbox.ready:
                 self._agenda.at(now.mono, ("more", session.link), lambda _: self.stir(seat))
         if mailbox.wants_fetch():
             after, limit, limit_bytes = mailbox.fetch()
