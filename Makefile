@@ -34,6 +34,8 @@ format: $(STAMPS)/dev ## format, and fix what ruff can fix safely
 
 bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.bench $(ARGS)
+	$(BIN)/python -m loadtests.bench --redis $(ARGS)
+	$(BIN)/python -m loadtests.failover
 	$(BIN)/python -m loadtests.idle_connections
 	$(BIN)/python -m loadtests.store_bench
 	$(BIN)/python -m loadtests.store_bench --redis

@@ -1,11 +1,13 @@
 """The hub's own figures: one sender, one receiver, one hub on SQLite with synchronous=FULL.
 
     python -m loadtests.bench [--messages N] [--window N] [--rounds N] [--rate N] [--seconds N]
+                              [--redis]
 
-Three processes, as users would run them, over the public SDK. *End to end* runs from the first
-send to the last settlement the hub has confirmed as durable. Latency is taken from each
-message's planned moment when its sending came late, so that a stall counts against every
-message it held up. Medians of the rounds; nothing is asserted.
+Three processes, as users would run them, over the public SDK. With --redis five: the sender is
+on one hub and the receiver on another, and both hubs share a Redis with appendfsync=always.
+*End to end* runs from the first send to the last settlement the hub has confirmed as durable.
+Latency is taken from each message's planned moment when its sending came late, so that a stall
+counts against every message it held up. Medians of the rounds; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -18,18 +20,51 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
 from tests.support.hub_process import HubProcess
+from tests.support.redis_server import RedisServer
 from trishula import Agent
 
 BODY = "x" * 200
 TIMER_S = 0.002
 """A loop's timers are this coarse; a send that comes later than that was held up."""
+
+
+class Setup(NamedTuple):
+    """What is measured: where the two connect, and which processes work for them."""
+
+    sender_url: str
+    receiver_url: str
+    pids: dict[str, int]
+
+
+@asynccontextmanager
+async def one_hub(folder: Path) -> AsyncIterator[Setup]:
+    """Sender and receiver on one hub with a SQLite store."""
+    async with HubProcess(folder / "data") as hub:
+        yield Setup(hub.url, hub.url, {"hub": hub.pid})
+
+
+@asynccontextmanager
+async def two_hubs(folder: Path) -> AsyncIterator[Setup]:
+    """Sender and receiver on a hub each, which share a Redis."""
+    redis = RedisServer(folder / "redis")
+    redis.start()
+    try:
+        async with (
+            HubProcess(folder / "one", "--redis", redis.url, node="one") as one,
+            HubProcess(folder / "two", "--redis", redis.url, node="two") as two,
+        ):
+            pids = {"sender's hub": one.pid, "receiver's hub": two.pid, "redis": redis.pid}
+            yield Setup(one.url, two.url, pids)
+    finally:
+        redis.kill()
 
 
 async def receive(url: str, count: int) -> dict[str, Any]:
@@ -71,7 +106,7 @@ async def send(url: str, count: int, window: int, rate: float) -> dict[str, Any]
     return {"start": start, "confirmed": confirmed, "sender_cpu": time.process_time()}
 
 
-async def play(url: str, count: int, window: int, rate: float) -> dict[str, Any]:
+async def play(setup: Setup, count: int, window: int, rate: float) -> dict[str, Any]:
     """One round with a sender and a receiver in processes of their own."""
 
     async def child(*args: object) -> asyncio.subprocess.Process:
@@ -88,9 +123,11 @@ async def play(url: str, count: int, window: int, rate: float) -> dict[str, Any]
         assert process.stdout is not None
         return (await process.stdout.readline()).decode()
 
-    receiver = await child("--receive", url, "--messages", count)
+    receiver = await child("--receive", setup.receiver_url, "--messages", count)
     assert await line(receiver) == "ready\n"
-    sender = await child("--send", url, "--messages", count, "--window", window, "--rate", rate)
+    sender = await child(
+        *("--send", setup.sender_url, "--messages", count, "--window", window, "--rate", rate)
+    )
     sent, received = json.loads(await line(sender)), json.loads(await line(receiver))
     await asyncio.gather(sender.wait(), receiver.wait())
     return {**sent, **received, "count": count}
@@ -128,13 +165,13 @@ async def bench(args: argparse.Namespace) -> None:
     """All figures."""
     with tempfile.TemporaryDirectory() as folder:
         print(f"fdatasync here: {sync_ms(Path(folder)):.2f} ms (median of 200)")
-        async with HubProcess(Path(folder) / "data") as hub:
+        async with (two_hubs if args.redis else one_hub)(Path(folder)) as setup:
             speeds = []
             for n in range(args.rounds):
-                before = cpu_s(hub.pid)
-                figures = await play(hub.url, args.messages, args.window, 0)
+                before = {who: cpu_s(pid) for who, pid in setup.pids.items()}
+                figures = await play(setup, args.messages, args.window, 0)
                 cpu = {
-                    "hub": cpu_s(hub.pid) - before,
+                    **{who: cpu_s(pid) - before[who] for who, pid in setup.pids.items()},
                     "sender": figures["sender_cpu"],
                     "receiver": figures["receiver_cpu"],
                 }
@@ -151,7 +188,7 @@ async def bench(args: argparse.Namespace) -> None:
             print(f"median end to end: {statistics.median(speeds):.0f} msg/s")
             halves, tails = [], []
             for n in range(args.rounds):
-                figures = await play(hub.url, int(args.rate * args.seconds), 0, args.rate)
+                figures = await play(setup, int(args.rate * args.seconds), 0, args.rate)
                 halves.append(percentile(figures["latencies"], 0.5))
                 tails.append(percentile(figures["latencies"], 0.99))
                 print(
@@ -172,6 +209,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=1_000)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument(
+        "--redis", action="store_true", help="two hubs on a Redis instead of one on SQLite"
+    )
     parser.add_argument("--send", metavar="URL", help=argparse.SUPPRESS)
     parser.add_argument("--receive", metavar="URL", help=argparse.SUPPRESS)
     args = parser.parse_args()
