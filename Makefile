@@ -6,7 +6,7 @@ BIN    := .venv/bin
 STAMPS := .venv/stamps
 
 # What the tests need from the system, as command=package (see tools/system-packages.sh).
-TEST_PACKAGES := rsync=rsync redis-server=redis-server:redis openssl=openssl
+TEST_PACKAGES := rsync=rsync redis-server=redis-server:redis openssl=openssl nginx=nginx
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
