@@ -74,6 +74,19 @@ async def test_killed_and_started_again(world: World, server: RedisServer) -> No
     assert len(await world.waiting("bob")) == 6
 
 
+async def test_a_commit_of_nothing_asks_whether_it_is_well(
+    world: World, server: RedisServer
+) -> None:
+    assert await world.store.commit(0, []) == []
+    server.kill()
+    for _ in range(2):
+        with pytest.raises(base.StoreUnavailable):
+            await world.store.commit(0, [])
+    assert "cannot reach Redis" in await problem(world)
+    server.start()
+    assert await world.store.commit(0, []) == []
+
+
 async def test_what_a_frozen_one_finds_when_it_thaws_is_too_late(
     world: World, server: RedisServer
 ) -> None:

@@ -130,6 +130,8 @@ class RedisStore:
         home = self._use()
         outcomes: list[list[base.Outcome]] = []
         try:
+            if not batches:  # somebody wants to know whether it is well again
+                await home.call(("PING",))
             for batch in batches:
                 space = self._space(batch.namespace)
                 if not space.listed:  # before anything is in it, so that it is never forgotten
