@@ -18,6 +18,7 @@ from trishula.errors import NotConnected, RegistrationRefused, TakenOver, Unauth
 from trishula.events import Active, Event, Hangup, Lost
 from trishula.failback import Failback
 from trishula.outage import Outage
+from trishula.refuge import refuge
 from trishula.rounds import Rounds
 from trishula.transfer import Transfer
 from trishula.websocket import ConnectFailed, Link, check_url, open_link
@@ -90,6 +91,7 @@ class Connector:
         self._no_hubs: set[int] = set()
         self._failback_after = failback_after
         self._answered = asyncio.Event()
+        self._unready = asyncio.Event()
         self._transfer: Transfer | None = None
         self._moving_until = 0.0
         self._former: Link | None = None
@@ -178,6 +180,8 @@ class Connector:
         self._outage.lost(name, self.reasons[name])
         if self._lasted() >= SETTLED_SECONDS:
             return rounds.served(restart=lost.code == CloseCode.RESTART)
+        if self._active_at is not None:
+            return rounds.cut_short(self.longest_wait)
         return rounds.failed(0.0, self.longest_wait)
 
     async def _dial(self, index: int) -> Link:
@@ -209,20 +213,19 @@ class Connector:
         return len(self._no_hubs) == len(self._urls)
 
     async def _stay(self) -> Lost:
-        """Be on a hub for as long as it goes, and on an earlier one when that is well again."""
+        """Be on a hub for as long as it goes, and on another one when that is better."""
         waiting: set[asyncio.Future[Any]] = set()
-        back = None
-        if self._failback_after is not None and self._rounds.index:
-            back = self._loop.create_task(self._go_back(self._failback_after))
-            waiting.add(back)
+        moving = None
+        if len(self._urls) > 1:
+            moving = self._loop.create_task(self._move_about())
+            waiting.add(moving)
         try:
             while True:
                 gone = self._gone
                 assert gone is not None
                 await asyncio.wait({gone, *waiting}, return_when=asyncio.FIRST_COMPLETED)
-                if back is not None and back.done():
-                    waiting.clear()
-                    back.result()
+                if moving is not None and moving.done():
+                    moving.result()
                 if not gone.done():
                     continue
                 if self._transfer is not None:
@@ -230,9 +233,9 @@ class Connector:
                 if gone is self._gone:
                     return gone.result()
         finally:
-            if back is not None and not back.done():
-                back.cancel()
-                await asyncio.wait({back})
+            if moving is not None and not moving.done():
+                moving.cancel()
+                await asyncio.wait({moving})
 
     def _lasted(self) -> float:
         """Seconds since the last registration, on whichever hub."""
@@ -264,38 +267,53 @@ class Connector:
         if isinstance(error, Exception):
             self._on_failure(error)
 
-    # --- going back ---
+    # --- going to another hub ---
 
-    async def _go_back(self, after: float) -> None:
-        """Move to hubs that stand earlier in the list, once they are well again."""
-        while index := self._rounds.index:
-            failback = Failback(self._core.register.agent, self._urls[:index], self._ssl, after)
-            target = await failback.ready()
+    async def _move_about(self) -> None:
+        """Move to hubs that stand earlier in the list, once they are well again, and away from
+        one that cannot reach its store."""
+        while True:
+            target = await self._better()
             try:
                 why = await self._move(target)
             except ConnectFailed as error:
                 why = error.reason
             if why is not None:
                 _log.info(
-                    "%s: could not go back to %s: %s",
+                    "%s: could not go over to %s: %s",
                     self._core.register.agent,
                     self._names[target],
                     why,
                 )
 
+    async def _better(self) -> int:
+        """Wait until another hub is to be preferred; its place in the list."""
+        index, after = self._rounds.index, self._failback_after
+        looks = {self._loop.create_task(refuge(self._urls, index, self._ssl, self._unready))}
+        if after is not None and index:
+            failback = Failback(self._core.register.agent, self._urls[:index], self._ssl, after)
+            looks.add(self._loop.create_task(failback.ready()))
+        try:
+            done, _ = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for look in looks:
+                look.cancel()
+            await asyncio.wait(looks)
+
     async def _move(self, index: int) -> str | None:
         """Register on another hub, and only then leave the present one; why that failed.
 
         The registration takes over from the one we have: what its hub says of that is not heard.
-        First everything under way gets its answer, so that nothing has to be sent twice; what is
-        sent meanwhile waits for the other hub.
+        First everything under way gets its answer, so that nothing has to be sent twice, unless
+        the present hub has none to give; what is sent meanwhile waits for the other hub.
         """
         link = await self._dial(index)
         session = ClientSession(self._core.register, self._make_id(), JSON, self._now())
         try:
             self._core.hold_back = True
             async with asyncio.timeout(QUIET_SECONDS):
-                while self._core.underway:
+                while self._core.underway and not self._unready.is_set():
                     self._answered.clear()
                     await self._answered.wait()
             self._moving_until = monotonic() + FENCED_SECONDS
@@ -326,7 +344,7 @@ class Connector:
         if former is not None:
             former.close(NORMAL, "moved to another hub")
             self._former = former
-        _log.info("%s: back on %s", self._core.register.agent, self.url)
+        _log.info("%s: now on %s", self._core.register.agent, self.url)
         self.pump()
         self.touch()
         self._disarm()
@@ -337,6 +355,7 @@ class Connector:
     def _attach(self, link: Link) -> None:
         self._link = link
         self._moving_until = 0.0
+        self._unready.clear()
         link.on_frame = self._on_frame
         link.on_alive = self._on_alive
         link.on_writable = self.touch
@@ -348,8 +367,16 @@ class Connector:
     def _on_frame(self, frame: bytes) -> None:
         self._core.receive(frame, self._now())
         self._answered.set()
+        if self._core.hub_ready == self._unready.is_set():
+            self._note_ready()
         self.pump()
         self.touch()
+
+    def _note_ready(self) -> None:
+        if self._core.hub_ready:
+            self._unready.clear()
+        else:
+            self._unready.set()
 
     def _on_alive(self) -> None:
         self._core.alive(self._now())

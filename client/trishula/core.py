@@ -129,6 +129,11 @@ class AgentCore:
         """Whether the hub has been told something that it has not answered."""
         return bool(self.inbox.unconfirmed) or self.outbox.underway
 
+    @property
+    def hub_ready(self) -> bool:
+        """False while the hub says that it cannot reach its store."""
+        return self.session is None or self.session.hub_ready
+
     def events(self) -> list[Event]:
         """What happened since the last call."""
         events, self._events = self._events, []

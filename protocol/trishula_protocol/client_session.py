@@ -151,6 +151,8 @@ class ClientSession:
     def __init__(self, register: Register, register_id: str, codec: Codec, now: int) -> None:
         self.state = State.REGISTERING
         self.info: Registered | None = None
+        self.hub_ready = True
+        """What the hub's last heartbeat said: False when it could not reach its store."""
         self._codec = codec
         self._register_id = register_id
         self._frame_bytes = limits.HUB_FRAME_BYTES
@@ -292,6 +294,8 @@ class ClientSession:
         if kind == "ACK":
             return _ack(envelope.payload)
         if kind == "HEARTBEAT":
+            told = envelope.payload
+            self.hub_ready = not (isinstance(told, dict) and told.get("ready") is False)
             return None
         if kind == "ERROR":
             error = _error(envelope.payload)

@@ -12,7 +12,6 @@ from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.effects import Effect, Pause, Resume
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
-from trishula_protocol.address import HUB
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.hub_session import HubSession
 
@@ -23,6 +22,7 @@ class Backpressure:
     Args:
         act: takes the effects, Pause and Resume.
         resumed: called with a session that is read again; its silence counts from now on.
+        heartbeat: what a session hears that is not read.
     """
 
     def __init__(
@@ -32,12 +32,14 @@ class Backpressure:
         acceptance: Acceptance,
         act: Callable[[Effect], None],
         resumed: Callable[[HubSession, Now], None],
+        heartbeat: Callable[[Now], Envelope],
     ) -> None:
         self._settings = settings
         self._agenda = agenda
         self._acceptance = acceptance
         self._act = act
         self._resumed = resumed
+        self._heartbeat = heartbeat
         self._paused: dict[int, HubSession] = {}
         self._intake: dict[int, tuple[int, int]] = {}
         """link → envelopes and bytes taken while a commit was under way."""
@@ -117,5 +119,5 @@ class Backpressure:
     def _beat(self, session: HubSession, now: Now) -> None:
         # The client hears that the hub lives although nothing it says is read.
         if session.link in self._paused:
-            session.say(Envelope("HEARTBEAT", sender=HUB, payload={"time": now.wall}))
+            session.say(self._heartbeat(now))
             self._beat_later(session, now)

@@ -114,7 +114,12 @@ class Hub:
         )
         self._liveness = Liveness(self._agenda, lambda session: self._backpressure.reads(session))
         self._backpressure = Backpressure(
-            self._settings, self._agenda, self._acceptance, self._outlet.act, self._liveness.resumed
+            self._settings,
+            self._agenda,
+            self._acceptance,
+            self._outlet.act,
+            self._liveness.resumed,
+            self._membership.heartbeat,
         )
         self._settlement = Settlement(self._commits, self._roster, self._delivery)
         self._registration = Registration(
@@ -234,7 +239,7 @@ class Hub:
                     if kind == "ACK":
                         self._settlement.acknowledge(session, item, now)
                     elif kind == "HEARTBEAT":
-                        session.say(Envelope("HEARTBEAT", sender=HUB, payload={"time": now.wall}))
+                        session.say(self._membership.heartbeat(now))
                     elif item.to is None or item.to == HUB:
                         self._ask(session, item, now)
                     else:

@@ -8,13 +8,15 @@ whatever it says all the same (docs/decisions/0007).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store import base
+from trishula_protocol.address import HUB
+from trishula_protocol.envelope import Envelope
 
 STEADY_BEATS: Final = 2
 """Beats in a row that must have been answered before a leader ends other nodes: after an outage
@@ -91,6 +93,13 @@ class Membership:
     def sure(self, now: Now) -> bool:
         """Whether the sessions that are here can be taken for this node's own."""
         return now.mono < self._sure_until
+
+    def heartbeat(self, now: Now) -> Envelope:
+        """What clients hear: that the hub lives, and whether it can promise anything."""
+        payload: dict[str, Any] = {"time": now.wall}
+        if not self.sure(now):
+            payload["ready"] = False
+        return Envelope("HEARTBEAT", sender=HUB, payload=payload)
 
     def when_sure(self, then: WhenSure, now: Now) -> None:
         """Call ``then``, at once or when the next beat has been answered."""

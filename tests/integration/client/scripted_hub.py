@@ -58,6 +58,8 @@ class ScriptedHub:
         """Called before a message is accepted; True when that was all there is to do."""
         self.settle_silently = False
         self.silent = False
+        self.ready = True
+        """What its heartbeats say of its store."""
         self._news = asyncio.Event()
 
     @property
@@ -173,7 +175,8 @@ class ScriptedHub:
 
     async def _take(self, session: Session, item: Envelope) -> None:
         if item.type == "HEARTBEAT":
-            await session.say(Envelope("HEARTBEAT", sender="hub", payload={"time": 0}))
+            payload = {"time": 0} if self.ready else {"time": 0, "ready": False}
+            await session.say(Envelope("HEARTBEAT", sender="hub", payload=payload))
         elif item.type == "ACK":
             await self._settle(session, item.payload)
         elif item.to == "hub":

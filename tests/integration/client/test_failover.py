@@ -285,8 +285,49 @@ async def test_a_move_that_fails_costs_nothing(
         await dc.send("agni", 1)
         assert dc.url == two.url
         assert len(two.registrations) == 1
-    assert "could not go back to" in caplog.text
+    assert "could not go over to" in caplog.text
     assert "not here" in caplog.text
+
+
+# --- away from a hub without its store ---
+
+
+async def test_a_hub_that_cannot_promise_anything_is_left_for_one_that_can(often: None) -> None:
+    async with hub() as one, hub() as two, front_of(two) as front:
+        two.log, two.mail, two.settled = one.log, one.mail, one.settled
+        one.heartbeat_ms = 20
+        one.on_message = swallow
+        async with Agent("dc", [one.url, front.url]) as dc:
+            states: list[State] = []
+            dc.on_state(states.append)
+            sending = asyncio.create_task(dc.send("agni", 1))
+            one.ready = False
+            await front.looked_at(3)
+            assert dc.url == one.url  # the other is no better
+            front.shut = False
+            front.answer = READY
+            async with asyncio.timeout(20):
+                await sending
+            assert dc.url == front.url
+            assert states == []
+
+
+async def test_nobody_looks_for_another_hub_while_the_present_one_is_well(often: None) -> None:
+    async with hub() as one, hub() as two, front_of(two) as front:
+        one.heartbeat_ms = 20
+        front.answer = READY
+        async with Agent("dc", [one.url, front.url]) as dc:
+            one.ready = False
+            await front.looked_at(1)
+            one.ready = True
+            front.answer = NOT_READY
+            beats = one.count("HEARTBEAT")
+            await one.until(lambda: one.count("HEARTBEAT") >= beats + 3)
+            looks = front.looks
+            beats = one.count("HEARTBEAT")
+            await one.until(lambda: one.count("HEARTBEAT") >= beats + 5)
+            assert front.looks <= looks + 1
+            assert dc.state is State.ACTIVE
 
 
 def test_a_hub_that_is_not_ready_at_one_look_begins_anew() -> None:

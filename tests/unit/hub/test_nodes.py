@@ -353,6 +353,27 @@ def test_sessions_stay_up_while_the_store_is_away_however_long() -> None:
     assert (sender.close_code(), receiver.close_code()) == (None, None)
 
 
+def test_a_hub_that_cannot_reach_its_store_says_so_with_its_heartbeats() -> None:
+    one, _ = make_pair()
+    peer = agent(one, "dc")
+
+    def ready() -> bool:
+        peer.take()
+        peer.send({"type": "HEARTBEAT"})
+        [beat] = peer.take()
+        return bool(beat["payload"].get("ready", True))
+
+    assert ready()
+    one.failing = "no Redis"
+    one.advance(3_000)
+    assert ready()  # nobody has given it up by now
+    one.advance(3_000)
+    assert not ready()
+    one.failing = None
+    one.advance(1_000)
+    assert ready()
+
+
 # --- the lease --------------------------------------------------------------------------------
 
 
