@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from tests.support.history import Event, Handed
+from tests.support.history import Event, Handed, MessageKey
 from tests.support.hub_process import HubProcess
 from tests.support.lossy_proxy import LossyProxy
 from tests.support.nodes_member import Acceptance, Member
@@ -28,6 +28,8 @@ from tests.support.redis_server import RedisServer
 AGENTS: Final = 20
 PATIENCE_S: Final = 60.0
 """Without any progress for this long a campaign has failed. It only bounds a failure."""
+LEFT_S: Final = 15.0
+"""A hub that cannot reach Redis for so long has been left by whoever knows another."""
 UNDER_WAY_S: Final = 0.3
 """What was stored just before an outage may be heard of so much later."""
 
@@ -50,7 +52,8 @@ class Report:
     hand_overs: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     moved_s: list[float] = field(default_factory=list)
-    """From each failure of a hub until each of its agents was registered again."""
+    """From each failure of a hub until each of its agents was registered again; where it could
+    not reach Redis, until all of them were on another."""
     back_s: list[float] = field(default_factory=list)
     """From the end of each outage of Redis until a hub that had it acknowledged something."""
     outages: list[Outage] = field(default_factory=list)
@@ -153,7 +156,7 @@ class Campaign:
         self._due = 0.0
         self._sent = 0
         self._quota = 0
-        self._handed = 0
+        self._handed: set[tuple[MessageKey, str | None]] = set()
         self._progress = asyncio.Condition()
         self._news = False
 
@@ -174,9 +177,9 @@ class Campaign:
         """So many more hand-overs must come."""
         self.report.hand_overs += count
 
-    def handed(self) -> None:
-        """A message was handed over for the first time."""
-        self._handed += 1
+    def handed(self, key: MessageKey, by: str | None) -> None:
+        """A message was handed to the agent ``by``; None: to one of those who may have it."""
+        self._handed.add((key, by))
         self.progressed()
 
     def accepted(self, acceptance: Acceptance) -> None:
@@ -206,7 +209,7 @@ class Campaign:
                 for member in self.members:
                     group.create_task(member.send_all(self._each))
                 group.create_task(self._fail_and_fail_again())
-            await self.until(lambda: self._handed >= self.report.hand_overs)
+            await self.until(lambda: len(self._handed) >= self.report.hand_overs)
             await asyncio.gather(*(member.agent.close(20) for member in self.members))
         finally:
             await asyncio.gather(*(member.agent.close(0) for member in self.members))
@@ -237,10 +240,10 @@ class Campaign:
         share = self.report.messages / max(1, len(self._failures))
         for number, failure in enumerate(self._failures, 1):
             # Part of each phase's messages are still to be sent when it comes.
-            before = self._handed
+            before = len(self._handed)
             self._let_go(round(share * number))
             due = before + share * self.rng.uniform(0.1, 0.4)
-            await self.until(lambda due=due: self._handed >= due)  # type: ignore[misc]
+            await self.until(lambda due=due: len(self._handed) >= due)  # type: ignore[misc]
             self.report.failures[getattr(failure, "__name__", str(failure))] += 1
             await failure(self)
         self._let_go(self.report.messages)
@@ -299,7 +302,7 @@ class Campaign:
 
     def _state(self) -> str:
         return (
-            f"{self.report}; handed {self._handed}, sent {self._sent} of {self._quota}; "
+            f"{self.report}; handed {len(self._handed)}, sent {self._sent} of {self._quota}; "
             f"{self.members}; {[node.hub.log[-3000:] for node in self.nodes]}"
         )
 
@@ -399,9 +402,14 @@ def cut_off(seconds: float) -> Failure:
 
     async def cut_off(campaign: Campaign) -> None:
         node = campaign.busiest()
+        members = campaign.there(node)
         (node.proxy.hold if campaign.rng.random() < 0.5 else node.proxy.cut)()
         begun = time.monotonic()
-        await asyncio.sleep(seconds)
+        if seconds >= LEFT_S:
+            there = campaign.other(node).hub.url
+            await campaign.until(lambda: all(member.agent.url == there for member in members))
+            campaign.report.moved_s.append(time.monotonic() - begun)
+        await asyncio.sleep(begun + seconds - time.monotonic())
         ended = time.monotonic()
         campaign.report.outages.append(Outage(begun, ended, node.hub.url))
         node.proxy.restore()

@@ -39,8 +39,8 @@ class Audience(Protocol):
     def expect(self, count: int) -> None:
         """So many more hand-overs must come."""
 
-    def handed(self) -> None:
-        """A message was handed over for the first time."""
+    def handed(self, key: MessageKey, by: str | None) -> None:
+        """A message was handed to the agent ``by``; None: to one of those who may have it."""
 
     def accepted(self, acceptance: Acceptance) -> None:
         """A message was accepted."""
@@ -71,7 +71,6 @@ class Member:
         self._takers = tuple(each for each in names[1:] if each != name)
         self._audience = audience
         self._rng = Random(f"{seed} {name}")
-        self._seen: set[MessageKey] = set()
         self._seqs: dict[int, MessageKey] = {}
         self._answer_ids: dict[tuple[str, str], str] = {}
         self.agent = Agent(
@@ -203,9 +202,8 @@ class Member:
                 message.type, message.to or "", message.priority, message.reply_to, message.payload
             ),
         )
-        if key not in self._seen:
-            self._seen.add(key)
-            self._audience.handed()
+        # What was for a capability may move to another when a hub is away for longer than a lease.
+        self._audience.handed(key, None if (message.to or "").startswith("@") else self.name)
         if message.type == "COMMAND":
             await self._answer(message)
         else:
