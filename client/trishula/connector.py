@@ -178,11 +178,12 @@ class Connector:
         )
         self._give_up_if_fatal(name, lost)
         self._outage.lost(name, self.reasons[name])
-        if self._lasted() >= SETTLED_SECONDS:
-            return rounds.served(restart=lost.code == CloseCode.RESTART)
-        if self._active_at is not None:
+        lasted = self._lasted()
+        if lasted is None:
+            return rounds.failed(0.0, self.longest_wait)
+        if lasted < SETTLED_SECONDS:
             return rounds.cut_short(self.longest_wait)
-        return rounds.failed(0.0, self.longest_wait)
+        return rounds.served(restart=lost.code == CloseCode.RESTART)
 
     async def _dial(self, index: int) -> Link:
         """A connection to that hub, not registered.
@@ -237,9 +238,9 @@ class Connector:
                 moving.cancel()
                 await asyncio.wait({moving})
 
-    def _lasted(self) -> float:
-        """Seconds since the last registration, on whichever hub."""
-        return 0.0 if self._active_at is None else monotonic() - self._active_at
+    def _lasted(self) -> float | None:
+        """Seconds since the last registration, on whichever hub; None when there was none."""
+        return None if self._active_at is None else monotonic() - self._active_at
 
     def _give_up_if_fatal(self, name: str, lost: Lost) -> None:
         if lost.code == CloseCode.TAKEN_OVER:

@@ -8,6 +8,9 @@ from typing import Final
 from trishula_protocol.backoff import full_jitter_ms
 
 FOREVER: Final = float("inf")
+SHORT_ROUNDS: Final = 3
+"""The growth of the waits that is left once a hub has let us in: they are below 0.8 s then. Hubs
+that die one after the other are no reason to stay away, hubs that close at once are for a pause."""
 
 
 class Rounds:
@@ -46,8 +49,13 @@ class Rounds:
         self._next()
         return 0.0
 
+    def cut_short(self, longest: float = FOREVER) -> float:
+        """The hub served, and only for a moment: seconds to wait before the next."""
+        self._before = min(self._before, SHORT_ROUNDS)
+        return self.failed(0.0, longest)
+
     def failed(self, retry_after: float = 0.0, longest: float = FOREVER) -> float:
-        """The hub was not to be had, or not for long: seconds to wait before the next.
+        """The hub was not to be had: seconds to wait before the next.
 
         Args:
             retry_after: seconds the hub asked for; kept between this round and the next.

@@ -59,3 +59,12 @@ def test_the_jitter_has_an_upper_bound() -> None:
     for _ in range(30):
         wait = found.failed(longest=1.0)
     assert wait == 1.0
+
+
+def test_hubs_that_die_one_after_the_other_are_not_kept_away_from_for_long() -> None:
+    found = rounds(2)
+    for _ in range(20):
+        found.failed()
+    waits = [found.cut_short() for _ in range(20)]
+    assert waits[::2] == [0] * 10
+    assert max(waits) == 0.4
