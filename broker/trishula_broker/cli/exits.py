@@ -39,6 +39,9 @@ CONFIG_EPILOG: Final = (
     "Exit codes: 0 done; 2 wrong usage, or a value of a flag, a variable or the file that cannot "
     "be used."
 )
+FOLDER_EPILOG: Final = (
+    "Exit codes: 0 done; 1 the folder cannot be read or written; 2 wrong usage, or no such folder."
+)
 
 _OPTIONS: Final = {
     "name": "--as",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from trishula_broker.cli.exits import ExitCode, Failure, exits
+from trishula_broker.cli.exits import FOLDER_EPILOG, ExitCode, Failure, exits
 from trishula_broker.cli.output import Output
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment
@@ -32,9 +32,15 @@ DAY: Final = 24 * 3600.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group("folder")
+@click.group("folder", epilog=FOLDER_EPILOG)
 def command() -> None:
-    """Show what lies in a shared folder, and remove what may go."""
+    """Show what lies in a shared folder, and remove what may go.
+
+    \b
+    Examples:
+      broker folder status --folder ~/trishula
+      broker folder clean --folder ~/trishula --older-than 30
+    """
 
 
 def _options(wrapped: F) -> F:
@@ -53,7 +59,7 @@ def _options(wrapped: F) -> F:
     return wrapped
 
 
-@command.command("status")
+@command.command("status", epilog=FOLDER_EPILOG)
 @_options
 def status(folder: str, as_json: bool) -> None:
     """Show for each agent what waits, is done, was rejected, or is half written.
@@ -74,7 +80,7 @@ def status(folder: str, as_json: bool) -> None:
             show_table(out, COLUMNS, [_row(each) for each in found])
 
 
-@command.command("clean")
+@command.command("clean", epilog=FOLDER_EPILOG)
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0),

@@ -130,7 +130,7 @@ async def test_every_command_has_help_with_an_example_and_its_exit_codes(
     if command == "deadletters":
         done = await broker(command, "retry", "--help")
     assert "Example" in done.out
-    assert "TRISHULA_TOKEN" in done.out or command in ("serve", "config", "drain")
+    assert "TRISHULA_TOKEN" in done.out or command in ("serve", "config", "drain", "folder")
     assert f"broker {command} " in done.out
 
 
