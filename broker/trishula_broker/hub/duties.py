@@ -19,6 +19,8 @@ SWEEP: Final = 500
 """Copies and agents of each kind looked at in one sweep: commits must not wait for long."""
 SWEEP_PAUSE_MS: Final = 1_000
 """Between sweeps that find something they must leave alone."""
+SWEEP_SOON_MS: Final = 1_000
+"""Between the arrival of mail, or of an agent, from elsewhere and a look at what of it expires."""
 SWEEP_LATEST_MS: Final = 60_000
 """A sweep at least this often: the wall clock may have jumped over a due time."""
 ASSIGN: Final = 200

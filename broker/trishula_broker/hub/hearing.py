@@ -9,13 +9,11 @@ import msgspec
 
 from trishula_broker.hub.commits import Commits
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.duties import SWEEP_SOON_MS
 from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster
 from trishula_broker.store import base
-
-SWEEP_SOON_MS = 1_000
-"""Mail that nobody has shown yet may expire: it is looked for after this."""
 
 
 class Hearing:

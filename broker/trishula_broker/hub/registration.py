@@ -10,7 +10,7 @@ import msgspec
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
-from trishula_broker.hub.duties import Duties
+from trishula_broker.hub.duties import SWEEP_SOON_MS, Duties
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.now import Now
@@ -25,8 +25,6 @@ from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
 
-SWEEP_SOON_MS: Final = 1_000
-"""Between the arrival of an agent from elsewhere and a look at what expires of its mail."""
 REGISTER_FIRST: Final = "the first envelope must be a COMMAND to hub with payload.op register"
 
 
