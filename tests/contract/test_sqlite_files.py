@@ -194,6 +194,15 @@ async def test_repetitions_do_not_pile_up_in_memory(world: World) -> None:
     assert held < 4 * size
 
 
+async def test_what_is_at_hand_asks_no_table(world: World, disk: Disk) -> None:
+    await world.send("ada", "bob", "m1")  # the session's first commit has written to the tables
+    disk.error = "no statement may run"
+    sent = await world.send("ada", "bob", "m2")
+    await world.do(world.settle("bob", sent.seq), world.mail("ada", "bob", "m3"))
+    disk.error = None
+    assert (await world.fate("ada", "m2"))["bob"].outcome == "done"
+
+
 async def test_many_small_commits_are_folded(world: World, disk: Disk) -> None:
     reader = disk.connections[1]
     most = 0

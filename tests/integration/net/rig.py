@@ -155,8 +155,12 @@ class ScriptedStore:
 
     async def close(self) -> None: ...
 
-    async def commit(self, now: int, batches: Sequence[Batch]) -> list[list[Outcome]]:
+    def commit(self, now: int, batches: Sequence[Batch]) -> asyncio.Task[list[list[Outcome]]]:
         self.commits.append(list(batches))
+        self.heard.put("asked")
+        return asyncio.ensure_future(self._commit(batches))
+
+    async def _commit(self, batches: Sequence[Batch]) -> list[list[Outcome]]:
         await self._work()
         return [[Swept((), (), (), None) for _ in batch.ops] for batch in batches]
 

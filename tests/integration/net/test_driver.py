@@ -37,6 +37,36 @@ async def test_what_arrives_during_a_commit_is_the_next_one(rig: Rig) -> None:
     assert rig.store.most_at_once == 1
 
 
+def order(rig: Rig) -> list[str]:
+    """What the store was asked and the core was told, as it came."""
+    told = ("asked", "committed", "commit_failed")
+    return [str(event[0]) for event in rig.heard.all if event[0] in told]
+
+
+async def test_the_next_commit_begins_before_the_core_hears_of_the_last(rig: Rig) -> None:
+    rig.store.gate.clear()
+    submit(rig)
+    await rig.heard.next("begun")
+    submit(rig, 3)
+    rig.store.gate.set()
+    await rig.heard.next("committed")
+    await rig.heard.next("committed")
+    assert order(rig) == ["asked", "asked", "committed", "committed"]
+
+
+async def test_after_a_failure_the_core_hears_of_it_before_the_next_commit(rig: Rig) -> None:
+    rig.store.gate.clear()
+    rig.store.failure = StoreUnavailable("disk full")
+    submit(rig)
+    await rig.heard.next("begun")
+    submit(rig, 3)
+    rig.store.gate.set()
+    await rig.heard.next("commit_failed")
+    rig.store.failure = None
+    await rig.heard.next("committed")
+    assert order(rig) == ["asked", "commit_failed", "asked", "committed"]
+
+
 async def test_a_failed_commit_is_told_and_the_next_one_is_tried(rig: Rig) -> None:
     rig.store.failure = StoreUnavailable("disk full")
     submit(rig)

@@ -167,16 +167,7 @@ class Work:
             box.messages += 1
             box.bytes += size
         space.touched.add(box)
-        record = CopyRecord(
-            box.id, seq, priority, size, own, None, expires_at, 0, 0,
-            None, None, None, None, None, None, None, True,
-        )  # fmt: skip
-        pending.new.append(record)
-        if directory.recent < RECENT:
-            directory.recent += 1
-            box.recent[seq] = record
-        else:
-            pending.copies[box.id, seq] = record
+        self._put(box, seq, priority, size, own, None, expires_at)
         return seq
 
     def finish(self, space: Space, box: Mailbox, op: Settle) -> bool:
@@ -290,21 +281,33 @@ class Work:
         expires_at: int | None,
     ) -> None:
         """Point ``boxes`` to the message ``seq``."""
-        pending, directory = self._pending, self.directory
         own = 1 if hub else 0
         for box in boxes:
-            record = CopyRecord(
-                box.id, seq, priority, size, own, via, expires_at, 0, 0,
-                None, None, None, None, None, None, None, True,
-            )  # fmt: skip
-            pending.new.append(record)
-            if directory.recent < RECENT:
-                directory.recent += 1
-                box.recent[seq] = record
-            else:
-                pending.copies[box.id, seq] = record
+            self._put(box, seq, priority, size, own, via, expires_at)
             box.count(1, size, priority, hub, via is not None)
         space.touched.update(boxes)
+
+    def _put(
+        self,
+        box: Mailbox,
+        seq: int,
+        priority: int,
+        size: int,
+        own: int,
+        via: str | None,
+        expires_at: int | None,
+    ) -> None:
+        """A new copy, which is in no table yet."""
+        record = CopyRecord(
+            box.id, seq, priority, size, own, via, expires_at, 0, 0,
+            None, None, None, None, None, None, None, True,
+        )  # fmt: skip
+        self._pending.new.append(record)
+        if self.directory.recent < RECENT:
+            self.directory.recent += 1
+            box.recent[seq] = record
+        else:
+            self._pending.copies[box.id, seq] = record
 
     def full(self, boxes: list[Mailbox], sender: str, size: int) -> list[Mailbox]:
         """Those of ``boxes`` that cannot take ``size`` bytes from ``sender``."""
