@@ -24,9 +24,9 @@ rounds = st.lists(records, min_size=1, max_size=4)
 pytestmark = pytest.mark.hypothesis
 
 
-def made(path: Path) -> Journal:
-    make(path, OWNER, SIZE)
-    return Journal(path, OWNER)
+def made(path: Path, owner: int = OWNER) -> Journal:
+    make(path, owner, SIZE)
+    return Journal(path, owner)
 
 
 def reopened(path: Path, after: int) -> list[bytes]:
@@ -145,4 +145,19 @@ def test_a_journal_of_another_owner_or_a_later_time_is_refused(tmp_path: Path) -
     make(path, OWNER + 1, SIZE)
     journal = Journal(path, OWNER + 1)
     assert journal.read(3) == []  # the records of the other one are none
+    journal.close()
+
+
+@pytest.mark.parametrize("owner", range(1, 8))
+def test_zeros_are_no_record_whatever_their_number(tmp_path: Path, owner: int) -> None:
+    path = tmp_path / "j"
+    journal = made(path, owner)
+    for _ in range(owner):
+        journal.append(b"x")
+    # Of the last record's head its number alone has reached the disk.
+    at = path.read_bytes().rindex(owner.to_bytes(8, "little"))
+    with path.open("r+b") as file:
+        file.seek(at - 8)
+        file.write(bytes(8))
+    assert len(journal.read(0)) == owner - 1
     journal.close()

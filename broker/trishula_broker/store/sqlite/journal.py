@@ -28,6 +28,7 @@ _TITLE: Final = struct.Struct("<8sQQ")  # mark, owner, bytes of the file
 _MARK: Final = b"trishula"
 _GIVEN_UP: Final = b"none"
 _HEAD: Final = struct.Struct("<IIQ")  # bytes of the record, checksum, number
+_CHECKED: Final = struct.Struct("<QQI")  # owner, number, bytes: what the checksum covers, too
 _SYNCED: Final = getattr(os, "O_DSYNC", 0) if sys.platform == "linux" else 0
 """With it a write returns when it is on the disk, which saves a second call."""
 
@@ -139,7 +140,7 @@ class Journal:
         self._at = _TITLE.size
 
     def _check(self, record: bytes, number: int) -> int:
-        return zlib.crc32(record, (self._owner ^ number) & 0xFFFFFFFF)
+        return zlib.crc32(record, zlib.crc32(_CHECKED.pack(self._owner, number, len(record))))
 
 
 def _read_title(path: Path) -> bytes:
