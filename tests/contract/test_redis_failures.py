@@ -17,7 +17,6 @@ from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
 
 TIMEOUT = 0.5
-BACK_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -51,7 +50,6 @@ async def works_again(world: World, id_: str) -> base.Accepted:
             await asyncio.sleep(0.05)
             continue
         assert isinstance(outcome, base.Accepted), outcome
-        assert time.monotonic() - started < BACK_SECONDS
         return outcome
 
 

@@ -3,9 +3,10 @@
 It is made as large as it will be and filled once, so that a record changes no metadata of the
 file system: such a write is on the disk in the time of one, where a growing file needs several
 (``loadtests.journal_bench``: 0.14 ms against 0.19, and 0.33 for a transaction of SQLite's).
-Records are numbered on and on; whoever has stored the effect of all of them elsewhere lets the file begin anew, and says
-from then on which number was the last. A record counts when its checksum is right and its number
-the next one, so neither a torn write nor what an earlier round left behind is taken for one.
+Records are numbered on and on; whoever has stored the effect of all of them elsewhere lets the
+file begin anew, and says from then on which number was the last. A record counts when its checksum
+is right and its number the next one, so neither a torn write nor what an earlier round left behind
+is taken for one.
 
 The file says whose it is: a number that its owner draws and keeps elsewhere. Records of another
 owner have other checksums.
