@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tests.simulation.clock import Alarm, Scheduler
 from tests.simulation.wire import Link
-from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
+from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Question
@@ -283,6 +283,8 @@ class HubHost:
         for effect in hub.effects():
             if isinstance(effect, Note):
                 self._trace(f"hub notes {effect.event} {effect.fields}")
+                continue
+            if isinstance(effect, Record):
                 continue
             link = self.links.get(effect.link)
             if link is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
+from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
@@ -220,6 +220,8 @@ class Bench:
         for effect in effects:
             if isinstance(effect, Note):
                 self.notes.append(effect)
+                continue
+            if isinstance(effect, Record):
                 continue
             peer = self.peers[effect.link]
             if isinstance(effect, Send):

@@ -40,4 +40,12 @@ class Note(NamedTuple):
     fields: dict[str, Any]
 
 
-Effect = Send | Close | Pause | Resume | Note
+class Record(NamedTuple):
+    """Something for the audit that no commit tells of: who came and went, and what was refused.
+    ``fields`` hold what JSON can; never a payload or a token."""
+
+    event: str
+    fields: dict[str, Any]
+
+
+Effect = Send | Close | Pause | Resume | Note | Record

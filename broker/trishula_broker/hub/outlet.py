@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trishula_broker.hub.effects import Close, Effect, Note, Send
+from trishula_broker.hub.effects import Close, Effect, Note, Record, Send
 from trishula_protocol.errors import CloseCode
 from trishula_protocol.hub_session import HubSession
 
@@ -27,6 +27,10 @@ class Outlet:
     def note(self, event: str, fields: dict[str, Any]) -> None:
         """Have a log line written."""
         self._effects.append(Note(event, fields))
+
+    def record(self, event: str, fields: dict[str, Any]) -> None:
+        """Have the audit record what no commit tells of."""
+        self._effects.append(Record(event, fields))
 
     def empty(self) -> list[Effect]:
         """What is to be done now, in order."""

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from trishula_broker.hub.effects import Close, Note, Pause, Resume, Send
+from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.now import Now
-from trishula_broker.net.ports import Connection, Core, Log, Question
+from trishula_broker.net.ports import Auditor, Connection, Core, Log, Question
 from trishula_broker.net.trimming import keep_trimming
 from trishula_broker.store.base import (
     Batch,
@@ -47,6 +47,7 @@ class Driver:
         log: where notes and failures go.
         retention: what :meth:`Store.trim` may remove; None leaves trimming to others.
         trim_every_s: seconds between two looks at it.
+        auditor: keeps what no commit tells of; None without an audit.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Driver:
         *,
         retention: Retention | None = None,
         trim_every_s: float = 60.0,
+        auditor: Auditor | None = None,
     ) -> None:
         self.clock = clock
         self.draining = False
@@ -66,6 +68,7 @@ class Driver:
         self._store = store
         self._make_core = make_core
         self._log = log
+        self._auditor = auditor
         self._loop = asyncio.get_running_loop()
         store.on_hints(self._hinted)
         self._cores: dict[str, Core] = {}
@@ -195,10 +198,13 @@ class Driver:
     def _carry_out(self) -> None:
         connections = self._connections
         touched: dict[Connection, None] = {}
-        for core in self._cores.values():
+        for namespace, core in self._cores.items():
             for effect in core.effects():
                 if isinstance(effect, Note):
                     self._on_note(effect)
+                    continue
+                if isinstance(effect, Record):
+                    self.record(namespace, effect.event, effect.fields)
                     continue
                 connection = connections.get(effect.link)
                 if connection is None:
@@ -214,6 +220,11 @@ class Driver:
                     connection.resume()
         for connection in touched:
             connection.flush()
+
+    def record(self, namespace: str, event: str, fields: dict[str, Any]) -> None:
+        """Have the audit record what no commit tells of."""
+        if self._auditor is not None:
+            self._auditor.record(namespace, event, fields)
 
     def _on_note(self, note: Note) -> None:
         if note.event == REGISTERED:

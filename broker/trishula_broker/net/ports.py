@@ -75,6 +75,14 @@ class Connection(Protocol):
         ...
 
 
+class Auditor(Protocol):
+    """Who keeps what only this node sees."""
+
+    def record(self, namespace: str, event: str, fields: dict[str, Any]) -> None:
+        """Keep it: ``namespace`` is empty where none is known yet."""
+        ...
+
+
 class Log(Protocol):
     """What is used of a structlog logger."""
 

@@ -40,6 +40,7 @@ from trishula_broker.store.message import (
     Settled,
     is_delayed,
 )
+from trishula_broker.store.op import Fenced, Op, Outcome
 from trishula_broker.store.operations import (
     Accept,
     Accepted,
@@ -53,7 +54,6 @@ from trishula_broker.store.operations import (
     Discarded,
     Duplicate,
     EndNode,
-    Fenced,
     Fetch,
     Fetched,
     Forget,
@@ -64,9 +64,7 @@ from trishula_broker.store.operations import (
     Marked,
     NodeEnded,
     Notice,
-    Op,
     Operation,
-    Outcome,
     Read,
     Refused,
     Register,

@@ -13,22 +13,8 @@ import msgspec
 
 from trishula_broker.store.hints import Hint
 from trishula_broker.store.message import Copy, Due, Message, Settled
+from trishula_broker.store.op import Op, Outcome
 from trishula_protocol.address import Address
-
-
-class Op(msgspec.Struct, frozen=True, gc=False):
-    """Base of what a commit can do."""
-
-
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """Base of what became of an operation."""
-
-
-class Fenced(Outcome, frozen=True, gc=False):
-    """The operation came from a registration that is no longer current. Nothing changed."""
-
-    epoch: int
-    """The current epoch; 0 when the agent has no live session or is not known."""
 
 
 class Register(Op, frozen=True, gc=False):
