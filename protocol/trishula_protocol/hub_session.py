@@ -76,6 +76,7 @@ class HubSession:
         "link",
         "peer",
         "prefetch",
+        "proof",
         "receive",
         "session",
         "since",
@@ -92,6 +93,8 @@ class HubSession:
         self.link = link
         self.codec = codec
         self.peer = peer
+        self.proof: Any = None
+        """What the hub has proven of the other side; its own type, unknown here."""
         self.state = State.NEW
         self.agent = ""
         self.session = ""

@@ -205,7 +205,7 @@ class HubHost:
     def connected(self, link: Link) -> None:
         """A connection is up."""
         self.links[link.number] = link
-        self._tell(lambda hub: hub.connect(link.number, JSON, "sim", self.now()))
+        self._tell(lambda hub: hub.connect(link.number, JSON, "sim", None, self.now()))
 
     def arrived(self, link: Link, frame: bytes) -> None:
         def receive(hub: Hub) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
@@ -171,12 +172,12 @@ class Bench:
         self.hub.hinted(hints, self.now)
         self.run()
 
-    def peer(self, codec: Codec = JSON) -> Peer:
-        """A new connection."""
+    def peer(self, codec: Codec = JSON, identity: Identity | None = None) -> Peer:
+        """A new connection, of whom it was proven to be."""
         self._links += 1
         peer = Peer(self, self._links, codec)
         self.peers[peer.link] = peer
-        self.hub.connect(peer.link, codec, "bench", self.now)
+        self.hub.connect(peer.link, codec, "bench", identity, self.now)
         self.run()
         return peer
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.acceptance import Acceptance
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.backpressure import Backpressure
@@ -150,10 +151,17 @@ class Hub:
 
     # --- connections ---
 
-    def connect(self, link: int, codec: Codec, peer: str, now: Now) -> None:
-        """A connection is open; ``link`` names it from now on."""
+    def connect(
+        self, link: int, codec: Codec, peer: str, identity: Identity | None, now: Now
+    ) -> None:
+        """A connection is open; ``link`` names it from now on.
+
+        ``identity`` is who it was proven to be; None on a hub without keys, where everybody may be
+        whom they say, and may do everything.
+        """
         now = self._time(now)
         session = HubSession(link, codec, peer, self._outlet.sessions, now.mono)
+        session.proof = identity
         self._sessions[link] = session
         if self._draining:
             session.close(CloseCode.RESTART, "this hub is draining; try the next one")

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.ports import Auditor, Connection, Core, Log, Question
@@ -122,14 +123,21 @@ class Driver:
 
     # --- what connections have to say ---
 
-    def connect(self, namespace: str, connection: Connection, codec: Codec, peer: str) -> None:
-        """Give a new connection its number and its core."""
+    def connect(
+        self,
+        namespace: str,
+        connection: Connection,
+        codec: Codec,
+        peer: str,
+        identity: Identity | None = None,
+    ) -> None:
+        """Give a new connection its number and its core; ``identity`` as in ``Hub.connect``."""
         self._links += 1
         connection.link = self._links
         connection.core = self.core(namespace)
         self._connections[connection.link] = connection
         self._unregistered.add(connection.link)
-        self._tell(connection, connection.core.connect, codec, peer)
+        self._tell(connection, connection.core.connect, codec, peer, identity)
 
     def receive(self, connection: Connection, items: list[Item], size: int) -> None:
         """A frame's envelopes; ``size`` is the frame's, in bytes."""

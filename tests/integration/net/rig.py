@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from websockets.asyncio.client import connect
 
+from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.effects import Close, Effect, Pause, Resume, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.driver import Driver
@@ -70,7 +71,9 @@ class ScriptedHub:
     def do(self, *effects: Effect) -> None:
         self._effects += effects
 
-    def connect(self, link: int, codec: Codec, peer: str, now: Now) -> None:
+    def connect(
+        self, link: int, codec: Codec, peer: str, identity: Identity | None, now: Now
+    ) -> None:
         self.links.add(link)
         self.heard.put("connect", link, codec.subprotocol)
 
