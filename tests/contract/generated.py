@@ -192,7 +192,8 @@ def _marks(draw: st.DrawFn) -> Recipe:
 @st.composite
 def _session(draw: st.DrawFn) -> Recipe:
     agent, which, backs = draw(_mailboxes), draw(_epochs), draw(_some_backs)
-    kind = draw(st.sampled_from(("leave", "leave", "update", "forget", "unassign", "unassign")))
+    kinds = ("leave", "leave", "update", "forget", "unassign", "unassign", "pause", "go on")
+    kind = draw(st.sampled_from(kinds))
     status = draw(st.none() | st.just('{"text":"busy"}'))
     join, leave = (draw(st.none() | st.sampled_from(GROUPS)) for _ in range(2))
 
@@ -204,6 +205,8 @@ def _session(draw: st.DrawFn) -> Recipe:
             return base.Update(agent, epoch, status, join, leave)
         if kind == "forget":
             return base.Forget(agent, epoch)
+        if kind in ("pause", "go on"):
+            return base.Pause(agent, kind == "pause", status or "")
         return base.Unassign(agent)
 
     return make

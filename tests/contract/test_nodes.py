@@ -470,6 +470,18 @@ async def test_an_agent_that_registers_elsewhere_has_ended_here(pair: Pair) -> N
     assert await two.heard() == []
 
 
+async def test_who_is_paused_or_goes_on_is_looked_at_where_it_is_online(pair: Pair) -> None:
+    one, two = pair
+    await two.meet("ada")
+    for on in (True, False):
+        assert await one.do(base.Pause("ada", on)) == [base.Paused(True)]
+        assert await two.heard() == [base.Mail("ada", None)]
+    await two.do(base.Pause("ada", True))
+    assert await one.heard() == await two.heard() == []
+    await one.meet("ada")
+    assert await one.fetch("ada") == base.Fetched((), False, None, paused=True)
+
+
 async def test_what_cores_tell_each_other(pair: Pair) -> None:
     one, two = pair
     await one.beat()

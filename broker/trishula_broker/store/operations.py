@@ -100,6 +100,27 @@ class Forgotten(Outcome, frozen=True, gc=False):
     waiting: int
 
 
+class Pause(Op, frozen=True, gc=False):
+    """Hand out nothing more of the mailbox of ``agent`` (``on``), or go on with it.
+
+    While it is paused its mailbox fills and expires as ever, what it holds is settled as ever,
+    and no :class:`Accept` or :class:`Assign` picks it for a capability. Registering changes
+    nothing about that; forgetting does. Doing it twice is a success; the last reason counts.
+    """
+
+    agent: str
+    on: bool
+    reason: str = ""
+
+
+class Paused(Outcome, frozen=True, gc=False):
+    """``known``: whether there is such an agent; nothing changed when not."""
+
+    known: bool
+    pools: tuple[str, ...] = ()
+    """Of one that goes on and is online: its capabilities with unassigned mail waiting."""
+
+
 class FullNotice(msgspec.Struct, frozen=True, gc=False):
     """The hub's ERROR about copies that found their mailbox full.
 
@@ -180,7 +201,8 @@ class Fetch(Op, frozen=True, gc=False):
     """The first waiting copies of a mailbox, by priority, then seq, strictly after ``after``.
 
     Waiting: neither settled nor in the delay before a next attempt. Nothing changes.
-    At most ``limit`` copies and, but for the first, ``limit_bytes`` of bodies.
+    At most ``limit`` copies and, but for the first, ``limit_bytes`` of bodies. None of an agent
+    that is paused.
     """
 
     agent: str
@@ -196,6 +218,8 @@ class Fetched(Outcome, frozen=True, gc=False):
     copies: tuple[Copy, ...]
     more: bool
     due_at: int | None
+    paused: bool = False
+    """Nothing is handed out, whatever waits."""
 
 
 class Delivered(Op, frozen=True, gc=False):
@@ -456,6 +480,7 @@ Operation = (
     | Leave
     | Update
     | Forget
+    | Pause
     | Accept
     | Fetch
     | Delivered

@@ -22,6 +22,8 @@ class AgentRecord(msgspec.Struct, frozen=True):
     """When it came online or went offline."""
     epoch: int
     unsettled: int
+    paused: str | None = None
+    """The reason, as given to :class:`Pause`; None: it is not paused."""
 
 
 class Agents(msgspec.Struct, frozen=True):

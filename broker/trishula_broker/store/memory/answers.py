@@ -49,6 +49,7 @@ def _agents(space: Space, query: base.Agents) -> tuple[base.AgentRecord, ...]:
                 since=agent.since,
                 epoch=agent.epoch,
                 unsettled=len(box.queue),
+                paused=agent.paused,
             )
         )
     return tuple(records)

@@ -83,6 +83,10 @@ def caused(
     elif isinstance(outcome, base.Retried) and isinstance(op, base.Retry):
         if outcome.copy is not None:
             yield from _mail(space, op.agent, op.seq)
+    elif isinstance(outcome, base.Paused) and isinstance(op, base.Pause):
+        node = space.node_of(op.agent)
+        if node is not None:
+            yield node, base.Mail(op.agent, None)
     elif isinstance(outcome, base.Registered) and isinstance(op, base.Register):
         if before is not None and outcome.epoch:
             yield before, base.Ended(op.agent, outcome.epoch)

@@ -61,6 +61,9 @@ def accept(books: Books, space: Space, now: int, op: base.Accept) -> base.Outcom
 def fetch(books: Books, space: Space, now: int, op: base.Fetch) -> base.Outcome:
     if fenced := fence(space, op.agent, op.epoch):
         return fenced
+    agent = space.agents.get(op.agent)
+    if agent is not None and agent.paused is not None:
+        return base.Fetched((), False, None, paused=True)
     box = space.mailbox(op.agent)
     start = 0 if op.after is None else bisect_right(box.queue, op.after)
     copies: list[base.Copy] = []

@@ -89,3 +89,14 @@ def forget(books: Books, space: Space, now: int, op: base.Forget) -> base.Outcom
     if not waiting:
         del space.agents[op.agent]
     return base.Forgotten(waiting)
+
+
+def pause(books: Books, space: Space, now: int, op: base.Pause) -> base.Outcome:
+    agent = space.agents.get(op.agent)
+    if agent is None:
+        return base.Paused(False)
+    agent.paused = op.reason if op.on else None
+    if op.on or not agent.online:
+        return base.Paused(True)
+    waiting = (name for name in sorted(agent.capabilities) if space.mailbox("@" + name).queue)
+    return base.Paused(True, tuple(waiting))

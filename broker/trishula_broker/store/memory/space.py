@@ -32,6 +32,7 @@ class Agent:
     online: bool = False
     cut_off: bool = False
     status: str | None = None
+    paused: str | None = None
 
     @property
     def ghost_at(self) -> int | None:
@@ -227,7 +228,10 @@ class Space:
         offers = (
             (len(self.mailbox(agent.name).queue), agent.name)
             for agent in self.agents.values()
-            if agent.online and capability in agent.capabilities and agent.name != sender
+            if agent.online
+            and agent.paused is None
+            and capability in agent.capabilities
+            and agent.name != sender
         )
         return min(offers, default=(0, None))[1]
 

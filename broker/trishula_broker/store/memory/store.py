@@ -188,6 +188,7 @@ _APPLY: Final[dict[type, Callable[[Books, Space, int, Any], base.Outcome]]] = {
     base.Leave: sessions.leave,
     base.Update: sessions.update,
     base.Forget: sessions.forget,
+    base.Pause: sessions.pause,
     base.Accept: mail.accept,
     base.Fetch: mail.fetch,
     base.Delivered: mail.delivered,

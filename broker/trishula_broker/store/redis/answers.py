@@ -91,7 +91,7 @@ def answer(query: base.Query, found: Any) -> Any:
 
 def _agents(query: base.Agents, found: list[list[Any]]) -> tuple[base.AgentRecord, ...]:
     records: list[base.AgentRecord] = []
-    for name, packed, live, counters in found:
+    for name, packed, live, counters, paused in found:
         agent = _agent(packed)
         box = _EMPTY if counters is None else _box(counters)
         epoch = int(live.partition(b" ")[0])
@@ -114,6 +114,7 @@ def _agents(query: base.Agents, found: list[list[Any]]) -> tuple[base.AgentRecor
                 since=agent.since,
                 epoch=epoch,
                 unsettled=box.count,
+                paused=None if paused is None else paused.decode(),
             )
         )
     records.sort(key=lambda record: record.id)

@@ -52,6 +52,8 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
             return ("update", op.agent, op.epoch, op.status, op.join, op.leave)
         case base.Forget():
             return ("forget", op.agent, op.epoch)
+        case base.Pause():
+            return ("pause", op.agent, op.on, op.reason)
         case base.Assign():
             return ("assign", op.capability, op.limit)
         case base.Unassign():
@@ -173,6 +175,8 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
             requeued = tuple((row[0], row[1], row[2]) for row in found[1])
             return base.Requeued(requeued, tuple(found[2]))
         case base.Fetch():
+            if len(found) == 1:
+                return base.Fetched((), False, None, paused=True)
             return base.Fetched(copies(found[1]), found[2] == 1, found[3])
         case base.Discard():
             return _discarded(op, found, now)
@@ -185,6 +189,8 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
             return base.Updated(names(found[1]))
         case base.Forget():
             return base.Forgotten(found[1])
+        case base.Pause():
+            return base.Paused(found[1] == 1, names(found[2]))
         case base.Assign():
             taken = zip(names(found[1]), copies(found[2]), strict=True)
             return base.Assigned(tuple(taken), found[3] == 1)

@@ -40,6 +40,7 @@ class Space:
         for box in self.offering.get(capability, ()):
             if (
                 box.online
+                and box.paused is None
                 and box.name != sender
                 and (best is None or (box.unsettled, box.name) < (best.unsettled, best.name))
             ):
@@ -103,7 +104,7 @@ class Directory:
             box.epoch = epoch
             box.online = bool(online)
             box.ephemeral = bool(row[8])
-            box.node, box.session, box.since, box.lease_ms, box.status = row[9:]
+            box.node, box.session, box.since, box.lease_ms, box.status, box.paused = row[9:]
             space = spaces[space_id]
             space.mailboxes[name] = box
             space.changed(box, msgspec.json.decode(capabilities, type=tuple[str, ...]))

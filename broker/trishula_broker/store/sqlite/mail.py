@@ -174,6 +174,8 @@ def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fence
         return fenced
     if box is None:
         return base.Fetched((), False, None)
+    if box.paused is not None:
+        return base.Fetched((), False, None, paused=True)
     work.flush()
     priority, seq = op.after or (0, 0)
     latest = work.now + limits.RETRY_DELAYS_MS[-1]  # later: the clock was set back, it is due

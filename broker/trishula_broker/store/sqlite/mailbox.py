@@ -64,6 +64,7 @@ class Mailbox:
         "newest_id",
         "node",
         "online",
+        "paused",
         "recent",
         "session",
         "since",
@@ -90,6 +91,7 @@ class Mailbox:
         self.since = 0
         self.lease_ms = 0
         self.status: str | None = None
+        self.paused: str | None = None
         self.cut_off = False
         self.unsettled = 0
         self.size = 0
@@ -151,5 +153,6 @@ def snapshot(box: Mailbox) -> Snapshot:
             box.since,
             box.epoch,
             box.unsettled,
+            box.paused,
         )
     return Snapshot(record, box.unsettled, box.size, tuple(box.by_priority))

@@ -21,6 +21,7 @@ _TABLE: Final[dict[type, _Operate]] = {
     base.Leave: sessions.leave,
     base.Update: sessions.update,
     base.Forget: sessions.forget,
+    base.Pause: sessions.pause,
     base.Accept: mail.accept,
     base.Fetch: mail.fetch,
     base.Delivered: mail.delivered,

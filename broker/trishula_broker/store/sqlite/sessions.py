@@ -30,7 +30,7 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
         # Nothing is left of who had the name before.
         box.known = True
         box.groups = capabilities = ()
-        box.status = None
+        box.status = box.paused = None
         box.since = work.now
     if op.capabilities is not None:
         capabilities = tuple(sorted(set(op.capabilities)))
@@ -119,3 +119,15 @@ def forget(work: Work, space: Space, op: base.Forget) -> base.Forgotten | base.F
     space.changed(box, ())
     work.save(space, box)
     return base.Forgotten(0)
+
+
+def pause(work: Work, space: Space, op: base.Pause) -> base.Paused:
+    box = space.mailboxes.get(op.agent)
+    if box is None or not box.known:
+        return base.Paused(False)
+    box.paused = op.reason if op.on else None
+    work.save(space, box)
+    if op.on or not box.online:
+        return base.Paused(True)
+    boxes = space.mailboxes
+    return base.Paused(True, tuple(n for n in box.capabilities if boxes["@" + n].unsettled))

@@ -89,6 +89,7 @@ class Work:
             box.since,
             box.lease_ms,
             box.status,
+            box.paused,
             box.id,
         )
 

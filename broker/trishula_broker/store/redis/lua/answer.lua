@@ -45,7 +45,8 @@ local function took_part(agent, seq) return call('ZSCORE', P .. 'h:' .. agent, s
 
 local ANSWER = {}
 
--- name, or "" for all; group; capability that somebody online offers. -> {name, agent, live, box}
+-- name, or "" for all; group; capability that somebody online offers.
+-- -> {name, agent, live, box, why it is paused}
 function ANSWER.agents(name, group, capability)
   local names
   if name ~= '' then
@@ -53,14 +54,18 @@ function ANSWER.agents(name, group, capability)
   elseif group ~= '' then
     names = call('ZRANGE', P .. 'g:' .. group, 0, -1)
   elseif capability ~= '' then
+    -- Who is paused is not there; the caller sorts out who does not offer it.
     names = call('ZRANGE', P .. 'c:' .. capability, 0, -1)
+    local paused = call('HKEYS', P .. 'paused')
+    for i = 1, #paused do names[#names + 1] = paused[i] end
   else
     names = call('HKEYS', P .. 'agents')
   end
   local agents, lives, boxes = each('agents', names), each('live', names), each('boxes', names)
+  local paused = each('paused', names)
   local found = {}
   for i = 1, #names do
-    if agents[i] then found[#found + 1] = { names[i], agents[i], lives[i], boxes[i] } end
+    if agents[i] then found[#found + 1] = { names[i], agents[i], lives[i], boxes[i], paused[i] } end
   end
   return found
 end

@@ -3,14 +3,15 @@
 --   live              hash: agent -> "epoch node"; epoch 0 is offline. What most operations need
 --   everyone          sorted set of score 0: agents that get broadcasts
 --   g:<group>         sorted set of score 0: its members
---   c:<capability>    sorted set of score 0: agents that are online and offer it
+--   c:<capability>    sorted set of score 0: agents that are online, not paused, and offer it
+--   paused            hash: agent whose mail is not handed out -> why
 --   capabilities      set: all that were ever offered
 --   n:<node>          sorted set of score 0: agents that are online there
 --   ghosts, orphans   sorted sets: agents that are away, by when they are to be forgotten, and by
 --                     when their "@" mail goes back to its pools
 --   cut               set: agents whose sessions a restart ended; state has "ended" = 1
 local AGENTS, LIVE, EVERYONE = P .. 'agents', P .. 'live', P .. 'everyone'
-local CAPABILITIES, CUT = P .. 'capabilities', P .. 'cut'
+local CAPABILITIES, CUT, PAUSED = P .. 'capabilities', P .. 'cut', P .. 'paused'
 local AT, EPHEMERAL, LEASE_MS, SINCE = 1, 2, 3, 4  -- constants
 local OFFERS, GROUPS, STATUS = 5, 6, 7  -- constants
 
@@ -50,6 +51,8 @@ local function node_of(name)
   local live = live_of(name)
   if live and live[1] > 0 then return live[2] end
 end
+
+local function is_paused(name) return call('HEXISTS', PAUSED, name) == 1 end
 
 -- What an operation of `name` comes back as when `epoch` is not current.
 local function fence(name, epoch)

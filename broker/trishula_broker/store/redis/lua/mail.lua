@@ -166,6 +166,7 @@ function APPLY.fetch(op)
   local name, after, limit, limit_bytes = op[2], op[4], op[5], op[6]
   local fenced = fence(name, op[3])
   if fenced then return fenced end
+  if is_paused(name) then return { 0 } end
   flush()
   local box = box_of(name)
   local from = after and '(' .. fmt('%.0f', after[1] * PLACE + after[2]) or '-inf'

@@ -73,6 +73,15 @@ local function sweep_at(name)
   return ghost or orphan or false
 end
 
+-- Its capabilities whose pools hold something.
+local function waiting_pools(agent)
+  local pools = {}
+  for i = 1, #agent[OFFERS] do
+    if box_of('@' .. agent[OFFERS][i]).v[COUNT] > 0 then pools[#pools + 1] = agent[OFFERS][i] end
+  end
+  return pools
+end
+
 function APPLY.register(op)
   local name, node, receive, ephemeral, lease_ms = op[2], op[3], op[4], op[5], op[6]
   local offers, groups, replaces, unread = op[7], op[8], op[9], op[10]
@@ -108,15 +117,13 @@ function APPLY.register(op)
   elseif new then
     set_live(name, 0, node)
   end
-  if receive or live[1] > 0 then put_names('c:', name, before, agent[OFFERS]) end
+  if receive or live[1] > 0 then
+    put_names('c:', name, before, is_paused(name) and {} or agent[OFFERS])
+  end
   if receive or new then put_name(EVERYONE, name, not agent[EPHEMERAL]) end
   save_agent(name, agent)
   if new then note_absence(name) end
-  local pools = {}
-  for i = 1, #agent[OFFERS] do
-    if box_of('@' .. agent[OFFERS][i]).v[COUNT] > 0 then pools[#pools + 1] = agent[OFFERS][i] end
-  end
-  return { 0, epoch, agent[OFFERS], agent[GROUPS], pools }
+  return { 0, epoch, agent[OFFERS], agent[GROUPS], waiting_pools(agent) }
 end
 
 function APPLY.leave(op)
@@ -175,8 +182,22 @@ function APPLY.forget(op)
   agents[name], lives[name] = false, false
   call('ZREM', GHOSTS, name)
   call('ZREM', ORPHANS, name)
+  call('HDEL', PAUSED, name)
   drop_box(box)
   return { 0, 0 }
+end
+
+function APPLY.pause(op)
+  local name, on, reason = op[2], op[3], op[4]
+  local agent = agent_of(name)
+  if not agent then return { 0, false, {} } end
+  flush()
+  if on then call('HSET', PAUSED, name, reason) else call('HDEL', PAUSED, name) end
+  local where = node_of(name)
+  if not where then return { 0, 1, {} } end
+  put_names('c:', name, on and agent[OFFERS] or {}, on and {} or agent[OFFERS])
+  hint(where, 'look', name)
+  return { 0, 1, on and {} or waiting_pools(agent) }
 end
 
 -- A process opened the store. Where no other node lives, all sessions are over.

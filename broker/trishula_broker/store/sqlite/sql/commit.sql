@@ -11,7 +11,7 @@ INSERT INTO agents (space, name) VALUES (?, ?);
 -- name: update_agent
 UPDATE agents SET
     known = ?, capabilities = ?, groups = ?, epoch = ?, online = ?, ephemeral = ?,
-    node = ?, session = ?, since = ?, lease_ms = ?, status = ?
+    node = ?, session = ?, since = ?, lease_ms = ?, status = ?, paused = ?
 WHERE id = ?;
 
 -- name: set_counter
@@ -177,7 +177,7 @@ SELECT id, name FROM spaces;
 -- name: agents
 SELECT
     id, space, name, known, capabilities, groups, epoch, online, ephemeral, node, session,
-    since, lease_ms, status
+    since, lease_ms, status, paused
 FROM agents;
 
 -- name: mailboxes
