@@ -249,6 +249,20 @@ def _duties(draw: st.DrawFn) -> Recipe:
     return make
 
 
+@st.composite
+def _tokens(draw: st.DrawFn) -> Recipe:
+    if draw(st.booleans()):
+        return partial(_same, base.Introduce(draw(st.sampled_from((*AGENTS, "eve")))))
+    token = draw(st.sampled_from(("", "", "t1", "t2")))
+    what = base.Revocation(
+        token,
+        "" if token else draw(_agents),
+        0 if token else draw(st.sampled_from((1, 900_000, 1_500_000))),
+        draw(st.sampled_from((None, 900_000, 1_100_000, 1_500_000))),
+    )
+    return partial(_same, base.Revoke(what))
+
+
 everyone: list[Recipe] = [
     partial(
         _same,
@@ -259,7 +273,15 @@ everyone: list[Recipe] = [
 """Registrations to begin with."""
 
 recipes: st.SearchStrategy[Recipe] = st.one_of(
-    _register(), _accept(), _accept(), _accept(), _marks(), _session(), _discard(), _duties()
+    _register(),
+    _accept(),
+    _accept(),
+    _accept(),
+    _marks(),
+    _session(),
+    _discard(),
+    _duties(),
+    _tokens(),
 )
 batches = st.lists(
     st.tuples(
@@ -286,6 +308,7 @@ def every_question(last_seq: int) -> list[base.Query]:
         base.Agents(group="ops", online=False),
         base.DeadLetters(None, 0, 100),
         base.DeadLetters(None, middle, 2),
+        base.Revocations(),
     ]
     for name in dict.fromkeys(MAILBOXES):
         questions += [

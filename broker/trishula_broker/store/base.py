@@ -31,6 +31,7 @@ from trishula_broker.store.hints import (
     Missed,
     Presence,
     Receipt,
+    Revoked,
     Withdrawn,
 )
 from trishula_broker.store.message import (
@@ -100,6 +101,7 @@ from trishula_broker.store.questions import (
     Trace,
     Traced,
 )
+from trishula_broker.store.revoked import Introduce, Noted, Revocation, Revocations, Revoke
 from trishula_protocol import limits
 
 __all__ = [
@@ -131,6 +133,7 @@ __all__ = [
     "FullNotice",
     "Hint",
     "History",
+    "Introduce",
     "Leave",
     "Left",
     "Mail",
@@ -141,6 +144,7 @@ __all__ = [
     "NodeEnded",
     "NodeRecord",
     "Nodes",
+    "Noted",
     "Notice",
     "Op",
     "Operation",
@@ -161,6 +165,10 @@ __all__ = [
     "Retention",
     "Retried",
     "Retry",
+    "Revocation",
+    "Revocations",
+    "Revoke",
+    "Revoked",
     "Settle",
     "Settled",
     "Store",

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from trishula_broker.store.message import Copy
+from trishula_broker.store.revoked import Revocation
 
 
 class Hint(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +49,12 @@ class Presence(Hint, frozen=True, gc=False):
     """The directory changed, for those who watch: the announcement as JSON."""
 
     change: bytes
+
+
+class Revoked(Hint, frozen=True, gc=False):
+    """Tokens were taken back: their sessions end."""
+
+    what: Revocation
 
 
 class Missed(Hint, frozen=True, gc=False):

@@ -14,6 +14,7 @@ import msgspec
 from trishula_broker.store.hints import Hint
 from trishula_broker.store.message import Copy, Due, Message, Settled
 from trishula_broker.store.op import Op, Outcome
+from trishula_broker.store.revoked import Introduce, Revoke
 from trishula_protocol.address import Address
 
 
@@ -495,6 +496,8 @@ Operation = (
     | Beat
     | EndNode
     | Tell
+    | Introduce
+    | Revoke
 )
 
 

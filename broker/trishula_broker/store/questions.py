@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from trishula_broker.store.message import Copy, Message, Settled
+from trishula_broker.store.revoked import Revocations
 
 
 class AgentRecord(msgspec.Struct, frozen=True):
@@ -132,4 +133,4 @@ class NodeRecord(msgspec.Struct, frozen=True):
     """The epoch of the lease while it holds it, else 0."""
 
 
-Query = Agents | Peek | History | Trace | DeadLetters | Nodes
+Query = Agents | Peek | History | Trace | DeadLetters | Nodes | Revocations

@@ -24,6 +24,8 @@ def answer(space: Space, query: base.Query) -> Any:
             return _dead_letters(space, query)
         case base.Nodes():
             return records(space)
+        case base.Revocations():
+            return tuple(each for _, each in sorted(space.revoked.items()))
 
 
 def _agents(space: Space, query: base.Agents) -> tuple[base.AgentRecord, ...]:

@@ -90,6 +90,9 @@ def caused(
     elif isinstance(outcome, base.Registered) and isinstance(op, base.Register):
         if before is not None and outcome.epoch:
             yield before, base.Ended(op.agent, outcome.epoch)
+    elif isinstance(op, base.Revoke):
+        for node in space.nodes:
+            yield node, base.Revoked(op.what)
     elif isinstance(op, base.Tell):
         nodes = space.nodes if op.agent is None else [space.node_of(op.agent)]
         for node in nodes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from trishula_broker.store import base
 from trishula_broker.store.memory.books import Books, end_reads, end_unread, fence
 from trishula_broker.store.memory.space import Agent, Space
+from trishula_broker.store.revoked import joined, matters
+from trishula_protocol import limits
 
 
 def register(books: Books, space: Space, now: int, op: base.Register) -> base.Outcome:
@@ -100,3 +102,21 @@ def pause(books: Books, space: Space, now: int, op: base.Pause) -> base.Outcome:
         return base.Paused(True)
     waiting = (name for name in sorted(agent.capabilities) if space.mailbox("@" + name).queue)
     return base.Paused(True, tuple(waiting))
+
+
+def introduce(books: Books, space: Space, now: int, op: base.Introduce) -> base.Outcome:
+    new = op.agent not in space.agents
+    if new:
+        space.agents[op.agent] = Agent(
+            op.agent, node="", ephemeral=False, lease_ms=limits.LEASE_DEFAULT_MS, since=now
+        )
+    return base.Noted(new)
+
+
+def revoke(books: Books, space: Space, now: int, op: base.Revoke) -> base.Outcome:
+    kept = {key: each for key, each in space.revoked.items() if matters(each.until, now)}
+    key = (op.what.token_id, op.what.agent)
+    before = kept.get(key)
+    kept[key] = joined(before, op.what)
+    space.revoked = kept
+    return base.Noted(kept[key] != before)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from trishula_broker.store.base import Copy, Message, Settled
+from trishula_broker.store.base import Copy, Message, Revocation, Settled
 from trishula_broker.store.memory.node import Lead, Node
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
@@ -152,6 +152,8 @@ class Space:
     expiring: list[tuple[int, int, str]] = field(default_factory=list)
     """``(expires_at, seq, mailbox)`` of unsettled copies."""
     nodes: dict[str, Node] = field(default_factory=dict)
+    revoked: dict[tuple[str, str], Revocation] = field(default_factory=dict)
+    """By (token, agent)."""
     lead: Lead = field(default_factory=Lead)
 
     def mailbox(self, name: str) -> Mailbox:

@@ -203,4 +203,6 @@ _APPLY: Final[dict[type, Callable[[Books, Space, int, Any], base.Outcome]]] = {
     base.Beat: nodes.beat,
     base.EndNode: nodes.end_node,
     base.Tell: nodes.tell,
+    base.Introduce: sessions.introduce,
+    base.Revoke: sessions.revoke,
 }

@@ -70,6 +70,8 @@ def question(query: base.Query) -> tuple[str | int, ...]:
             return ("dead", query.agent or "", query.after, query.limit)
         case base.Nodes():
             return ("nodes",)
+        case base.Revocations():
+            return ("revoked",)
 
 
 def answer(query: base.Query, found: Any) -> Any:
@@ -87,6 +89,8 @@ def answer(query: base.Query, found: Any) -> Any:
             return _letters(found)
         case base.Nodes():
             return _nodes(found)
+        case base.Revocations():
+            return _revocations(found)
 
 
 def _agents(query: base.Agents, found: list[list[Any]]) -> tuple[base.AgentRecord, ...]:
@@ -177,3 +181,15 @@ def _nodes(found: list[Any]) -> tuple[base.NodeRecord, ...]:
         )
     records.sort(key=lambda record: record.node)
     return tuple(records)
+
+
+def _revocations(found: list[bytes]) -> tuple[base.Revocation, ...]:
+    """Fields and values of the hash, see lua/sessions.lua."""
+    revoked: list[base.Revocation] = []
+    for field, value in zip(found[::2], found[1::2], strict=True):
+        kind, _, name = field.decode().partition(":")
+        before, until = (int(part) for part in value.split())
+        token, agent = (name, "") if kind == "t" else ("", name)
+        revoked.append(base.Revocation(token, agent, before, until if until >= 0 else None))
+    revoked.sort(key=lambda each: (each.token_id, each.agent))
+    return tuple(revoked)

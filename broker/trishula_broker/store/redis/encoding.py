@@ -15,6 +15,7 @@ import msgspec
 
 from trishula_broker.store import base
 from trishula_broker.store.redis.messages import Header, body_of, copies, encode, text
+from trishula_broker.store.revoked import REVOCATION_SPARE_MS
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 
@@ -69,6 +70,18 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
             return ("end_node", op.node, op.lead, op.limit)
         case base.Tell():
             return ("tell", op.agent, text(hint(op.hint)))
+        case base.Introduce():
+            return ("introduce", op.agent, limits.LEASE_DEFAULT_MS)
+        case base.Revoke():
+            what = op.what
+            told = text(hint(base.Revoked(what)))
+            spare = REVOCATION_SPARE_MS
+            return ("revoke", revoked_name(what), what.issued_before, what.until, told, spare)
+
+
+def revoked_name(what: base.Revocation) -> str:
+    """The field of a revocation, see lua/sessions.lua."""
+    return f"t:{what.token_id}" if what.token_id else f"a:{what.agent}"
 
 
 def _texts(seqs: Any) -> list[str]:
@@ -207,6 +220,8 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
             return base.NodeEnded(names(found[1]), found[2] == 1, found[3])
         case base.Tell():
             return base.Told()
+        case base.Introduce() | base.Revoke():
+            return base.Noted(found[1] == 1)
 
 
 def names(found: list[bytes]) -> tuple[str, ...]:

@@ -30,7 +30,15 @@ _NUMBER: Final = struct.Struct(">Q")
 _LENGTH: Final = struct.Struct(">I")
 _KINDS: Final[dict[str, type[base.Hint]]] = {
     kind.__name__: kind
-    for kind in (base.Mail, base.Withdrawn, base.Ended, base.Receipt, base.Presence, base.Missed)
+    for kind in (
+        base.Mail,
+        base.Withdrawn,
+        base.Ended,
+        base.Receipt,
+        base.Presence,
+        base.Revoked,
+        base.Missed,
+    )
 }
 _told: Final = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw]).decode
 

@@ -214,9 +214,16 @@ def _dead_letters(
     )
 
 
+def _revocations(
+    db: sqlite3.Connection, published: Published, namespace: str, query: base.Revocations
+) -> tuple[base.Revocation, ...]:
+    return tuple(base.Revocation(*row) for row in SQL["revocations"].execute(db, namespace))
+
+
 _ANSWERS: Final[dict[type, Callable[[sqlite3.Connection, Published, str, Any], Any]]] = {
     base.Peek: _peek,
     base.History: _history,
     base.Trace: _trace,
     base.DeadLetters: _dead_letters,
+    base.Revocations: _revocations,
 }

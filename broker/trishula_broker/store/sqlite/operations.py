@@ -33,6 +33,8 @@ _TABLE: Final[dict[type, _Operate]] = {
     base.Unassign: duties.unassign,
     base.Sweep: duties.sweep,
     base.Retry: duties.retry,
+    base.Introduce: sessions.introduce,
+    base.Revoke: sessions.revoke,
 }
 
 

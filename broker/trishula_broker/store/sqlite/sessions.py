@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite.directory import Space
+from trishula_broker.store.revoked import REVOCATION_SPARE_MS, joined
+from trishula_broker.store.sqlite.directory import SQL, Space
 from trishula_broker.store.sqlite.mail import fence
 from trishula_broker.store.sqlite.mailbox import Mailbox
 from trishula_broker.store.sqlite.work import Work
+from trishula_protocol import limits
 
 
 def end_sessions(work: Work) -> None:
@@ -27,11 +29,8 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
     new = not box.known
     capabilities = box.capabilities
     if new:
-        # Nothing is left of who had the name before.
-        box.known = True
-        box.groups = capabilities = ()
-        box.status = box.paused = None
-        box.since = work.now
+        _make_known(work, box)
+        capabilities = ()
     if op.capabilities is not None:
         capabilities = tuple(sorted(set(op.capabilities)))
         for name in capabilities:
@@ -56,6 +55,39 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
     work.save(space, box)
     pools = tuple(name for name in capabilities if space.mailboxes["@" + name].unsettled)
     return base.Registered(epoch, capabilities, box.groups, pools)
+
+
+def _make_known(work: Work, box: Mailbox) -> None:
+    """Nothing is left of who had the name before."""
+    box.known = True
+    box.groups = ()
+    box.status = box.paused = None
+    box.since = work.now
+
+
+def introduce(work: Work, space: Space, op: base.Introduce) -> base.Noted:
+    box = work.mailbox(space, op.agent)
+    if box.known:
+        return base.Noted(False)
+    _make_known(work, box)
+    box.node = box.session = ""
+    box.ephemeral = False
+    box.lease_ms = limits.LEASE_DEFAULT_MS
+    space.changed(box, ())
+    work.save(space, box)
+    return base.Noted(True)
+
+
+def revoke(work: Work, space: Space, op: base.Revoke) -> base.Noted:
+    what = op.what
+    work.write()
+    SQL["end_revocations"].execute(work.db, space.id, work.now - REVOCATION_SPARE_MS)
+    key = (space.id, what.token_id, what.agent)
+    row = SQL["revocation"].execute(work.db, *key).fetchone()
+    before = None if row is None else base.Revocation(what.token_id, what.agent, *row)
+    now = joined(before, what)
+    SQL["put_revocation"].execute(work.db, *key, now.issued_before, now.until)
+    return base.Noted(now != before)
 
 
 def leave(work: Work, space: Space, op: base.Leave) -> base.Left | base.Fenced:

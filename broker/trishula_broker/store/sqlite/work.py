@@ -93,6 +93,10 @@ class Work:
             box.id,
         )
 
+    def write(self) -> None:
+        """An operation is about to write to the tables itself."""
+        self._pending.write()
+
     # --- the log ----------------------------------------------------------------------------
 
     def find_ids(self, wanted: Iterable[tuple[Mailbox, str]]) -> None:

@@ -152,4 +152,7 @@ function ANSWER.nodes()
   return found
 end
 
+-- -> field, value...; see sessions.lua
+function ANSWER.revoked() return call('HGETALL', P .. 'revoked') end
+
 return ANSWER[ARGV[1]](unpack(ARGV, 2))

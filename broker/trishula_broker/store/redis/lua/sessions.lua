@@ -1,4 +1,6 @@
 -- Sessions and the directory: a function an operation; encoding.py has their arguments.
+--   revoked   hash: "t:<token id>" or "a:<agent>" -> "issued_before until"; until -1 is for ever
+local REVOKED = P .. 'revoked'
 local nodes_alive  -- in nodes.lua
 
 local function put_name(key, name, yes)
@@ -124,6 +126,41 @@ function APPLY.register(op)
   save_agent(name, agent)
   if new then note_absence(name) end
   return { 0, epoch, agent[OFFERS], agent[GROUPS], waiting_pools(agent) }
+end
+
+function APPLY.introduce(op)
+  local name = op[2]
+  if live_of(name) then return { 0, false } end
+  flush()
+  set_live(name, 0, '')
+  put_name(EVERYONE, name, true)
+  save_agent(name, { '', false, op[3], NOW, {}, {}, '' })
+  return { 0, 1 }
+end
+
+local function revocation(value)
+  local space = find(value, ' ', 1, true)
+  return tonumber(sub(value, 1, space - 1)), tonumber(sub(value, space + 1))
+end
+
+function APPLY.revoke(op)
+  local field, issued_before, ends, told, spare = op[2], op[3], op[4] or -1, op[5], op[6]
+  local all = call('HGETALL', REVOKED)
+  for i = 1, #all, 2 do
+    local _, over = revocation(all[i + 1])
+    if over >= 0 and over + spare <= NOW then call('HDEL', REVOKED, all[i]) end
+  end
+  local before = call('HGET', REVOKED, field)
+  if before then
+    local known, over = revocation(before)
+    issued_before = math.max(issued_before, known)
+    ends = (ends < 0 or over < 0) and -1 or math.max(ends, over)
+  end
+  local value = fmt('%.0f %.0f', issued_before, ends)
+  call('HSET', REVOKED, field, value)
+  local nodes = call('HKEYS', P .. 'nodes')
+  for i = 1, #nodes do hint(nodes[i], 'tell', told) end
+  return { 0, value ~= before and 1 or false }
 end
 
 function APPLY.leave(op)

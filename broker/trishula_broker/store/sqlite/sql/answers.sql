@@ -138,3 +138,9 @@ FROM (
     ORDER BY c.seq, a.name
     LIMIT :limit
 );
+
+-- name: revocations
+SELECT r.token_id, r.agent, r.issued_before, r.until
+FROM spaces AS s CROSS JOIN revocations AS r ON r.space = s.id
+WHERE s.name = ?
+ORDER BY r.token_id, r.agent;

@@ -191,3 +191,14 @@ GROUP BY 1, 2, 3, 4;
 SELECT agent, seq
 FROM copies INDEXED BY copies_waiting
 WHERE settled_at IS NULL AND lease_until IS NOT NULL;
+
+-- name: end_revocations
+DELETE FROM revocations WHERE space = ? AND until <= ?;
+
+-- name: revocation
+SELECT issued_before, until FROM revocations
+WHERE space = ? AND token_id = ? AND agent = ?;
+
+-- name: put_revocation
+INSERT OR REPLACE INTO revocations (space, token_id, agent, issued_before, until)
+VALUES (?, ?, ?, ?, ?);
