@@ -8,6 +8,9 @@ STAMPS := .venv/stamps
 # What the tests need from the system, as command=package (see tools/system-packages.sh).
 TEST_PACKAGES := rsync=rsync redis-server=redis-server:redis openssl=openssl nginx=nginx
 
+# How long `make fuzz` tries each of its targets.
+FUZZ_SECONDS ?= 300
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup run test check format bench demo fuzz chaos lock clean
@@ -44,7 +47,8 @@ bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 demo: $(STAMPS)/dev ## watch a few agents talk through a hub
 	$(BIN)/python tests/demo/demo.py $(ARGS)
 
-fuzz: $(STAMPS)/dev ## the property tests with many more examples
+fuzz: $(STAMPS)/dev ## hostile input, guided by coverage, FUZZ_SECONDS a target; then property tests
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --timeout=3600 $(ARGS)
 
 chaos: $(STAMPS)/dev $(STAMPS)/system ## the long campaigns of injected failures
@@ -54,7 +58,7 @@ lock: ## resolve the dependencies again and write requirements/*.txt
 	PYTHON="$(PYTHON)" sh tools/lock.sh
 
 clean: ## remove .venv, caches and builds
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:

@@ -116,7 +116,12 @@ class Gate:
         Without it any page in a browser on this machine could speak as any agent.
         """
         allowed = self._settings.origins
-        return "*" in allowed or origin in allowed or urlsplit(origin).netloc in hosts
+        if "*" in allowed or origin in allowed:
+            return True
+        try:
+            return urlsplit(origin).netloc in hosts
+        except ValueError:  # brackets without an address, letters no host has
+            return False
 
     def _take_token(self) -> bool:
         """One of ``handshakes_per_s``, from a bucket that holds a second's worth."""

@@ -94,6 +94,9 @@ async def test_the_endpoint_without_an_upgrade_says_426(rig: Rig) -> None:
         ("https://elsewhere.example", ("https://elsewhere.example",), 101),
         ("https://elsewhere.example", ("*",), 101),
         ("null", (), 403),
+        ("http://[::1", (), 403),
+        ("http://[nowhere]", (), 403),
+        ("", (), 403),
     ],
 )
 async def test_pages_of_other_origins_need_to_be_configured(
