@@ -228,6 +228,27 @@ class Drop(Op, tag="drop"):
     seq: Sequence
 
 
+class Pause(Op, tag="pause"):
+    """Operators: hand out nothing more to an agent; its mailbox goes on filling."""
+
+    agent: Name
+    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH)] = ""
+
+
+class Resume(Op, tag="resume"):
+    """Operators: hand out again to an agent that was paused."""
+
+    agent: Name
+
+
+class Forget(Op, tag="forget"):
+    """Operators: forget an agent that is offline. What its mailbox holds keeps it, unless
+    ``discard`` moves that to the dead letters and tells the senders."""
+
+    agent: Name
+    discard: bool = False
+
+
 Operation = (
     Register
     | Agents
@@ -244,4 +265,7 @@ Operation = (
     | DeadLetters
     | Retry
     | Drop
+    | Pause
+    | Resume
+    | Forget
 )

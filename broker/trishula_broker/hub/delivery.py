@@ -67,6 +67,13 @@ class Delivery:
             seat.mailbox.withdraw(seq)
             self.stir(seat)
 
+    def look_at(self, agent: str) -> None:
+        """What is known of the mailbox of ``agent``, who may be here, may not hold any more."""
+        seat = self._roster.seats.get(agent)
+        if seat is not None:
+            seat.mailbox.doubt()
+            self.stir(seat)
+
     def stir(self, seat: Seat) -> None:
         """Something changed that may let ``seat`` have more."""
         self._stirred[seat.session.link] = seat

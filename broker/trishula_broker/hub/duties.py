@@ -28,6 +28,9 @@ ASSIGN: Final = 200
 PEEK: Final = 500
 """Copies of a ghost discarded at a time; when there are more, it is looked at again."""
 
+GHOST: Final = "the recipient was ephemeral and left"
+"""Why mail of one that left is a dead letter."""
+
 
 class Duties:
     """Acts on what time has made due."""
@@ -158,17 +161,11 @@ class Duties:
         self._assigning.discard(op.capability)
         for agent, copy in outcome.copies:
             if copy.attempts:
-                self._look_again(agent)  # it may wait for its next attempt: a fetch knows
+                self._delivery.look_at(agent)  # it may wait for its next attempt: a fetch knows
             else:
                 self._delivery.offer(agent, copy)
         if outcome.more:
             self.assign(op.capability)
-
-    def _look_again(self, agent: str) -> None:
-        seat = self._roster.seats.get(agent)
-        if seat is not None:
-            seat.mailbox.doubt()
-            self._delivery.stir(seat)
 
     def _unassigned(
         self, outcome: base.Unassigned | Unavailable, op: base.Unassign, again: bool, now: Now
@@ -191,8 +188,9 @@ class Duties:
             return  # the next sweep names it again
         if self._roster.expects(agent):
             return  # it came back, and its mail is its own
+        text = f"{agent} left and was forgotten; it is in the dead letters"
         for copy in answer.heads:
-            self._delivery.endings.abandon(agent, copy, now)
+            self._delivery.endings.abandon(agent, copy, GHOST, text, now)
         self._commits.submit(base.Forget(agent, 0), self._forgotten)
 
     def _forgotten(

@@ -63,28 +63,38 @@ class Endings:
             )
         )
 
-    def abandon(self, agent: str, copy: base.Copy, now: Now) -> None:
-        """Move a copy of an ephemeral agent that left to the dead letters and tell its sender."""
+    def abandon(
+        self,
+        agent: str,
+        copy: base.Copy,
+        reason: str,
+        text: str,
+        now: Now,
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Move a copy of an agent that is to be forgotten to the dead letters and tell its sender
+        ``text``, unless it is online. ``then`` is called when it was moved."""
         message = copy.message
-        reason = "the recipient was ephemeral and left"
-        text = f"{agent} left and was forgotten; it is in the dead letters"
         told = notice(message, agent, ErrorCode.UNDELIVERABLE, text, reason, now.wall)
-        self._discard(base.Discard(agent, 0, message.seq, "dead", reason, told, offline_only=True))
+        op = base.Discard(agent, 0, message.seq, "dead", reason, told, offline_only=True)
+        self._discard(op, then)
 
-    def _discard(self, op: base.Discard) -> None:
+    def _discard(self, op: base.Discard, then: Callable[[], None] | None = None) -> None:
         # Until the store has answered: what is dead must not go on waiting.
-        self._commits.submit(op, self._discarded)
+        self._commits.submit(op, self._discarded, then)
 
     def _discarded(
         self,
         outcome: base.Discarded | base.Fenced | Unavailable,
         op: base.Discard,
-        context: None,
+        then: Callable[[], None] | None,
         now: Now,
     ) -> None:
         if isinstance(outcome, Unavailable):
-            self._commits.retry(op, self._discarded, context, now)
+            self._commits.retry(op, self._discarded, then, now)
         elif isinstance(outcome, base.Discarded):
             self._offer_notice(outcome.notice)
+            if outcome.done and then is not None:
+                then()
             if not outcome.done and outcome.current is None:
                 self._spared(op.agent, now)

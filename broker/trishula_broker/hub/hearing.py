@@ -102,8 +102,7 @@ class Hearing:
             return
         copy = hint.copy
         if copy is None:
-            seat.mailbox.doubt()
-            self._delivery.stir(seat)
+            self._delivery.look_at(hint.agent)
             self._sweep_at(now.wall + SWEEP_SOON_MS, now)
         else:
             self._delivery.offer(hint.agent, copy)

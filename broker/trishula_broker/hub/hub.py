@@ -140,7 +140,14 @@ class Hub:
         self._hearing = Hearing(
             self._commits, self._roster, self._delivery, fencing, self._duties.sweep_at
         )
-        self._desk = Desk(node, self._commits, self._questions, self._roster, self._delivery)
+        self._desk = Desk(
+            node,
+            self._commits,
+            self._questions,
+            self._roster,
+            self._delivery,
+            self._duties.assign,
+        )
         self._agenda.at(0, "sweep", self._duties.sweep)
 
     def __repr__(self) -> str:

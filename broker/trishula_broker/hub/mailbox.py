@@ -41,6 +41,7 @@ class Mailbox:
         "_window",
         "held",
         "leases",
+        "paused",
     )
 
     def __init__(self, prefetch: int, settings: HubSettings) -> None:
@@ -55,6 +56,9 @@ class Mailbox:
         self.held: dict[int, Held] = {}
         self.leases: dict[int, int] = {}
         """seq → when its lease ends (mono), earliest first: a renewal moves it to the end."""
+        self.paused = False
+        """The store hands nothing out, as far as is known: until it is doubted, nothing is asked
+        for, and the window is empty."""
 
     def __repr__(self) -> str:
         return (
@@ -93,6 +97,7 @@ class Mailbox:
     def doubt(self) -> None:
         """The window may have missed something: know nothing, fetch again."""
         self._window.clear()
+        self.paused = False
         # A fetch on its way began somewhere else: its answer does not fill this window.
         self._doubted = self._fetching
 
@@ -111,6 +116,7 @@ class Mailbox:
         return (
             self._window.horizon is not None
             and not self._fetching
+            and not self.paused
             and self.room > 0
             and self._window.count < min(self._prefetch, FETCH) // 2 + 1
         )
@@ -133,6 +139,11 @@ class Mailbox:
         if self._doubted:
             self._meanwhile = []
             self.doubt()
+            return
+        if outcome.paused:
+            self._meanwhile = []
+            self._window.clear()
+            self.paused = True
             return
         for copy in outcome.copies:
             seq = copy.message.seq

@@ -46,4 +46,5 @@ def _describe(record: base.AgentRecord) -> dict[str, Any]:
         "since": record.since,
         "unsettled": record.unsettled,
         **({"ephemeral": True} if record.ephemeral else {}),
+        **({} if record.paused is None else {"paused": {"reason": record.paused}}),
     }

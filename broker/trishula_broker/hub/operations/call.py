@@ -29,12 +29,15 @@ class Desk:
         questions: Questions,
         roster: Roster,
         delivery: Delivery,
+        assign: Callable[[str], None],
     ) -> None:
         self.node = node
         self.commits = commits
         self.questions = questions
         self.roster = roster
         self.delivery = delivery
+        self.assign = assign
+        """Hands out the pool of a capability."""
         self.asking: Counter[int] = Counter()
         """link → questions to the store that are not answered yet."""
 
@@ -80,7 +83,7 @@ class Call:
             if not asking[link]:
                 del asking[link]
             if isinstance(answer, Unavailable):
-                self._unavailable(answer)
+                self.unavailable(answer)
             else:
                 then(answer, now)
 
@@ -101,7 +104,7 @@ class Call:
 
         def decided(outcome: Any, op: base.Operation, context: None, now: Now) -> None:
             if isinstance(outcome, Unavailable):
-                self._unavailable(outcome)
+                self.unavailable(outcome)
             elif isinstance(outcome, base.Fenced):
                 self.desk.delivery.fenced(self.session, outcome, now)
             else:
@@ -110,7 +113,8 @@ class Call:
         handler: Then = decided
         self.desk.commits.submit(op, handler)
 
-    def _unavailable(self, outcome: Unavailable) -> None:
+    def unavailable(self, outcome: Unavailable) -> None:
+        """Refuse because the store failed."""
         self.error(
             ErrorCode.UNAVAILABLE,
             f"the store cannot answer now ({outcome.why}); ask again",

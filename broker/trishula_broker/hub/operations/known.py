@@ -1,4 +1,4 @@
-"""Whether the caller is anybody: a mistyped name must not look like an empty mailbox."""
+"""Whether somebody is known: a mistyped name must not look like an empty mailbox."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ def if_known(call: Call, then: Callable[[], None]) -> None:
         )
 
     call.look_up(base.Agents(id=call.agent), looked_up)
+
+
+def refuse_unknown(call: Call, agent: str) -> None:
+    """Refuse an operation on ``agent``, of whom the store knows nothing, with the nearest names."""
+
+    def suggest(found: Sequence[base.AgentRecord], now: Now) -> None:
+        near = nearest_addresses(Address(Kind.AGENT, agent), found)
+        hint = f"did you mean {' or '.join(near)}?" if near else "the operation agents lists them"
+        call.error(
+            ErrorCode.UNKNOWN_RECIPIENT,
+            f"payload.agent: no agent {agent} is known here; {hint}",
+            {"nearest": near},
+        )
+
+    call.look_up(base.Agents(), suggest)

@@ -12,9 +12,11 @@ from trishula_broker.hub.operations.agents import agents
 from trishula_broker.hub.operations.call import Call
 from trishula_broker.hub.operations.deadletters import deadletters, drop, retry
 from trishula_broker.hub.operations.deregister import deregister
+from trishula_broker.hub.operations.forget import forget
 from trishula_broker.hub.operations.groups import join, leave
 from trishula_broker.hub.operations.history import history
 from trishula_broker.hub.operations.nodes import nodes
+from trishula_broker.hub.operations.pausing import pause, resume
 from trishula_broker.hub.operations.peek import peek
 from trishula_broker.hub.operations.recall import recall
 from trishula_broker.hub.operations.status import status
@@ -38,6 +40,9 @@ TABLE: Final[dict[str, tuple[type[msgspec.Struct], Callable[[Call, Any], None]]]
     "deadletters": (bodies.DeadLetters, deadletters),
     "retry": (bodies.Retry, retry),
     "drop": (bodies.Drop, drop),
+    "pause": (bodies.Pause, pause),
+    "resume": (bodies.Resume, resume),
+    "forget": (bodies.Forget, forget),
 }
 
 

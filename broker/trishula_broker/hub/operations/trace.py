@@ -121,7 +121,10 @@ def _waits_for(
         return _waits_for_seat(fate.agent, seat, seq)
     record = records.get(fate.agent)
     if record is None or not record.online:
-        return f"{fate.agent} to come online"
+        then = " and to be resumed: it is paused" if record and record.paused is not None else ""
+        return f"{fate.agent} to come online{then}"
+    if record.paused is not None and fate.delivered_at is None:
+        return f"{fate.agent} to be resumed: it is paused"
     if fate.delivered_at is None:
         return f"room in the prefetch of {fate.agent}, or its turn, at node {record.node}"
     return f"{fate.agent} to read it"
@@ -130,6 +133,8 @@ def _waits_for(
 def _waits_for_seat(agent: str, seat: Seat, seq: int) -> str:
     if seq in seat.mailbox.held:
         return f"{agent} to read it"
+    if seat.mailbox.paused:
+        return f"{agent} to be resumed: it is paused"
     if seat.mailbox.room <= 0:
         return f"room in the prefetch of {agent}: it is online, and all of that is unread"
     return f"its turn: {agent} is online"
