@@ -35,7 +35,7 @@ APART: Final = (
 IN_MEMORY: Final = {"retention.max_age_s": 3600, "retention.max_bytes": 512 << 20}
 """Defaults where the log is held in memory, as Redis does: an hour, 512 MiB."""
 
-FLAGS: Final = {"folder.path": "--shared-folder", "redis.url": "--redis"}
+FLAGS: Final = {"folder.path": "--shared-folder", "redis.url": "--redis", "auth.keys": "--keys"}
 """Flags that are not called as their key."""
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -90,6 +90,24 @@ class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seconds an answer may take before the store counts as unavailable."""
 
 
+class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tokens are taken."""
+
+    keys: str = ""
+    """The key file; empty for ``keys.json`` in ``data``, where there is one."""
+    issuer: Annotated[str, msgspec.Meta(min_length=1)] = "trishula"
+    """The ``iss`` of this project's tokens; the same on every hub that shares keys."""
+    audience: Annotated[str, msgspec.Meta(min_length=1)] = "trishula"
+    """The ``aud`` that a token must have. Another one keeps tokens of other hubs out that share
+    the keys."""
+    leeway_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 30.0
+    """Seconds that clocks may be apart."""
+    trusted: str = ""
+    """A JWKS file with the public keys of another issuer, whose access tokens are taken too."""
+    trusted_issuer: str = ""
+    """Their ``iss``."""
+
+
 AgentName = Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
 
 
@@ -126,6 +144,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retention: RetentionConfig = RetentionConfig()
     redis: RedisConfig = RedisConfig()
     folder: FolderConfig = FolderConfig()
+    auth: AuthConfig = AuthConfig()
     log: LogConfig = LogConfig()
 
 
@@ -198,6 +217,13 @@ def load(
             path := "websocket.write_limit_bytes",
             "must be more than websocket.write_pause_bytes, or slow readers never pause",
             values[path].origin,
+        )
+    if bool(config.auth.trusted) != bool(config.auth.trusted_issuer):
+        path, other = ("auth.trusted_issuer", "auth.trusted")
+        if config.auth.trusted_issuer:
+            path, other = other, path
+        raise ConfigError(
+            path, f"must be given with {other}: whose tokens, and its keys", values[other].origin
         )
     if config.role == "failover" and not config.redis.url:
         warnings += (f"role: {APART} ({values['role'].origin})",)

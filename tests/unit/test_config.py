@@ -117,6 +117,29 @@ def test_an_error_names_the_key_the_rule_and_the_origin(
     assert str(error.value) == message.format(file=layers.folder / "broker.toml")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("leeway_s = 61", "auth.leeway_s: Expected `float` <= 60.0 ({file})"),
+        ('issuer = ""', "auth.issuer: Expected `str` of length >= 1 ({file})"),
+        (
+            'trusted = "id.json"',
+            "auth.trusted_issuer: must be given with auth.trusted: whose tokens, and its keys "
+            "({file})",
+        ),
+        (
+            'trusted_issuer = "https://id.example"',
+            "auth.trusted: must be given with auth.trusted_issuer: whose tokens, and its keys "
+            "({file})",
+        ),
+    ],
+)
+def test_what_is_said_of_tokens_is_checked(layers: Layers, given: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        layers(toml=f"[auth]\n{given}")
+    assert str(error.value) == message.format(file=layers.folder / "broker.toml")
+
+
 @pytest.mark.parametrize("toml", ["port = ", "port = 1\nport = 2"])
 def test_a_file_that_is_no_toml_is_refused(layers: Layers, toml: str) -> None:
     with pytest.raises(ConfigError, match="not TOML"):

@@ -54,6 +54,18 @@ class KeysError(AuthError):
         return f"{self.path}: " + (f"key {self.key}: " if self.key else "") + self.rule
 
 
+class LedgerError(AuthError):
+    """The list of tokens cannot be read or added to."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why}"
+
+
 class Unsafe(AuthError):
     """A file or folder with secrets that others can get at. ``todo`` is the command to type."""
 

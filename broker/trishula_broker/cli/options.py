@@ -74,7 +74,7 @@ def hub_options(command: F) -> F:
 
 def load_config(config: Path | None, **flags: Any) -> Loaded:
     """The configuration of this command line and environment; unusable ones end the command."""
-    keys = {name: re.sub("^(folder|redis)_", r"\1.", name) for name in flags}
+    keys = {name: re.sub("^(auth|folder|redis)_", r"\1.", name) for name in flags}
     flags = {keys[name]: value for name, value in flags.items()}
     try:
         loaded = load(flags, os.environ, config, Path.home())
