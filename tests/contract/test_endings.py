@@ -49,7 +49,7 @@ async def test_ending_again_the_same_way_succeeds_and_tells_nobody(world: World)
     sent = await world.send("ada", "bob", "m1")
     await world.do(world.discard("bob", sent.seq, "rejected", told()))
     again = world.discard("bob", sent.seq, "rejected", told(id_="told2"))
-    assert await world.do(again) == [base.Discarded(True, "rejected", None)]
+    assert await world.do(again) == [base.Discarded(True, "rejected", None, again=True)]
     assert len(await world.waiting("ada")) == 1
 
 

@@ -71,7 +71,8 @@ async def test_settling_again_is_a_success_and_changes_nothing(world: World) -> 
     await world.do(world.settle("bob", sent.seq, at=5))
     before = await world.fate("ada", "m1")
     world.now += 10
-    assert await world.do(world.settle("bob", sent.seq, at=6)) == [base.Marked((sent.seq,), ())]
+    again = base.Marked((sent.seq,), (), again=(sent.seq,))
+    assert await world.do(world.settle("bob", sent.seq, at=6)) == [again]
     assert await world.fate("ada", "m1") == before
 
 
@@ -82,7 +83,8 @@ async def test_what_is_not_ones_own_is_stale(world: World) -> None:
     assert await world.do(world.read("bob", own.seq, sent.seq, 999)) == [marked]
     assert await world.do(world.settle("bob", own.seq, sent.seq, 999)) == [marked]
     delivered = base.Delivered("bob", world.epochs["bob"], ((own.seq, 1), (sent.seq, 1), (999, 1)))
-    assert await world.do(delivered) == [marked]
+    again = base.Marked((own.seq,), (sent.seq, 999), again=(own.seq,))
+    assert await world.do(delivered) == [again]
     assert await world.waiting("ada") == [sent.seq]
 
 
@@ -133,7 +135,7 @@ async def test_reading_what_is_settled_changes_nothing(world: World) -> None:
     await world.do(world.settle("bob", sent.seq))
     before = await world.fate("ada", "m1")
     marked = await world.do(world.read("bob", sent.seq, want=True))
-    assert marked == [base.Marked((sent.seq,), (), ())]
+    assert marked == [base.Marked((sent.seq,), (), again=(sent.seq,))]
     assert await world.fate("ada", "m1") == before
 
 
@@ -234,4 +236,4 @@ async def test_an_agent_nobody_knows_has_nothing(world: World) -> None:
     outcomes = await world.do(
         base.Leave("zoe", 0, (1,)), base.Update("zoe", 0, None, "g", None), base.Forget("zoe", 0)
     )
-    assert outcomes == [base.Left(None), base.Updated(()), base.Forgotten(0)]
+    assert outcomes == [base.Left(None), base.Updated(()), base.Forgotten(0, again=True)]

@@ -134,7 +134,9 @@ async def test_mail_of_an_agent_that_stayed_away_goes_back(world: World) -> None
     own = await world.send("zoe", "ada", "m3")
     await world.do(world.read("ada", read.seq))
     await world.go("ada")
-    assert await world.do(base.Unassign("ada")) == [base.Unassigned(("plan",))]
+    assert await world.do(base.Unassign("ada")) == [
+        base.Unassigned(("plan",), (read.seq, unread.seq))
+    ]
     await world.come("bob")
     (assigned,) = await world.do(base.Assign("plan", 5))
     assert {(c.message.seq, c.attempts) for _, c in assigned.copies} == {

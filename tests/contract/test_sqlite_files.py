@@ -225,7 +225,7 @@ async def test_what_is_in_the_journal_is_known_before_it_is_folded(world: World)
     )
     assert isinstance(again, base.Duplicate)
     assert again.seq == first.seq
-    assert settled == base.Marked((first.seq,), ())
+    assert settled == base.Marked((first.seq,), (), again=(first.seq,))
 
 
 async def test_sessions_stay_live_through_a_failure(world: World, disk: Disk) -> None:

@@ -102,6 +102,15 @@ from trishula_broker.store.questions import (
     Traced,
 )
 from trishula_broker.store.revoked import Introduce, Noted, Revocation, Revocations, Revoke
+from trishula_broker.store.trail import (
+    Archive,
+    Archived,
+    ArchiveRecord,
+    Archives,
+    Entry,
+    Head,
+    Trail,
+)
 from trishula_protocol import limits
 
 __all__ = [
@@ -109,6 +118,10 @@ __all__ = [
     "Accepted",
     "AgentRecord",
     "Agents",
+    "Archive",
+    "ArchiveRecord",
+    "Archived",
+    "Archives",
     "Assign",
     "Assigned",
     "Batch",
@@ -124,6 +137,7 @@ __all__ = [
     "Duplicate",
     "EndNode",
     "Ended",
+    "Entry",
     "Fate",
     "Fenced",
     "Fetch",
@@ -131,6 +145,7 @@ __all__ = [
     "Forget",
     "Forgotten",
     "FullNotice",
+    "Head",
     "Hint",
     "History",
     "Introduce",
@@ -181,6 +196,7 @@ __all__ = [
     "Told",
     "Trace",
     "Traced",
+    "Trail",
     "Unassign",
     "Unassigned",
     "Update",
@@ -197,6 +213,11 @@ class Retention(msgspec.Struct, frozen=True):
     max_bytes: int = 10 << 30
     dedup_ms: int = limits.DEDUP_MS
     dedup_ids: int = limits.DEDUP_IDS
+    archiver_ms: int = 24 * 3600 * 1000
+    """The trail waits so long for an archiver that is not heard."""
+    archiver_away_ms: int = 10 * 60 * 1000
+    """Or so long, while a namespace's trail is larger than ``trail_bytes``."""
+    trail_bytes: int = 1 << 30
 
 
 class MailboxLimits(msgspec.Struct, frozen=True):
@@ -263,7 +284,8 @@ class Store(Protocol):
         """Remove what retention allows, a bounded piece a call; messages removed or shortened.
 
         A message with an unsettled copy or a dead letter stays. A body goes before its id does:
-        the id stays for the dedup window.
+        the id stays for the dedup window. Archivers that were silent for too long are dropped,
+        and what no other needs of the trail is removed.
         """
         ...
 

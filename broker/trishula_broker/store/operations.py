@@ -15,6 +15,7 @@ from trishula_broker.store.hints import Hint
 from trishula_broker.store.message import Copy, Due, Message, Settled
 from trishula_broker.store.op import Op, Outcome
 from trishula_broker.store.revoked import Introduce, Revoke
+from trishula_broker.store.trail import Archive
 from trishula_protocol.address import Address
 
 
@@ -96,9 +97,11 @@ class Forget(Op, frozen=True, gc=False):
 
 
 class Forgotten(Outcome, frozen=True, gc=False):
-    """``waiting`` unsettled copies kept it from being forgotten; 0 when it was."""
+    """``waiting`` unsettled copies kept it from being forgotten; 0 when it was. ``again``: it
+    was not known, so nothing changed."""
 
     waiting: int
+    again: bool = False
 
 
 class Pause(Op, frozen=True, gc=False):
@@ -266,6 +269,9 @@ class Marked(Outcome, frozen=True, gc=False):
     stale: tuple[int, ...]
     copies: tuple[Copy, ...] = ()
     """Of a :class:`Read` with ``want``: those of ``seqs`` that are not settled."""
+    again: tuple[int, ...] = ()
+    """Those of ``seqs`` that were so before: settled already or, for :class:`Read`, read and
+    leased, so that this one renews the lease."""
 
 
 class Requeue(Op, frozen=True, gc=False):
@@ -280,10 +286,12 @@ class Requeue(Op, frozen=True, gc=False):
 
 
 class Requeued(Outcome, frozen=True, gc=False):
-    """``(seq, attempts, due_at)`` of each; others were settled or not this agent's."""
+    """``(seq, attempts, due_at)`` of each; others were settled or not this agent's. ``again``:
+    those that were left as they were."""
 
     copies: tuple[tuple[int, int, int], ...]
     stale: tuple[int, ...]
+    again: tuple[int, ...] = ()
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
@@ -320,11 +328,13 @@ class Discard(Op, frozen=True, gc=False):
 
 class Discarded(Outcome, frozen=True, gc=False):
     """``done`` is False when the copy was settled otherwise, spared, or is not there;
-    ``current`` is then how it ended, None when it has not or is not there."""
+    ``current`` is then how it ended, None when it has not or is not there. ``again``: it had
+    ended like that before."""
 
     done: bool
     current: Settled | None = None
     notice: Message | None = None
+    again: bool = False
 
 
 class Assign(Op, frozen=True, gc=False):
@@ -355,9 +365,10 @@ class Unassign(Op, frozen=True, gc=False):
 
 
 class Unassigned(Outcome, frozen=True, gc=False):
-    """Capabilities whose pools now hold something."""
+    """Capabilities whose pools now hold something, and what was put back, by priority."""
 
     pools: tuple[str, ...]
+    seqs: tuple[int, ...] = ()
 
 
 class Sweep(Op, frozen=True, gc=False):
@@ -498,6 +509,7 @@ Operation = (
     | Tell
     | Introduce
     | Revoke
+    | Archive
 )
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from trishula_broker.store.message import Copy, Message, Settled
 from trishula_broker.store.revoked import Revocations
+from trishula_broker.store.trail import Archives, Trail
 
 
 class AgentRecord(msgspec.Struct, frozen=True):
@@ -133,4 +134,4 @@ class NodeRecord(msgspec.Struct, frozen=True):
     """The epoch of the lease while it holds it, else 0."""
 
 
-Query = Agents | Peek | History | Trace | DeadLetters | Nodes | Revocations
+Query = Agents | Peek | History | Trace | DeadLetters | Nodes | Revocations | Trail | Archives

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from trishula_broker.store import base
 from trishula_broker.store.memory.nodes import records
 from trishula_broker.store.memory.space import CopyRecord, Entry, Mailbox, Space
@@ -26,6 +28,10 @@ def answer(space: Space, query: base.Query) -> Any:
             return records(space)
         case base.Revocations():
             return tuple(each for _, each in sorted(space.revoked.items()))
+        case base.Trail():
+            return space.trail.read(query)
+        case base.Archives():
+            return _archives(space, query)
 
 
 def _agents(space: Space, query: base.Agents) -> tuple[base.AgentRecord, ...]:
@@ -134,3 +140,12 @@ def _dead_letters(space: Space, query: base.DeadLetters) -> tuple[base.DeadLette
             )
         )
     return tuple(letters)
+
+
+def _archives(space: Space, query: base.Archives) -> tuple[base.ArchiveRecord, ...]:
+    return tuple(
+        msgspec.structs.replace(
+            archiver, digests=tuple(one for one in archiver.digests if one[0] >= query.since)
+        )
+        for _, archiver in sorted(space.trail.archivers.items())
+    )

@@ -1,4 +1,4 @@
-"""Pools, what time makes due, and dead letters, in memory: one function an operation."""
+"""Pools, what time makes due, dead letters and the trail, in memory: one function an operation."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def unassign(books: Books, space: Space, now: int, op: base.Unassign) -> base.Ou
         return base.Unassigned(())
     box = space.mailbox(op.agent)
     pools: set[str] = set()
+    seqs: list[int] = []
     for _, seq in list(box.queue):
         record = box.copies[seq]
         if record.via is None:
@@ -40,8 +41,9 @@ def unassign(books: Books, space: Space, now: int, op: base.Unassign) -> base.Ou
         if record.lease_until is not None:
             record.end_attempt(now)
         pools.add(record.via)
+        seqs.append(seq)
         space.move(record, "@" + record.via)
-    return base.Unassigned(tuple(sorted(pools)))
+    return base.Unassigned(tuple(sorted(pools)), tuple(seqs))
 
 
 def sweep(books: Books, space: Space, now: int, op: base.Sweep) -> base.Outcome:
@@ -96,3 +98,8 @@ def retry(books: Books, space: Space, now: int, op: base.Retry) -> base.Outcome:
         return base.Retried(None)
     space.reopen(record)
     return base.Retried(record.copy())
+
+
+def archive(books: Books, space: Space, now: int, op: base.Archive) -> base.Outcome:
+    space.trail.hear(now, op)
+    return base.Archived(space.trail.first, space.trail.last)

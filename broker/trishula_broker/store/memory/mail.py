@@ -84,20 +84,23 @@ def fetch(books: Books, space: Space, now: int, op: base.Fetch) -> base.Outcome:
 
 
 def delivered(books: Books, space: Space, now: int, op: base.Delivered) -> base.Outcome:
-    def note(record: CopyRecord, at: int | None) -> None:
-        record.delivered_at = at
+    def note(record: CopyRecord, at: int | None) -> bool:
+        before, record.delivered_at = record.delivered_at, at
+        return before != at
 
     return _mark(space, op.agent, op.epoch, op.seqs, note)
 
 
 def read(books: Books, space: Space, now: int, op: base.Read) -> base.Outcome:
-    def take(record: CopyRecord, _: int | None) -> None:
+    def take(record: CopyRecord, _: int | None) -> bool:
+        renews = record.lease_until is not None
         if base.is_delayed(record.due_at, now):
             record.attempts -= 1  # the attempt that seemed to have ended goes on
         record.due_at = None
         record.lease_until = now + op.lease_ms
         if record.read_at is None:
             record.read_at = now
+        return not renews
 
     marked = _mark(space, op.agent, op.epoch, [(seq, None) for seq in op.seqs], take)
     if not op.want or not isinstance(marked, base.Marked):
@@ -105,14 +108,15 @@ def read(books: Books, space: Space, now: int, op: base.Read) -> base.Outcome:
     box = space.mailbox(op.agent)
     found = [box.unsettled(seq) for seq in dict.fromkeys(marked.seqs)]
     copies = tuple(record.copy() for record in found if record)
-    return base.Marked(marked.seqs, marked.stale, copies)
+    return msgspec.structs.replace(marked, copies=copies)
 
 
 def settle(books: Books, space: Space, now: int, op: base.Settle) -> base.Outcome:
-    def settle(record: CopyRecord, at: int | None) -> None:
+    def settle(record: CopyRecord, at: int | None) -> bool:
         if at is not None:
             record.delivered_at = at
         space.settle(record, now, "done", None)
+        return True
 
     pairs = zip(op.seqs, op.delivered_at, strict=True)
     return _mark(space, op.agent, op.epoch, pairs, settle)
@@ -124,15 +128,17 @@ def requeue(books: Books, space: Space, now: int, op: base.Requeue) -> base.Outc
     box = space.mailbox(op.agent)
     copies: list[tuple[int, int, int]] = []
     stale: list[int] = []
+    again: list[int] = []
     for seq in dict.fromkeys(op.seqs):
         record = box.unsettled(seq)
         if record is None:
             stale.append(seq)
         elif record.lease_until is None and base.is_delayed(record.due_at, now):
             copies.append((seq, record.attempts, record.due_at))
+            again.append(seq)
         else:
             copies.append((seq, record.attempts + 1, record.end_attempt(now)))
-    return base.Requeued(tuple(copies), tuple(stale))
+    return base.Requeued(tuple(copies), tuple(stale), tuple(again))
 
 
 def discard(books: Books, space: Space, now: int, op: base.Discard) -> base.Outcome:
@@ -143,7 +149,8 @@ def discard(books: Books, space: Space, now: int, op: base.Discard) -> base.Outc
         return base.Discarded(False)
     droppable = op.outcome == "dropped" and record.is_dead
     if record.settled_at is not None and not droppable:
-        return base.Discarded(record.outcome == op.outcome, record.outcome)
+        again = record.outcome == op.outcome
+        return base.Discarded(again, record.outcome, None, again)
     early = op.outcome == "expired" and (record.expires_at is None or record.expires_at > now)
     read = op.unread_only and record.read_at is not None
     if early or read or (op.outcome == "dropped" and not droppable) or _is_spared(space, op):
@@ -182,20 +189,21 @@ def _mark(
     agent: str,
     epoch: int,
     seqs: Iterable[tuple[int, int | None]],
-    change: Callable[[CopyRecord, int | None], None],
+    change: Callable[[CopyRecord, int | None], bool],
 ) -> base.Outcome:
-    """Do ``change`` to each copy of ``agent`` that is not settled."""
+    """Do ``change`` to each copy of ``agent`` that is not settled; it says whether it did."""
     if fenced := fence(space, agent, epoch):
         return fenced
     box = space.mailbox(agent)
     good: list[int] = []
     stale: list[int] = []
+    again: list[int] = []
     for seq, value in seqs:
         record = box.copies.get(seq)
         if record is None:
             stale.append(seq)
             continue
         good.append(seq)
-        if record.settled_at is None:
-            change(record, value)
-    return base.Marked(tuple(good), tuple(stale))
+        if record.settled_at is not None or not change(record, value):
+            again.append(seq)
+    return base.Marked(tuple(good), tuple(stale), (), tuple(again))

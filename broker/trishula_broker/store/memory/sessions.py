@@ -84,7 +84,7 @@ def forget(books: Books, space: Space, now: int, op: base.Forget) -> base.Outcom
     if fenced := fence(space, op.agent, op.epoch):
         return fenced
     if agent is None:
-        return base.Forgotten(0)
+        return base.Forgotten(0, again=True)
     if agent.online and op.epoch == 0:
         return base.Fenced(agent.epoch)
     waiting = len(space.mailbox(op.agent).queue)

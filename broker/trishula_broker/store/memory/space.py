@@ -13,6 +13,7 @@ import msgspec
 
 from trishula_broker.store.base import Copy, Message, Revocation, Settled
 from trishula_broker.store.memory.node import Lead, Node
+from trishula_broker.store.memory.trail import SpaceTrail
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 
@@ -155,6 +156,7 @@ class Space:
     revoked: dict[tuple[str, str], Revocation] = field(default_factory=dict)
     """By (token, agent)."""
     lead: Lead = field(default_factory=Lead)
+    trail: SpaceTrail = field(default_factory=SpaceTrail)
 
     def mailbox(self, name: str) -> Mailbox:
         """The mailbox of an agent, or of a pool when it is ``@capability``."""

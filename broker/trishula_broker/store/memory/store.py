@@ -21,6 +21,8 @@ from trishula_broker.store.memory.answers import answer
 from trishula_broker.store.memory.books import Books, end_reads
 from trishula_broker.store.memory.hints import HintLink, caused
 from trishula_broker.store.memory.space import Space
+from trishula_broker.store.recorded import recorded
+from trishula_broker.store.trail import dropped_warning
 
 TRIM_AT_ONCE: Final = 5_000
 """Messages that one call of ``trim`` removes at most."""
@@ -109,6 +111,12 @@ class MemoryStore:
             "messages": len(self._books.log),
             "log_bytes": self._books.log_bytes,
             "problem": None,
+            "warnings": [
+                dropped_warning(name, archiver.node)
+                for name, space in self._books.spaces.items()
+                for archiver in space.trail.archivers.values()
+                if archiver.dropped
+            ],
         }
 
     async def close(self) -> None:
@@ -134,7 +142,9 @@ class MemoryStore:
             if batch.namespace not in self._books.spaces:
                 self._books.spaces[batch.namespace] = Space()
             space = self._books.spaces[batch.namespace]
-            outcomes.append([self._do(batch.namespace, space, now, op) for op in batch.ops])
+            found = [self._do(batch.namespace, space, now, op) for op in batch.ops]
+            space.trail.add(now, self._name, recorded(batch.ops, found))
+            outcomes.append(found)
         return outcomes
 
     def _do(self, namespace: str, space: Space, now: int, op: base.Operation) -> base.Outcome:
@@ -157,6 +167,8 @@ class MemoryStore:
 
     def trim_at_once(self, now: int, retention: base.Retention) -> int:
         """:meth:`trim`, at once."""
+        for space in self._books.spaces.values():
+            space.trail.drop_silent(now, retention)
         removed = 0
         for seq, entry in list(self._books.log.items()):
             if removed == TRIM_AT_ONCE:
@@ -205,4 +217,5 @@ _APPLY: Final[dict[type, Callable[[Books, Space, int, Any], base.Outcome]]] = {
     base.Tell: nodes.tell,
     base.Introduce: sessions.introduce,
     base.Revoke: sessions.revoke,
+    base.Archive: duties.archive,
 }

@@ -72,6 +72,8 @@ def question(query: base.Query) -> tuple[str | int, ...]:
             return ("nodes",)
         case base.Revocations():
             return ("revoked",)
+        case base.Trail() | base.Archives():
+            raise NotImplementedError
 
 
 def answer(query: base.Query, found: Any) -> Any:

@@ -77,6 +77,8 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
             told = text(hint(base.Revoked(what)))
             spare = REVOCATION_SPARE_MS
             return ("revoke", revoked_name(what), what.issued_before, what.until, told, spare)
+        case base.Archive():
+            raise NotImplementedError
 
 
 def revoked_name(what: base.Revocation) -> str:
@@ -186,7 +188,7 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
             return _marked(tuple(seq for seq, _ in op.seqs), found)
         case base.Requeue():
             requeued = tuple((row[0], row[1], row[2]) for row in found[1])
-            return base.Requeued(requeued, tuple(found[2]))
+            return base.Requeued(requeued, tuple(found[2]), tuple(found[3]))
         case base.Fetch():
             if len(found) == 1:
                 return base.Fetched((), False, None, paused=True)
@@ -201,14 +203,14 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
         case base.Update():
             return base.Updated(names(found[1]))
         case base.Forget():
-            return base.Forgotten(found[1])
+            return base.Forgotten(found[1], found[2] == 1)
         case base.Pause():
             return base.Paused(found[1] == 1, names(found[2]))
         case base.Assign():
             taken = zip(names(found[1]), copies(found[2]), strict=True)
             return base.Assigned(tuple(taken), found[3] == 1)
         case base.Unassign():
-            return base.Unassigned(names(found[1]))
+            return base.Unassigned(names(found[1]), tuple(found[2]))
         case base.Sweep():
             return _swept(found)
         case base.Retry():
@@ -222,6 +224,8 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
             return base.Told()
         case base.Introduce() | base.Revoke():
             return base.Noted(found[1] == 1)
+        case base.Archive():
+            raise NotImplementedError
 
 
 def names(found: list[bytes]) -> tuple[str, ...]:
@@ -232,12 +236,14 @@ def names(found: list[bytes]) -> tuple[str, ...]:
 def _marked(
     seqs: tuple[int, ...], found: list[int], shown: tuple[base.Copy, ...] = ()
 ) -> base.Marked:
-    """``found`` has the places, from 1, of those that are stale."""
+    """``found`` has the places, from 1, of those that are stale, and those that were so before
+    with the place below zero."""
     if len(found) == 1:
         return base.Marked(seqs, (), shown)
-    places = {place - 1 for place in found[1:]}
+    places = {place - 1 for place in found[1:] if place > 0}
     good = tuple(seq for n, seq in enumerate(seqs) if n not in places)
-    return base.Marked(good, tuple(seqs[n] for n in sorted(places)), shown)
+    stale = tuple(seqs[n] for n in sorted(places))
+    return base.Marked(good, stale, shown, tuple(seqs[-n - 1] for n in found[1:] if n < 0))
 
 
 def _accepted(op: base.Accept, found: list[Any], now: int) -> base.Outcome:
@@ -270,13 +276,14 @@ def _accepted(op: base.Accept, found: list[Any], now: int) -> base.Outcome:
 
 
 def _discarded(op: base.Discard, found: list[Any], now: int) -> base.Discarded:
-    _, done, current, notice_seq = found
+    _, done, current, notice_seq, again = found
     notice = None
     if notice_seq is not None:
         told = op.notice
         assert told is not None
         notice = _notice(notice_seq, told.id, told.to, told.thread, now, told.body)
-    return base.Discarded(done == 1, current.decode() if current is not None else None, notice)
+    ended = current.decode() if current is not None else None
+    return base.Discarded(done == 1, ended, notice, again == 1)
 
 
 def _notice(seq: int, id_: str, to: str, thread: str | None, now: int, body: bytes) -> base.Message:

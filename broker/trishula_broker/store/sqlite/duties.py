@@ -90,7 +90,7 @@ def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:
         pools.add(record.via)
         work.hand_over(space, box, record, work.mailbox(space, "@" + record.via))
     work.flush()  # what was read is elsewhere now
-    return base.Unassigned(tuple(sorted(pools)))
+    return base.Unassigned(tuple(sorted(pools)), tuple(found))
 
 
 def sweep(work: Work, space: Space, op: base.Sweep) -> base.Swept:

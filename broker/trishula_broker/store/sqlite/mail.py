@@ -205,9 +205,10 @@ def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fence
 
 
 def delivered(work: Work, space: Space, op: base.Delivered) -> base.Marked | base.Fenced:
-    def note(box: Mailbox, record: CopyRecord, at: int | None) -> None:
-        record.delivered_at = at
+    def note(box: Mailbox, record: CopyRecord, at: int | None) -> bool:
+        before, record.delivered_at = record.delivered_at, at
         work.change(record)
+        return before != at
 
     return _mark(work, space, op.agent, op.epoch, op.seqs, note)
 
@@ -215,7 +216,8 @@ def delivered(work: Work, space: Space, op: base.Delivered) -> base.Marked | bas
 def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
     now = work.now
 
-    def take(box: Mailbox, record: CopyRecord, _: int | None) -> None:
+    def take(box: Mailbox, record: CopyRecord, _: int | None) -> bool:
+        renews = record.lease_until is not None
         if base.is_delayed(record.due_at, now):
             record.attempts -= 1  # the attempt that seemed to have ended goes on
         record.due_at = None
@@ -224,6 +226,7 @@ def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
             record.read_at = now
         box.leased.add(record.seq)
         work.change(record)
+        return not renews
 
     marked = _mark(work, space, op.agent, op.epoch, [(seq, None) for seq in op.seqs], take)
     if not op.want or not isinstance(marked, base.Marked) or not marked.seqs:
@@ -232,7 +235,7 @@ def read(work: Work, space: Space, op: base.Read) -> base.Marked | base.Fenced:
     found = [work.unsettled(box, seq) for seq in dict.fromkeys(marked.seqs)]
     copies = work.copies([(h.seq, h.attempts, h.deliveries, h.via) for h in found if h])
     copies = with_ttl(copies, [h.expires_at for h in found if h])
-    return base.Marked(marked.seqs, marked.stale, copies)
+    return base.Marked(marked.seqs, marked.stale, copies, marked.again)
 
 
 def settle(work: Work, space: Space, op: base.Settle) -> base.Marked | base.Fenced:
@@ -240,10 +243,11 @@ def settle(work: Work, space: Space, op: base.Settle) -> base.Marked | base.Fenc
     if mailbox is not None and mailbox.epoch == op.epoch and work.finish(space, mailbox, op):
         return base.Marked(op.seqs, ())
 
-    def done(box: Mailbox, record: CopyRecord, at: int | None) -> None:
+    def done(box: Mailbox, record: CopyRecord, at: int | None) -> bool:
         if at is not None:
             record.delivered_at = at
         work.settle(space, box, record, "done", None)
+        return True
 
     pairs = zip(op.seqs, op.delivered_at, strict=True)
     return _mark(work, space, op.agent, op.epoch, pairs, done)
@@ -255,9 +259,9 @@ def _mark(
     agent: str,
     epoch: int,
     seqs: Iterable[tuple[int, int | None]],
-    change: Callable[[Mailbox, CopyRecord, int | None], None],
+    change: Callable[[Mailbox, CopyRecord, int | None], bool],
 ) -> base.Marked | base.Fenced:
-    """Do ``change`` to each copy of ``agent`` that is not settled."""
+    """Do ``change`` to each copy of ``agent`` that is not settled; it says whether it did."""
     box = space.mailboxes.get(agent)
     if fenced := fence(box, epoch):
         return fenced
@@ -265,15 +269,16 @@ def _mark(
         return base.Marked((), tuple(seq for seq, _ in seqs))
     good: list[int] = []
     stale: list[int] = []
+    again: list[int] = []
     for seq, value in seqs:
         record = work.get(box, seq)
         if record is None:
             stale.append(seq)
             continue
         good.append(seq)
-        if record.settled_at is None:
-            change(box, record, value)
-    return base.Marked(tuple(good), tuple(stale))
+        if record.settled_at is not None or not change(box, record, value):
+            again.append(seq)
+    return base.Marked(tuple(good), tuple(stale), (), tuple(again))
 
 
 def requeue(work: Work, space: Space, op: base.Requeue) -> base.Requeued | base.Fenced:
@@ -282,16 +287,18 @@ def requeue(work: Work, space: Space, op: base.Requeue) -> base.Requeued | base.
         return fenced
     copies: list[tuple[int, int, int]] = []
     stale: list[int] = []
+    again: list[int] = []
     for seq in dict.fromkeys(op.seqs):
         record = work.unsettled(box, seq) if box else None
         if box is None or record is None:
             stale.append(seq)
         elif record.lease_until is None and base.is_delayed(record.due_at, work.now):
             copies.append((seq, record.attempts, record.due_at))
+            again.append(seq)
         else:
             due_at = work.end_attempt(box, record)
             copies.append((seq, record.attempts, due_at))
-    return base.Requeued(tuple(copies), tuple(stale))
+    return base.Requeued(tuple(copies), tuple(stale), tuple(again))
 
 
 def discard(work: Work, space: Space, op: base.Discard) -> base.Discarded | base.Fenced:
@@ -303,7 +310,8 @@ def discard(work: Work, space: Space, op: base.Discard) -> base.Discarded | base
         return base.Discarded(False)
     droppable = op.outcome == "dropped" and record.is_dead
     if record.settled_at is not None and not droppable:
-        return base.Discarded(record.outcome == op.outcome, record.outcome)
+        again = record.outcome == op.outcome
+        return base.Discarded(again, record.outcome, None, again)
     spared = (
         (op.outcome == "dropped" and not droppable)
         or (op.outcome == "expired" and (record.expires_at is None or record.expires_at > work.now))

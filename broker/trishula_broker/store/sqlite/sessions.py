@@ -141,7 +141,7 @@ def forget(work: Work, space: Space, op: base.Forget) -> base.Forgotten | base.F
     if fenced := fence(box, op.epoch):
         return fenced
     if box is None or not box.known:
-        return base.Forgotten(0)
+        return base.Forgotten(0, again=True)
     if box.online and op.epoch == 0:
         return base.Fenced(box.epoch)
     if box.unsettled:

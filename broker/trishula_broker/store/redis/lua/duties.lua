@@ -34,10 +34,10 @@ end
 function APPLY.unassign(op)
   local name = op[2]
   local agent, live = agent_of(name), live_of(name)
-  if not agent or live[1] > 0 then return { 0, {} } end
+  if not agent or live[1] > 0 then return { 0, {}, {} } end
   flush()
   local box = box_of(name)
-  local pools, seen = {}, {}
+  local pools, moved, seen = {}, {}, {}
   if box.v[VIAS] > 0 then
     local seqs = call('ZRANGE', box.q, 0, -1)
     for i = 1, #seqs do
@@ -46,6 +46,7 @@ function APPLY.unassign(op)
         local pool = message_at(seqs[i])[4][ADDRESS]
         if held[LEASE] > 0 then end_attempt(box, seqs[i], held) end
         move(box, seqs[i], held, box_of(pool))
+        moved[#moved + 1] = tonumber(seqs[i])
         if not seen[pool] then
           seen[pool] = true
           pools[#pools + 1] = sub(pool, 2)
@@ -54,7 +55,7 @@ function APPLY.unassign(op)
     end
   end
   table.sort(pools)
-  return { 0, pools }
+  return { 0, pools, moved }
 end
 
 -- Entries of others that one sweep passes over at most.

@@ -194,7 +194,8 @@ function APPLY.fetch(op)
   return { 0, shown(found), more and 1 or false, due[2] and tonumber(due[2]) or false }
 end
 
--- Answers which of `seqs`, by place, are not this agent's; `change` is done to those that wait.
+-- Answers which of `seqs` are not this agent's, by place, and which were so before, by the place
+-- below zero; `change` is done to those that wait, and says when they were so before.
 local function mark(op, change)
   local name, seqs, values = op[2], op[4], op[5]
   local fenced = fence(name, op[3])
@@ -208,15 +209,21 @@ local function mark(op, change)
     if not held then
       stale[#stale + 1] = i
     elseif held[SETTLED] == 0 then
-      change(box, seq, held, values[i])
+      if change(box, seq, held, values[i]) then stale[#stale + 1] = -i end
       changed_copies[field] = held
+    else
+      stale[#stale + 1] = -i
     end
   end
   return stale
 end
 
 function APPLY.delivered(op)
-  return mark(op, function(_, _, held, at) held[DELIVERED] = at end)
+  return mark(op, function(_, _, held, at)
+    local before = held[DELIVERED]
+    held[DELIVERED] = at
+    return before == at
+  end)
 end
 
 function APPLY.settle(op)
@@ -229,12 +236,14 @@ end
 function APPLY.read(op)
   local lease_ms, want = op[6], op[7]
   local marked = mark(op, function(box, seq, held)
+    local renews = held[LEASE] > 0
     if is_delayed(held[DUE]) then
       held[ATTEMPTS] = held[ATTEMPTS] - 1  -- the attempt that seemed to have ended goes on
     end
     set_due(box, seq, held, 0)
     set_lease(box, seq, held, NOW + lease_ms)
     if held[READ_AT] == 0 then held[READ_AT] = NOW end
+    return renews
   end)
   if not want or marked[1] ~= 0 then return marked end
   local box = box_of(op[2])
@@ -253,7 +262,7 @@ function APPLY.requeue(op)
   local fenced = fence(name, op[3])
   if fenced then return fenced end
   local box = box_of(name)
-  local found, stale, seen = {}, {}, {}
+  local found, stale, again, seen = {}, {}, {}, {}
   for i = 1, #op[4] do
     local seq = op[4][i]
     if not seen[seq] then
@@ -262,12 +271,16 @@ function APPLY.requeue(op)
       if not held then
         stale[#stale + 1] = tonumber(seq)
       else
-        if held[LEASE] > 0 or not is_delayed(held[DUE]) then end_attempt(box, seq, held) end
+        if held[LEASE] > 0 or not is_delayed(held[DUE]) then
+          end_attempt(box, seq, held)
+        else
+          again[#again + 1] = tonumber(seq)
+        end
         found[#found + 1] = { tonumber(seq), held[ATTEMPTS], held[DUE] }
       end
     end
   end
-  return { 0, found, stale }
+  return { 0, found, stale, again }
 end
 
 -- Whether somebody else knows better what became of the copies of that agent.
@@ -283,11 +296,12 @@ function APPLY.discard(op)
   if fenced then return fenced end
   local box = box_of(name)
   local held = copy_at(seq .. ':' .. name)
-  if not held then return { 0, false, false, false } end
+  if not held then return { 0, false, false, false, false } end
   local current = held[OUTCOME] or false
   local droppable = outcome == 'dropped' and held[SETTLED] > 0 and is_dead(held)
   if held[SETTLED] > 0 and not droppable then
-    return { 0, current == outcome and 1 or false, current, false }
+    local again = current == outcome and 1 or false
+    return { 0, again, current, false, again }
   end
   local early = false
   if outcome == 'expired' then
@@ -297,11 +311,11 @@ function APPLY.discard(op)
   local read = unread_only and held[READ_AT] > 0
   if early or read or (outcome == 'dropped' and not droppable)
     or is_spared(name, node, offline_only) then
-    return { 0, false, current, false }
+    return { 0, false, current, false, false }
   end
   settle(box, seq, held, outcome, reason)
   local where = node_of(name)
   if where then hint(where, 'withdrawn', name, seq) end
   local notice = told and post(told[1], told[2], told[5], told[3], told[4])
-  return { 0, 1, outcome, notice or false }
+  return { 0, 1, outcome, notice or false, false }
 end

@@ -205,10 +205,10 @@ function APPLY.forget(op)
   local fenced = fence(name, op[3])
   if fenced then return fenced end
   local agent, live = agent_of(name), live_of(name)
-  if not agent then return { 0, 0 } end
+  if not agent then return { 0, 0, 1 } end
   if live[1] > 0 and op[3] == 0 then return { -1, live[1] } end
   local box = box_of(name)
-  if box.v[COUNT] > 0 then return { 0, box.v[COUNT] } end
+  if box.v[COUNT] > 0 then return { 0, box.v[COUNT], false } end
   flush()
   put_names('g:', name, agent[GROUPS], {})
   if live[1] > 0 then put_names('c:', name, agent[OFFERS], {}) end
@@ -221,7 +221,7 @@ function APPLY.forget(op)
   call('ZREM', ORPHANS, name)
   call('HDEL', PAUSED, name)
   drop_box(box)
-  return { 0, 0 }
+  return { 0, 0, false }
 end
 
 function APPLY.pause(op)
