@@ -21,12 +21,14 @@ from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.logs import make_log
+from trishula_broker.net.admission import Admission
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
 from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener, PortInUse
 from trishula_broker.net.neighbour import who_listens
 from trishula_broker.net.ports import Core
+from trishula_broker.net.refusals import Refusals
 from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreError
 from trishula_broker.store.sqlite import SqliteStore
 
@@ -107,7 +109,15 @@ async def serve(config: Config) -> int:
     driver.core(DEFAULT_NAMESPACE)  # its duties begin before anybody connects
     about = {"node": config.node, "role": config.role, "version": version()}
     health = Health(driver, store, about)
-    listener = Listener(driver, make_app(health.report), config.websocket, log, raise_descriptors())
+    listener = Listener(
+        driver,
+        make_app(health.report),
+        Admission(config.websocket, None, time.monotonic, direct=False),
+        Refusals(log, driver.record),
+        config.websocket,
+        log,
+        raise_descriptors(),
+    )
     try:
         try:
             port = await listener.bind(config.host, config.port)

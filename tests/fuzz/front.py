@@ -13,14 +13,18 @@ from typing import Any, Final
 
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
+from trishula_broker.net.admission import Admission
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
 from trishula_broker.net.listener import Listener
+from trishula_broker.net.peers import named
+from trishula_broker.net.refusals import Refusals
 from trishula_broker.net.settings import NetSettings
 from trishula_broker.net.visitor import Visitor
 from trishula_broker.store.memory import MemoryStore
 
+PEER: Final = ("192.0.2.7", 40000)
 TURNS: Final = 500
 """Iterations of the loop after which something that should end has not."""
 UNSENT_BYTES: Final = 1 << 20
@@ -31,7 +35,7 @@ class Pipe(asyncio.Transport):
     """A transport whose other side is a test: it reads everything, at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__({"peername": ("192.0.2.7", 40000), "sockname": ("127.0.0.1", 8765)})
+        super().__init__({"peername": PEER, "sockname": ("127.0.0.1", 8765)})
         self._loop = loop
         self._protocol: asyncio.Protocol | None = None
         self._closing = False
@@ -158,7 +162,13 @@ class Front:
         about = {"node": "front", "role": "primary", "version": "0"}
         health = Health(self.driver, store, about)
         self.listener = Listener(
-            self.driver, make_app(health.report), self.settings, self.alarms, None
+            self.driver,
+            make_app(health.report),
+            Admission(self.settings, None, self.loop.time),
+            Refusals(self.alarms, self.driver.record),
+            self.settings,
+            self.alarms,
+            None,
         )
 
     def _make_core(self, namespace: str) -> Hub:
@@ -174,7 +184,9 @@ class Front:
 
     async def _serve(self, pieces: Iterable[bytes]) -> bytes:
         pipe = Pipe(self.loop)
-        visitor = Visitor(self.listener)
+        place = self.listener.crowd.enter(PEER[0])
+        assert place is not None, "connections that were over keep their places"
+        visitor = Visitor(self.listener, named(PEER), place, self.loop.time() + 60)
         pipe.set_protocol(visitor)
         visitor.connection_made(pipe)
         for piece in pieces:
@@ -211,6 +223,7 @@ class Front:
         return self._idle() and not (
             listener.visitors
             or listener.count
+            or len(listener.crowd)
             or len(listener.deadlines)
             or self.driver.unregistered
         )

@@ -7,6 +7,7 @@ from functools import cache
 
 from tests.fuzz import http_front
 from tests.fuzz.target import Target, fitting
+from trishula_broker.net.admission import Admission
 from trishula_broker.net.handshake import Gate
 from trishula_broker.net.settings import NetSettings
 from trishula_protocol.codec import CODECS
@@ -25,14 +26,25 @@ def seeds() -> Sequence[bytes]:
 
 @cache
 def _gate() -> Gate:
-    return Gate(NetSettings(handshakes_per_s=1 << 30), lambda: 0, lambda: 0.0)
+    settings = NetSettings(handshakes_per_s=1 << 30)
+    return Gate(settings, Admission(settings, None, _clock), _clock)
+
+
+def _clock() -> float:
+    """So fast that nothing is ever too much a second."""
+    _now[0] += 1.0
+    return _now[0]
+
+
+_now = [0.0]
 
 
 def run(data: bytes) -> None:
     """One head; what comes behind its empty line is never part of it."""
     gate = _gate()
-    gate._tokens = 1.0
-    upgrade = gate.answer((data + MARK).partition(MARK)[0] + MARK)
+    upgrade = gate.answer((data + MARK).partition(MARK)[0] + MARK, "192.0.2.7:40000")
+    if upgrade.place is not None:
+        upgrade.place.leave()
     assert (upgrade.status == 101) is (upgrade.protocol is not None)
     assert upgrade.codec in CODECS.values()
     assert len(upgrade.response) <= ANSWER_BYTES + len(data)

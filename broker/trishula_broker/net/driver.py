@@ -236,7 +236,10 @@ class Driver:
 
     def _on_note(self, note: Note) -> None:
         if note.event == REGISTERED:
-            self._unregistered.discard(note.fields["link"])
+            link = note.fields["link"]
+            self._unregistered.discard(link)
+            if (connection := self._connections.get(link)) is not None:
+                connection.registered()
         self._log.info(note.event, **note.fields)
 
     # --- the store ---

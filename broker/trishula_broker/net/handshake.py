@@ -11,17 +11,22 @@ import logging
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from websockets.exceptions import NegotiationError
 from websockets.extensions.base import ServerExtensionFactory
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from trishula_broker.auth.identity import Identity
+from trishula_broker.net.admission import Admission, Guest, shared_addresses
+from trishula_broker.net.crowd import Crowd, Place
+from trishula_broker.net.denied import Denied
+from trishula_broker.net.peers import address_of
 from trishula_broker.net.settings import NetSettings
+from trishula_broker.net.shares import Shares
 from trishula_protocol.codec import CODECS, JSON, Codec
 
 RETRY_AFTER_S: Final = 1
@@ -32,12 +37,20 @@ little on small JSON and cost memory for every message in work."""
 
 
 class Upgrade(NamedTuple):
-    """The answer to an upgrade request; ``protocol`` and ``codec`` only when it is 101."""
+    """The answer to an upgrade request; what is behind ``codec`` only counts when it is 101."""
 
     status: int
     response: bytes
     protocol: Protocol | None
     codec: Codec
+    peer: str
+    """Where it came from; behind a listed proxy, what that says."""
+    identity: Identity | None = None
+    """Who was proven to be there."""
+    reason: str = ""
+    """Why it was refused: a code."""
+    place: Place | None = None
+    """Its place among those that have not registered."""
 
 
 class Gate:
@@ -45,18 +58,19 @@ class Gate:
 
     Args:
         settings: the limits.
-        unregistered: how many connections have not registered yet.
+        admission: who may come in.
         seconds: a clock that never jumps.
     """
 
     def __init__(
-        self, settings: NetSettings, unregistered: Callable[[], int], seconds: Callable[[], float]
+        self, settings: NetSettings, admission: Admission, seconds: Callable[[], float]
     ) -> None:
         self._settings = settings
-        self._unregistered = unregistered
-        self._seconds = seconds
-        self._tokens = float(settings.handshakes_per_s)
-        self._filled_at = seconds()
+        self._admission = admission
+        proxies = shared_addresses(settings)
+        self._shares = Shares(settings.handshakes_per_s, seconds, proxies)
+        self._strangers = Crowd(settings.unregistered, proxies)
+        """Connections that have upgraded and not registered yet."""
         self._extensions: Sequence[ServerExtensionFactory] = []
         if settings.compression:
             # Without context takeover: with it an idle connection costs 46 KiB instead of 6.
@@ -73,7 +87,7 @@ class Gate:
         self._logger = logging.getLogger("trishula_broker.websocket")
         self._logger.setLevel(logging.WARNING)
 
-    def answer(self, head: bytes) -> Upgrade:
+    def answer(self, head: bytes, peer: str) -> Upgrade:
         """What to answer to the request with this ``head``, its last empty line included."""
         opening = ServerProtocol(
             extensions=self._extensions,
@@ -82,57 +96,52 @@ class Gate:
         )
         opening.receive_data(head)
         request = next(iter(opening.events_received()), None)
+        guest = Guest(None, peer, False)
+        place: Place | None = None
+        reason = "bad_request"
         if isinstance(request, Request):
-            opening.send_response(self._refuse(opening, request) or opening.accept(request))
-        response = b"".join(opening.data_to_send())
-        status = int(response[9:12]) if response else HTTPStatus.BAD_REQUEST
+            try:
+                guest = self._admit(request, peer)
+                place = self._strangers.enter(address_of(guest.peer))
+                if place is None:
+                    raise _busy("crowded")
+                opening.send_response(opening.accept(request))
+            except Denied as denied:
+                reason = denied.reason
+                response = opening.reject(denied.status, f"{denied.text}\n")
+                for name, value in denied.headers:
+                    response.headers[name] = value
+                opening.send_response(response)
+        response_bytes = b"".join(opening.data_to_send())
+        status = int(response_bytes[9:12]) if response_bytes else HTTPStatus.BAD_REQUEST
         if opening.state is not OPEN:
-            return Upgrade(status, response, None, JSON)
+            if place is not None:
+                place.leave()
+            return Upgrade(status, response_bytes, None, JSON, guest.peer, reason=reason)
         # A second object, because the first one's parser holds on to the request.
         protocol = Protocol(SERVER, max_size=self._settings.frame_bytes, logger=self._logger)
         protocol.extensions = opening.extensions
         codec = CODECS[opening.subprotocol] if opening.subprotocol else JSON
-        return Upgrade(status, response, protocol, codec)
+        return Upgrade(
+            status, response_bytes, protocol, codec, guest.peer, guest.identity, place=place
+        )
 
-    def _refuse(self, opening: ServerProtocol, request: Request) -> Response | None:
-        if self._unregistered() >= self._settings.unregistered or not self._take_token():
-            response = opening.reject(
-                HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections at once; try again.\n"
-            )
-            response.headers["Retry-After"] = str(RETRY_AFTER_S)
-            return response
-        origins = request.headers.get_all("Origin")
-        hosts = request.headers.get_all("Host")
-        if any(not self._may_come_from(origin, hosts) for origin in origins):
-            return opening.reject(
-                HTTPStatus.FORBIDDEN,
-                "Pages of this origin may not connect; see websocket.origins.\n",
-            )
-        return None
+    def _admit(self, request: Request, peer: str) -> Guest:
+        if not self._shares.take(address_of(peer)):
+            raise _busy("rate")
+        headers: dict[str, list[str]] = {}
+        for name, value in request.headers.raw_items():
+            headers.setdefault(name.lower(), []).append(value)
+        return self._admission.enter(headers, request.path.partition("?")[2], peer)
 
-    def _may_come_from(self, origin: str, hosts: list[str]) -> bool:
-        """Whether a page of ``origin`` may connect: this host's own, and those configured.
 
-        Without it any page in a browser on this machine could speak as any agent.
-        """
-        allowed = self._settings.origins
-        if "*" in allowed or origin in allowed:
-            return True
-        try:
-            return urlsplit(origin).netloc in hosts
-        except ValueError:  # brackets without an address, letters no host has
-            return False
-
-    def _take_token(self) -> bool:
-        """One of ``handshakes_per_s``, from a bucket that holds a second's worth."""
-        rate = self._settings.handshakes_per_s
-        now = self._seconds()
-        self._tokens = min(rate, self._tokens + (now - self._filled_at) * rate)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+def _busy(reason: str) -> Denied:
+    return Denied(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        reason,
+        "too many connections at once; try again",
+        (("Retry-After", str(RETRY_AFTER_S)),),
+    )
 
 
 def _select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -1,6 +1,7 @@
 """The HTTP side of the port: ``/health``, and problem details for what is not there.
 
-A small ASGI application. It asks for a report and knows nobody who makes it.
+A small ASGI application, behind a :class:`.door.Door`. It asks for a report and knows nobody who
+makes it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from trishula_broker.net.door import is_trusted
+from trishula_broker.net.problem import problem
 from trishula_protocol.limits import WEBSOCKET_PATH
 
 Report = Callable[[], Awaitable[dict[str, Any]]]
@@ -25,13 +28,17 @@ Report = Callable[[], Awaitable[dict[str, Any]]]
 def make_app(report: Report) -> Starlette:
     """The application.
 
-    - ``/health``: the report, always 200: its ``status`` is for people and monitoring.
+    - ``/health``: the report, always 200: its ``status`` is for people and monitoring. All of it
+      for who is trusted (:func:`.door.is_trusted`), the status for others.
     - ``/health/live``: 200 as long as this process answers at all.
     - ``/health/ready``: 200 when the hub takes mail, else 503.
     """
 
-    async def health(_: Request) -> Response:
-        return _json(await report(), HTTPStatus.OK)
+    async def health(request: Request) -> Response:
+        found = await report()
+        if not is_trusted(request.scope):
+            found = {"status": found["status"]}
+        return _json(found, HTTPStatus.OK)
 
     async def live(_: Request) -> Response:
         return _json({"status": "ok"}, HTTPStatus.OK)
@@ -42,7 +49,7 @@ def make_app(report: Report) -> Starlette:
         return _json({"status": status}, code)
 
     async def websocket(_: Request) -> Response:
-        return _problem(
+        return problem(
             HTTPStatus.UPGRADE_REQUIRED,
             "this is a WebSocket endpoint",
             {"upgrade": "websocket", "connection": "upgrade"},
@@ -68,14 +75,6 @@ def _json(body: Any, status: HTTPStatus) -> Response:
     )
 
 
-def _problem(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Problem details (RFC 9457)."""
-    body = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
-    return Response(
-        msgspec.json.encode(body), status, headers, media_type="application/problem+json"
-    )
-
-
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
@@ -85,8 +84,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.url.path} does not take {request.method}"
     headers = dict(error.headers) if error.headers else None
-    return _problem(status, detail, headers)
+    return problem(status, detail, headers)
 
 
 async def _exception(_: Request, error: Exception) -> Response:
-    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the hub failed to answer; see its log")
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the hub failed to answer; see its log")

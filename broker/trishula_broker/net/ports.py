@@ -53,6 +53,10 @@ class Connection(Protocol):
     link: int
     core: Core
 
+    def registered(self) -> None:
+        """Its agent is known."""
+        ...
+
     def send(self, frame: bytes, binary: bool) -> None:
         """Add a frame to what the next :meth:`flush` writes."""
         ...
@@ -75,6 +79,18 @@ class Connection(Protocol):
 
     def resume(self) -> None:
         """Go on reading."""
+        ...
+
+
+class Authenticator(Protocol):
+    """Who can check tokens."""
+
+    def identify(self, token: str) -> Identity:
+        """Whom ``token`` proves.
+
+        Raises:
+            TokenRefused: nobody.
+        """
         ...
 
 

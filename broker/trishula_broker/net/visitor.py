@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from trishula_broker.net.handshake import RETRY_AFTER_S
+from trishula_broker.net.arrival import HANDSHAKE
+from trishula_broker.net.crowd import Place
 
 if TYPE_CHECKING:
     from trishula_broker.net.listener import Listener
@@ -17,24 +18,32 @@ HEAD_END: Final = b"\r\n\r\n"
 
 
 class Visitor(asyncio.Protocol):
-    """A connection of which nothing is known yet: reads one request head."""
+    """A connection of which nothing is known yet: reads one request head.
 
-    __slots__ = ("_data", "_listener", "_transport")
+    Args:
+        listener: whose visitor it is.
+        peer: where it comes from, as ``host:port``.
+        place: its place among the strangers; it is passed on, or left.
+        until: when the head must be complete, by the loop's clock.
+    """
+
+    __slots__ = ("_data", "_listener", "_transport", "_until", "peer", "place")
 
     _transport: asyncio.Transport
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, peer: str, place: Place, until: float) -> None:
         self._listener = listener
         self._data = bytearray()
+        self._until = until
+        self.peer = peer
+        self.place = place
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The clock starts."""
+        """Its bytes may come."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._listener.visitors.add(self)
-        if self._listener.crowded:
-            self._refuse(b"503 Service Unavailable\r\nretry-after: %d" % RETRY_AFTER_S)
-        else:
-            self._listener.deadlines.set(self, self._listener.settings.handshake_s)
+        left = self._until - asyncio.get_running_loop().time()
+        self._listener.deadlines.set(self, max(0.0, left))
 
     def data_received(self, data: bytes) -> None:
         """Some of the head, or all of it and more."""
@@ -42,29 +51,44 @@ class Visitor(asyncio.Protocol):
         searched = max(0, len(self._data) - len(HEAD_END))
         self._data += data
         end = self._data.find(HEAD_END, searched) + len(HEAD_END)
-        if end > listener.settings.http_head_bytes or (
+        if self._data.startswith(HANDSHAKE):
+            # Clients that speak TLS say of this that it is none, and so do we.
+            self._refuse(b"400 Bad Request", "tls", b"This port does not speak TLS: use ws://\n")
+        elif end > listener.settings.http_head_bytes or (
             end < len(HEAD_END) and len(self._data) > listener.settings.http_head_bytes
         ):
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._refuse(b"431 Request Header Fields Too Large", "too_large")
         elif end >= len(HEAD_END):
             self._leave()
-            listener.hand_over(self._transport, bytes(self._data[:end]), bytes(self._data[end:]))
+            listener.hand_over(self, self._transport, self._data[:end], bytes(self._data[end:]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It went before it said what it wants."""
         self._leave()
+        self.place.leave()
 
     def expired(self) -> None:
         """The head took too long."""
-        self._refuse(b"408 Request Timeout")
+        self._refuse(b"408 Request Timeout", "slow")
 
     def _leave(self) -> None:
         self._listener.visitors.discard(self)
         self._listener.deadlines.clear(self)
 
-    def _refuse(self, status: bytes) -> None:
+    def _refuse(self, status: bytes, reason: str, body: bytes = b"") -> None:
         self._leave()
-        self._transport.write(
-            b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status
-        )
+        self._listener.refusals.note("request", reason, self.peer, int(status[:3]))
+        self._transport.write(answer(status, body))
         self._transport.close()
+
+
+def answer(status: bytes, body: bytes = b"", headers: bytes = b"") -> bytes:
+    """An HTTP answer that ends the connection."""
+    kind = b"content-type: text/plain\r\n" if body else b""
+    return b"HTTP/1.1 %b\r\nconnection: close\r\n%b%bcontent-length: %d\r\n\r\n%b" % (
+        status,
+        headers,
+        kind,
+        len(body),
+        body,
+    )

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
 from websockets.protocol import OPEN, Protocol
 
+from trishula_broker.auth.identity import Identity
+from trishula_broker.net.crowd import Place
 from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.ports import Core
@@ -46,6 +48,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_codec",
         "_deaf",
         "_message",
+        "_place",
         "_transport",
         "_ws",
         "core",
@@ -56,9 +59,15 @@ class WebSocketConnection(asyncio.Protocol):
     link: int
 
     def __init__(
-        self, around: Surroundings, transport: asyncio.Transport, ws: Protocol, codec: Codec
+        self,
+        around: Surroundings,
+        transport: asyncio.Transport,
+        ws: Protocol,
+        codec: Codec,
+        place: Place,
     ) -> None:
         self._around = around
+        self._place: Place | None = place
         self._transport = transport
         self._ws = ws
         self._codec = codec
@@ -74,10 +83,10 @@ class WebSocketConnection(asyncio.Protocol):
 
     # --- the transport's side ---
 
-    def start(self, namespace: str, peer: str, data: bytes) -> None:
+    def start(self, namespace: str, peer: str, identity: Identity | None, data: bytes) -> None:
         """Begin, with the bytes that came behind the upgrade request."""
         self._transport.set_write_buffer_limits(high=self._around.settings.write_pause_bytes)
-        self._around.driver.connect(namespace, self, self._codec, peer)
+        self._around.driver.connect(namespace, self, self._codec, peer, identity)
         if data:
             self.data_received(data)
 
@@ -159,9 +168,16 @@ class WebSocketConnection(asyncio.Protocol):
             self._deaf = True
             self._around.deadlines.set(self, self._around.settings.close_s)
         self._message = None
+        self.registered()
         self._around.driver.disconnect(self, reason)
 
     # --- the driver's side ---
+
+    def registered(self) -> None:
+        """Its agent is known, or it serves nobody any more: it is no stranger."""
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
 
     def send(self, frame: bytes, binary: bool) -> None:
         """Add a frame to what :meth:`flush` writes."""
@@ -184,8 +200,11 @@ class WebSocketConnection(asyncio.Protocol):
             transport.writelines(writes)
         if end:
             # Half-closed, not closed: closing a socket with unread bytes resets it, and the
-            # peer would lose the close frame.
-            transport.write_eof()
+            # peer would lose the close frame. TLS cannot; its own end reads what is left.
+            if transport.can_write_eof():
+                transport.write_eof()
+            else:
+                transport.close()
         elif (
             transport.get_write_buffer_size() > self._around.settings.write_limit_bytes
             and not self._deaf

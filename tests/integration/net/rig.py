@@ -9,14 +9,17 @@ from typing import Any, Self
 from websockets.asyncio.client import connect
 
 from trishula_broker.auth.identity import Identity
-from trishula_broker.hub.effects import Close, Effect, Pause, Resume, Send
+from trishula_broker.hub.effects import Close, Effect
 from trishula_broker.hub.now import Now
+from trishula_broker.net.admission import Admission
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
 from trishula_broker.net.listener import Listener
-from trishula_broker.net.ports import Core
+from trishula_broker.net.ports import Authenticator, Core, Log
+from trishula_broker.net.refusals import Refusals
 from trishula_broker.net.settings import NetSettings
+from trishula_broker.net.tls import Tls
 from trishula_broker.store.base import (
     Batch,
     Hint,
@@ -62,6 +65,8 @@ class ScriptedHub:
     def __init__(self, heard: Heard) -> None:
         self.heard = heard
         self.links: set[int] = set()
+        self.identities: dict[int, Identity | None] = {}
+        self.peers: dict[int, str] = {}
         self.on_receive: Callable[[int, list[Item]], None] = lambda link, items: None
         self.ops: list[Operation] = []
         self.asks: list[Any] = []
@@ -75,6 +80,8 @@ class ScriptedHub:
         self, link: int, codec: Codec, peer: str, identity: Identity | None, now: Now
     ) -> None:
         self.links.add(link)
+        self.identities[link] = identity
+        self.peers[link] = peer
         self.heard.put("connect", link, codec.subprotocol)
 
     def receive(self, link: int, items: list[Item], size: int, now: Now) -> None:
@@ -206,8 +213,17 @@ class Lines:
 class Rig:
     """Everything of a hub but its core and store."""
 
-    def __init__(self, descriptors: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        descriptors: int | None = None,
+        authenticator: Authenticator | None = None,
+        tls: Callable[[Log], Tls] | None = None,
+        **settings: Any,
+    ) -> None:
         self.settings = NetSettings(**settings)
+        self.records: list[tuple[str, str, dict[str, Any]]] = []
+        self._authenticator = authenticator
+        self._make_tls = tls
         self.heard = Heard()
         self.hub = ScriptedHub(self.heard)
         self.store = ScriptedStore(self.heard)
@@ -221,11 +237,19 @@ class Rig:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self.driver = Driver(
-            self.store, self._make, lambda: Now(int(loop.time() * 1000), 0), self.log
+            self.store, self._make, lambda: Now(int(loop.time() * 1000), 0), self.log, auditor=self
         )
         health = Health(self.driver, self.store, {"node": "rig", "role": "primary", "version": "1"})
+        self.tls = None if self._make_tls is None else self._make_tls(self.log)
         self.listener = Listener(
-            self.driver, make_app(health.report), self.settings, self.log, self._descriptors
+            self.driver,
+            make_app(health.report),
+            Admission(self.settings, self._authenticator, loop.time),
+            Refusals(self.log, self.driver.record),
+            self.settings,
+            self.log,
+            self._descriptors,
+            self.tls,
         )
         self.port = await self.listener.bind("127.0.0.1", 0)
         self.driver.core("default")
@@ -239,17 +263,22 @@ class Rig:
         await self.listener.close()
         await self.driver.close()
 
+    def record(self, namespace: str, event: str, fields: dict[str, Any]) -> None:
+        """As an auditor."""
+        self.records.append((namespace, event, fields))
+        self.heard.put("record", event, fields)
+
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.port}/ws"
 
     def client(self, **options: Any) -> connect:
         options.setdefault("compression", None)
         options.setdefault("ping_interval", None)
         return connect(self.url, **options)
 
-    async def raw(self) -> "Raw":
-        raw = Raw(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def raw(self, source: str = "127.0.0.1") -> "Raw":
+        raw = Raw(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0)))
         self._raws.append(raw)
         return raw
 
@@ -261,7 +290,7 @@ class Rig:
         assert head.startswith("HTTP/1.1 101"), head
         return raw
 
-    def do(self, *effects: Send | Close | Pause | Resume) -> None:
+    def do(self, *effects: Effect) -> None:
         self.hub.do(*effects)
         self.driver.wake()
 

@@ -7,6 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.integration.net.rig import HEARTBEAT, TEXT, Rig, frame, upgrade_request
+from trishula_broker.hub.effects import Note
 from trishula_protocol.limits import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 
 
@@ -52,7 +53,7 @@ async def test_a_token_in_the_query_is_accepted_and_never_logged(rig: Rig) -> No
     raw = await rig.raw()
     await raw.send(upgrade_request("Sec-WebSocket-Protocol: chat", target="/ws?token=s3cret"))
     assert "400" in await raw.head()
-    await rig.log.heard.next("upgrade_refused")
+    await rig.log.heard.next("connection_refused")
     raw = await rig.raw()
     await raw.send(upgrade_request(target="/ws?token=s3cret"))
     assert "101" in await raw.head()
@@ -128,7 +129,7 @@ async def test_an_endless_request_is_closed(rig: Rig) -> None:
 
 
 async def test_unregistered_connections_are_capped(rig_of: Any) -> None:
-    rig = await rig_of(unregistered=3)
+    rig = await rig_of(unregistered=6)
     clients = [await rig.client() for _ in range(3)]
     with pytest.raises(InvalidStatus) as refused:
         await rig.client()
@@ -142,19 +143,43 @@ async def test_unregistered_connections_are_capped(rig_of: Any) -> None:
 
 
 async def test_connections_that_say_nothing_are_capped(rig_of: Any) -> None:
-    rig = await rig_of(unregistered=3)
+    rig = await rig_of(unregistered=6)
     silent = [await rig.raw() for _ in range(3)]
     crowd = await rig.raw()
     head = await crowd.head()
     assert "503" in head
     assert "retry-after" in head
-    assert await crowd.rest() == b""
+    assert await crowd.rest() == b"Too many connections at once; try again.\n"
     await silent[0].send(upgrade_request())
     assert "101" in await silent[0].head()
 
 
+async def test_a_crowd_from_one_address_leaves_room_for_another(rig_of: Any) -> None:
+    rig = await rig_of(unregistered=6)
+    for _ in range(3):
+        await rig.raw()
+    assert "503" in await (await rig.raw()).head()
+    other = await rig.raw(source="127.0.0.2")
+    await other.send(upgrade_request())
+    assert "101" in await other.head()
+
+
+async def test_who_registers_is_no_stranger_any_more(rig_of: Any) -> None:
+    rig = await rig_of(unregistered=2)
+    first = await rig.upgraded()
+    (link, _) = await rig.heard.next("connect")
+    crowd = await rig.raw()
+    await crowd.send(upgrade_request())
+    assert "503" in await crowd.head()
+    rig.do(Note("registered", {"link": link}))
+    await asyncio.sleep(0)
+    second = await rig.upgraded()
+    await first.close()
+    await second.close()
+
+
 async def test_the_rate_of_handshakes_is_capped(rig_of: Any) -> None:
-    rig = await rig_of(handshakes_per_s=5)
+    rig = await rig_of(handshakes_per_s=6)
 
     async def attempt() -> int:
         try:
@@ -164,5 +189,47 @@ async def test_the_rate_of_handshakes_is_capped(rig_of: Any) -> None:
             return refused.response.status_code
 
     results = await asyncio.gather(*(attempt() for _ in range(20)))
-    assert 5 <= results.count(101) < 20
+    assert 3 <= results.count(101) < 20
     assert set(results) == {101, 503}
+
+
+@pytest.mark.parametrize("path", ["/ws", "/health", "/health/live", "/health/ready", "/nothing"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded: for=x",
+        "X-Forwarded-For: 10.0.0.1",
+        "X-Real-IP: x",
+        "Via: 1.1 p",
+        "x-forwarded-proto: https",
+    ],
+)
+async def test_without_keys_nobody_comes_in_through_a_proxy(
+    rig: Rig, path: str, header: str
+) -> None:
+    raw = await rig.raw()
+    await raw.send(upgrade_request(header, target=path))
+    assert "HTTP/1.1 403" in await raw.head()
+    assert b"broker keys init" in await raw.reader.read(1000)
+    _, fields = await rig.heard.next("record")
+    assert (fields["reason"], fields["status"]) == ("forwarded", 403)
+    assert fields["peer"].startswith("127.0.0.1:")
+    assert rig.heard.count("connect") == 0
+
+
+async def test_without_keys_a_page_of_a_name_that_was_led_here_may_not_connect(rig: Rig) -> None:
+    raw = await rig.raw()
+    request = upgrade_request("Origin: http://evil.example:8765")
+    await raw.send(request.replace(b"Host: 127.0.0.1", b"Host: evil.example:8765"))
+    assert "HTTP/1.1 403" in await raw.head()
+
+
+async def test_refusals_are_recorded_once_and_then_counted(rig_of: Any) -> None:
+    rig = await rig_of()
+    for _ in range(5):
+        raw = await rig.raw()
+        await raw.send(upgrade_request("Origin: https://elsewhere.example"))
+        assert "403" in await raw.head()
+    told = [(await rig.heard.next("record"))[1] for _ in range(2)]
+    assert [fields.get("count", 1) for fields in told] == [1, 4]
+    assert {fields["reason"] for fields in told} == {"origin"}
