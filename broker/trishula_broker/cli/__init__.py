@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "trace": "Show where a message is, and what it waits for.",
     "recall": "Take a message back.",
     "deadletters": "List, show, retry and drop what was given up.",
+    "bench": "Put a load on a hub, and tell how it bears it.",
 }
 """Commands with their short help, by module name in this package; each has a ``command``."""
 

@@ -22,6 +22,8 @@ class ExitCode(IntEnum):
     USAGE = 2
     NO_HUB = 3
     TIMED_OUT = 4
+    MISSED = 5
+    """It was done, and is not as good as was asked for."""
     INTERRUPTED = 130
 
 

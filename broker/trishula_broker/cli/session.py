@@ -53,20 +53,29 @@ class Session:
     def agent(self, *, receive: bool = False, ephemeral: bool = True, **options: Any) -> Agent:
         """The agent that speaks; by default a side session, which disturbs nobody."""
         from trishula import Agent
-        from trishula.options import hub_urls
 
-        urls = hub_urls(self._url)
-        seconds = self._connect_timeout
-        if seconds is None:
-            seconds = CONNECT_SECONDS + CONNECT_SECONDS_MORE * (len(urls) - 1)
         return Agent(
             self.name or own_name(),
-            urls,
+            self.urls,
             receive=receive,
             ephemeral=ephemeral,
-            connect_timeout=seconds,
+            connect_timeout=self.connect_seconds,
             **options,
         )
+
+    @property
+    def urls(self) -> list[str]:
+        """The hubs, in the order in which to try them."""
+        from trishula.options import hub_urls
+
+        return hub_urls(self._url)
+
+    @property
+    def connect_seconds(self) -> float:
+        """How long an agent tries to reach one of them."""
+        if self._connect_timeout is not None:
+            return self._connect_timeout
+        return CONNECT_SECONDS + CONNECT_SECONDS_MORE * (len(self.urls) - 1)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do ``work``."""

@@ -1,0 +1,290 @@
+"""``broker bench``: a load on a hub, what it shows, and whether that is good enough."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from trishula_broker.cli.exits import ExitCode, Failure
+from trishula_broker.cli.load_progress import shown
+from trishula_broker.cli.session import Session, note, session_options
+from trishula_broker.cli.span import Span
+
+if TYPE_CHECKING:
+    from trishula_broker.benchmark.report import Report
+    from trishula_broker.benchmark.run import Run
+    from trishula_broker.benchmark.talk import Plan
+
+BENCH_EPILOG: Final = (
+    "Exit codes: 0 done, every target met; 1 the hub refused an agent; 2 wrong usage; 3 no hub "
+    "reached; 5 a target was missed; 130 interrupted."
+)
+LARGEST: Final = 1 << 19
+"""Characters of a message's text; the hub's frames have a mebibyte."""
+
+
+@click.command("bench", epilog=BENCH_EPILOG)
+@click.option(
+    "--duration", type=Span(), default="60s", show_default=True, help="How long messages are sent."
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 10_000),
+    default=3,
+    show_default=True,
+    help="Agents that send; each has one that receives, unless --fan-out is given.",
+)
+@click.option(
+    "--rate",
+    default="100",
+    show_default=True,
+    metavar="N|max",
+    help="Messages a second of all senders together; max: as fast as they are accepted.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(0, LARGEST),
+    default=200,
+    show_default=True,
+    help="Bytes of each message's text.",
+)
+@click.option(
+    "--priority-mix",
+    metavar="PRIORITY:WEIGHT,...",
+    default="",
+    help="Such as 1:5,3:90,5:5; by default every message has priority 3.",
+)
+@click.option(
+    "--fan-out",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="Receivers of each message: so many agents in one group that every sender writes to.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(1, 10_000),
+    default=512,
+    show_default=True,
+    help="With --rate max: messages a sender may have that are not accepted yet.",
+)
+@click.option(
+    "--node",
+    "node",
+    metavar="URL[,URL...]",
+    help="Where receivers connect; by default where senders do. For hubs that share a store.",
+)
+@click.option(
+    "--max-p99", type=Span(), metavar="TIME", help="Fail when p99 of the latency is longer."
+)
+@click.option(
+    "--min-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Fail when fewer messages a second come through.",
+)
+@click.option(
+    "--min-success",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="PERCENT",
+    help="Fail when a smaller share of the messages comes through.",
+)
+@click.option(
+    "--max-connect", type=Span(), metavar="TIME", help="Fail when an agent took longer to connect."
+)
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw the latencies: a .png, .svg or .pdf. Needs `pip install 'trishula[bench]'`.",
+)
+@session_options(
+    environment=False,
+    as_help="Send as this agent to itself. It must not be at work: its session is taken over. By "
+    "default agents are made for the run, and forgotten after it.",
+)
+def command(
+    session: Session,
+    duration: float,
+    connections: int,
+    rate: str,
+    size: int,
+    priority_mix: str,
+    fan_out: int,
+    window: int,
+    node: str | None,
+    max_p99: float | None,
+    min_rate: float | None,
+    min_success: float | None,
+    max_connect: float | None,
+    plot: Path | None,
+) -> None:
+    """Put a load on a hub and tell connection times, latencies, throughput, and what went wrong.
+
+    Messages are sent when the schedule says so, whatever became of those before, and their
+    latency counts from that moment until the receiving application has them: a hub that stalls is
+    charged for every message it held up. With --rate max it counts from the sending.
+
+    Progress is on stderr, the result on stdout. Ctrl-C ends the run early, and shows what there is.
+
+    \b
+    Examples:
+      broker bench --duration 10s --rate 1000 --max-p99 50ms --min-success 99.9
+      broker bench --rate max --connections 10 --json > figures.json
+      broker bench --url ws://host-a:8765 --node ws://host-b:8765 --plot latency.png
+    """
+    from trishula_broker.app import version
+    from trishula_broker.benchmark import plot as picture
+    from trishula_broker.benchmark.report import Targets, document, lines, missed
+    from trishula_broker.benchmark.run import BenchFailed, Run
+
+    if session.name is not None and fan_out > 1:
+        raise click.UsageError("--fan-out needs several receivers, and --as is one agent.")
+    if plot is not None and (fault := picture.fault(plot)):
+        raise click.UsageError(f"--plot: {fault}.")
+    targets = Targets(
+        max_p99_ms=_ms(max_p99),
+        min_rate=min_rate,
+        min_success=min_success,
+        max_connect_ms=_ms(max_connect),
+    )
+    sending, receiving = _plans(
+        session, node, duration, connections, _rate(rate), size, _mix(priority_mix), fan_out, window
+    )
+    with shown(duration, sys.stderr) as show:
+        run = Run(sending, receiving, show, note)
+        try:
+            report = session.run(_interruptible(run, version()))
+        except BenchFailed as error:
+            raise Failure(ExitCode(error.code), error.text) from None
+    misses = missed(report, targets)
+    if session.out.as_json:
+        session.out.document(document(report, misses))
+    else:
+        session.out.lines(*lines(report))
+    if plot is not None:
+        try:
+            picture.draw(report, plot)
+        except OSError as error:
+            raise Failure(ExitCode.REFUSED, f"--plot: {plot}: {error.strerror}") from None
+    for each in misses:
+        note(f"missed: {each.text}")
+    if report.interrupted:
+        sys.exit(ExitCode.INTERRUPTED)
+    if misses:
+        sys.exit(ExitCode.MISSED)
+
+
+async def _interruptible(run: Run, version: str) -> Report:
+    """The run; Ctrl-C, or SIGTERM, cuts it short, and another one ends it at once."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    asked = False
+
+    def interrupt() -> None:
+        nonlocal asked
+        if asked or not run.begun:
+            task.cancel()
+            return
+        asked = True
+        run.stop()
+        note("interrupted: finishing; once more ends it at once, and the hub forgets its agents")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    try:
+        return await run.run(version)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _plans(
+    session: Session,
+    node: str | None,
+    seconds: float,
+    connections: int,
+    rate: float,
+    size: int,
+    mix: dict[int, int],
+    fan_out: int,
+    window: int,
+) -> tuple[Plan, Plan]:
+    """What the process with the senders is to do, and the one with the receivers."""
+    import msgspec
+
+    from trishula_broker.benchmark.talk import Member, Plan
+
+    run = secrets.token_hex(4)
+    count = fan_out if fan_out > 1 else connections
+    if session.name is None:
+        receivers = [Member(f"bench-{run}-to-{n}") for n in range(count)]
+        senders = [Member(f"bench-{run}-from-{n}") for n in range(connections)]
+    else:
+        receivers = [Member(session.name, lasting=True)]
+        senders = [Member(session.name, receive=False, lasting=True)] * connections
+    sending = Plan(
+        run=run,
+        urls=session.urls,
+        connect_s=session.connect_seconds,
+        members=senders,
+        group=f"bench-{run}" if fan_out > 1 else "",
+        to=[each.name for each in receivers],
+        seconds=seconds,
+        rate=rate,
+        size=size,
+        mix=mix,
+        window=window,
+        fan_out=fan_out,
+    )
+    urls = session.urls if node is None else _node_urls(node)
+    return sending, msgspec.structs.replace(sending, urls=urls, members=receivers)
+
+
+def _node_urls(node: str) -> list[str]:
+    from trishula.options import hub_urls
+    from trishula.websocket import check_url
+
+    try:
+        urls = hub_urls(node)
+        for url in urls:
+            check_url(url)
+    except ValueError as error:
+        raise click.UsageError(f"--node: {str(error).partition(': ')[2] or error}.") from None
+    return urls
+
+
+def _rate(text: str) -> float:
+    if text == "max":
+        return 0.0
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1e6:
+        raise click.UsageError(
+            f"--rate: {text!r} is no rate: messages a second, up to 1000000, or max."
+        )
+    return rate
+
+
+def _mix(text: str) -> dict[int, int]:
+    from trishula_broker.benchmark.schedule import parse_mix
+
+    try:
+        return parse_mix(text) if text else {}
+    except ValueError as error:
+        raise click.UsageError(f"--priority-mix: {error}.") from None
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000

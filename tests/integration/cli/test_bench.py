@@ -1,0 +1,208 @@
+"""``broker bench`` against a real hub."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.command import Broker
+from tests.support.hub_process import HubProcess
+from tests.support.redis_server import RedisServer
+from trishula import Agent
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SHORT = ("bench", "--duration", "300ms")
+
+
+async def nobody_is_left(hub: HubProcess) -> bool:
+    async with Agent("looker", hub.url, receive=False, ephemeral=True) as looker:
+        return not [each for each in await looker.agents() if each["id"].startswith("bench-")]
+
+
+async def test_it_sends_what_was_planned_and_tells_what_became_of_it(
+    hub: HubProcess, broker: Broker
+) -> None:
+    done = await broker(*SHORT, "--rate", "200", "--connections", "2", "--json")
+    assert done.code == 0, done
+    found = done.json
+    assert (found["planned"], found["accepted"], found["received"]) == (60, 60, 60)
+    assert (found["success"], found["duplicates"], found["disorder"]) == (100, 0, 0)
+    assert found["latency_ms"]["count"] == found["accepting_ms"]["count"] == 60
+    assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["max"]
+    assert found["connect_ms"]["count"] == 4
+    assert found["urls"] == found["receiver_urls"] == [hub.url]
+    assert sum(each["received"] for each in found["intervals"]) == 60
+    assert (found["missed"], found["failed"]) == ([], {})
+    assert await nobody_is_left(hub)
+
+
+async def test_as_fast_as_accepted(hub: HubProcess, broker: Broker) -> None:
+    done = await broker(*SHORT, "--rate", "max", "--connections", "2", "--window", "20", "--json")
+    assert done.code == 0, done
+    found = done.json
+    assert found["received"] == found["planned"] == found["accepted"] > 40
+    assert (found["success"], found["disorder"]) == (100, 0)
+    assert found["messages_per_s"] > 0
+    assert await nobody_is_left(hub)
+
+
+async def test_fan_out_and_priorities(hub: HubProcess, broker: Broker) -> None:
+    options = ("--rate", "100", "--fan-out", "5", "--priority-mix", "1:1,5:2")
+    done = await broker(*SHORT, *options, "--connections", "1", "--json")
+    assert done.code == 0, done
+    found = done.json
+    assert (found["planned"], found["expected"], found["received"]) == (30, 150, 150)
+    counts = {p: each["count"] for p, each in found["latency_by_priority_ms"].items()}
+    assert counts == {"1": 50, "5": 100}
+    assert found["deliveries_per_s"] == pytest.approx(5 * found["messages_per_s"])
+    assert await nobody_is_left(hub)
+
+
+async def test_for_people_there_is_a_line_a_figure(broker: Broker) -> None:
+    done = await broker(*SHORT, "--rate", "50")
+    assert done.code == 0, done
+    assert [line.split()[0] for line in done.out.splitlines()][:6] == [
+        *("3", "connected", "accepted", "received", "throughput", "success"),
+    ]
+    assert "\x1b" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        ("--max-p99", "0.001ms"),
+        ("--min-rate", "1000000"),
+        ("--max-connect", "0.001ms"),
+    ],
+)
+async def test_a_missed_target_decides_the_exit_code(
+    broker: Broker, target: tuple[str, str]
+) -> None:
+    done = await broker(*SHORT, "--rate", "50", *target, "--min-success", "1")
+    assert done.code == 5
+    said = [line for line in done.err.splitlines() if line.startswith("missed: ")]
+    assert len(said) == 1
+    assert said[0].startswith(f"missed: {target[0]} ")
+    assert "throughput" in done.out
+
+
+async def test_targets_that_are_met_end_with_0(broker: Broker) -> None:
+    targets = ("--max-p99", "1h", "--min-rate", "1", "--min-success", "100", "--max-connect", "1h")
+    done = await broker(*SHORT, "--rate", "50", *targets)
+    assert (done.code, "missed" in done.err) == (0, False), done
+
+
+async def test_a_picture_is_drawn(broker: Broker, tmp_path: Path) -> None:
+    path = tmp_path / "latency.png"
+    done = await broker(*SHORT, "--rate", "50", "--plot", str(path))
+    assert done.code == 0, done
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+async def test_without_matplotlib_it_says_how_to_install_it(broker: Broker, tmp_path: Path) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    done = await broker(
+        *SHORT, "--plot", str(tmp_path / "latency.png"), env={"PYTHONPATH": str(tmp_path)}
+    )
+    assert (done.code, done.out) == (2, "")
+    assert "`pip install 'trishula[bench]'` does it" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--rate fast", "--rate: 'fast' is no rate"),
+        ("--rate 0", "--rate: '0' is no rate"),
+        ("--rate nan", "--rate: 'nan' is no rate"),
+        ("--duration 1d", "'--duration': '1d' is no time: such as 500ms, 60s, 5m or 1h"),
+        ("--priority-mix 7:1", "--priority-mix: '7' is no priority"),
+        ("--plot latency.gif", "--plot: latency.gif: a name that ends in .png, .svg, .pdf"),
+        ("--plot /nowhere/latency.png", "there is no directory /nowhere"),
+        ("--node http://127.0.0.1/", "--node: 'http://127.0.0.1/' must begin with ws://"),
+        ("--url http://127.0.0.1/", "--url: 'http://127.0.0.1/' must begin with ws://"),
+        ("--as dc --fan-out 3", "--fan-out needs several receivers, and --as is one agent"),
+        ("--as HUB!", "--as: 'HUB!'"),
+    ],
+)
+async def test_wrong_usage_names_the_option_and_the_rule(
+    broker: Broker, options: str, says: str
+) -> None:
+    done = await broker(*SHORT, *options.split())
+    assert (done.code, done.out) == (2, ""), done
+    assert says in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_one_agent_that_was_made_before_sends_to_itself_and_stays(
+    hub: HubProcess, broker: Broker, name: str
+) -> None:
+    async with Agent(name, hub.url):
+        pass
+    done = await broker(*SHORT, "--rate", "50", "--as", name, "--json")
+    assert done.code == 0, done
+    assert done.json["received"] == done.json["planned"] == 15
+    async with Agent(name, hub.url) as agent:
+        assert name in [each["id"] for each in await agent.agents()]
+        assert (await agent.peek())["count"] == 0
+
+
+async def test_ctrl_c_ends_it_early_and_shows_what_there_is(
+    hub: HubProcess, broker: Broker
+) -> None:
+    running = await broker.start("bench", "--duration", "9s", "--rate", "200", "--json")
+    async with running:
+        await running.said("received")  # the first line of progress: some have come
+        done = await running.interrupt()
+    assert done.code == 130
+    assert done.json["interrupted"]
+    assert 0 < done.json["planned"] < 1_800
+    assert done.json["received"] == done.json["planned"]
+    assert await nobody_is_left(hub)
+
+
+async def test_sender_and_receiver_on_different_nodes(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path / "redis")
+    redis.start()
+    try:
+        async with (
+            HubProcess(tmp_path / "one", "--redis", redis.url, node="one") as one,
+            HubProcess(tmp_path / "two", "--redis", redis.url, node="two") as two,
+        ):
+            done = await Broker(one.url)(*SHORT, "--rate", "50", "--node", two.url, "--json")
+    finally:
+        redis.kill()
+    assert done.code == 0, done
+    assert (done.json["urls"], done.json["receiver_urls"]) == ([one.url], [two.url])
+    assert done.json["received"] == done.json["planned"] == 15
+
+
+async def test_a_hub_that_dies_under_way_shows_as_what_it_cost(tmp_path: Path) -> None:
+    async with HubProcess(tmp_path / "data") as hub:
+        running = await Broker(hub.url).start(
+            "bench", "--duration", "3s", "--rate", "200", "--json"
+        )
+        async with running:
+            await running.said("received")
+            await hub.restart()
+            done = await running.end()
+        assert done.code == 0, done
+        found = done.json
+        assert found["reconnects"] > 0
+        assert (found["received"], found["success"]) == (600, 100)
+        assert (found["duplicates"], found["disorder"]) == (0, 0)
+        # What waited for the hub to be back is counted from when it was to be sent.
+        assert found["latency_ms"]["max"] > found["latency_ms"]["p50"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the command lines")
+async def test_no_token_is_in_a_command_line(hub: HubProcess, broker: Broker) -> None:
+    secret = "not-to-be-seen-by-anybody"
+    running = await broker.start(
+        "bench", "--duration", "9s", "--rate", "50", env={"TRISHULA_TOKEN": secret}
+    )
+    async with running:
+        await running.said("received")
+        shown = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+        assert len([each for each in shown if b"trishula_broker.benchmark" in each]) >= 2
+        assert not [each for each in shown if secret.encode() in each]
+        await running.interrupt()
