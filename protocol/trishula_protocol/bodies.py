@@ -249,6 +249,17 @@ class Forget(Op, tag="forget"):
     discard: bool = False
 
 
+class Tap(Op, tag="tap"):
+    """Operators: hear of what passes from now on (or stop it); each filter narrows. ``to`` is an
+    address as it was written, or an agent that has a copy."""
+
+    sender: Name | None = msgspec.field(default=None, name="from")
+    to: Annotated[str, msgspec.Meta(max_length=limits.AGENT_LENGTH + 1)] | None = None
+    type: Literal["COMMAND", "STATUS", "RESULT", "ERROR"] | None = None
+    thread: EnvelopeId | None = None
+    on: bool = True
+
+
 Operation = (
     Register
     | Agents
@@ -268,4 +279,5 @@ Operation = (
     | Pause
     | Resume
     | Forget
+    | Tap
 )

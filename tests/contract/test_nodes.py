@@ -494,3 +494,17 @@ async def test_what_cores_tell_each_other(pair: Pair) -> None:
     assert await one.heard() == []
     await two.do(base.Tell("ada", receipt))
     assert await two.heard() == []
+
+
+async def test_what_a_core_tells_one_node(pair: Pair) -> None:
+    one, two = pair
+    await one.beat()
+    await two.beat()
+    message = base.Message(7, "m1", "dc", "STATUS", "agni", 3, None, False, 5, None, b"\xff{}")
+    passed = (base.Passed(message, ("agni",)), base.Passed(message, ("agni",), None, "done"))
+    tapping = base.Tapping("n1", 3, (base.Wanted("dc", None, "STATUS", None),))
+    tapped = base.Tapped("n1", 3, 41, passed)
+    await one.do(base.Tell(None, tapping, "n2"), base.Tell(None, tapped, "n2"))
+    assert await two.heard() == [tapping, tapped]
+    await one.do(base.Tell(None, tapping, "n1"), base.Tell(None, tapping, "n9"))
+    assert await two.heard() == await one.heard() == []

@@ -37,6 +37,8 @@ class Unavailable(base.Outcome, frozen=True):
 Then = Callable[[Any, Any, Any, Now], None]
 """``then(outcome, op, context, now)``; the outcome may be :class:`Unavailable`."""
 
+Tap = Callable[[base.Operation, Any, Now], None]
+"""``tap(op, outcome, now)``"""
 _Entry = tuple[base.Operation, Then, Any]
 
 
@@ -48,6 +50,8 @@ class Commits:
         self._waiting: list[_Entry] = []
         self._in_flight: deque[list[_Entry]] = deque()
         self._again: list[_Entry] = []
+        self.tap: Tap | None = None
+        """Sees what each commit did, before whoever wanted it does."""
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(map(len, self._in_flight)) + len(self._again)
@@ -86,6 +90,12 @@ class Commits:
     def _go_on(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
         entries = self._in_flight.popleft()
         bugs: list[Exception] = []
+        if self.tap is not None:
+            try:
+                for (op, _, _), outcome in zip(entries, outcomes, strict=True):
+                    self.tap(op, outcome, now)
+            except Exception as bug:  # who listens is not who matters
+                bugs.append(bug)
         for (op, then, context), outcome in zip(entries, outcomes, strict=True):
             try:
                 then(outcome, op, context, now)

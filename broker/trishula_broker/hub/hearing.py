@@ -13,6 +13,7 @@ from trishula_broker.hub.duties import SWEEP_SOON_MS
 from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster
+from trishula_broker.hub.taps import Taps
 from trishula_broker.store import base
 
 
@@ -30,12 +31,14 @@ class Hearing:
         delivery: Delivery,
         fencing: Fencing,
         sweep_at: Callable[[int, Now], None],
+        taps: Taps,
     ) -> None:
         self._commits = commits
         self._roster = roster
         self._delivery = delivery
         self._fencing = fencing
         self._sweep_at = sweep_at
+        self._taps = taps
         self._held: list[base.Hint] = []
         self._deciding: frozenset[str] | None = None
 
@@ -87,6 +90,10 @@ class Hearing:
             case base.Presence():
                 change: dict[str, Any] = msgspec.json.decode(hint.change)
                 self._roster.announce_here(change, now.wall)
+            case base.Tapping():
+                self._taps.tapping(hint, now)
+            case base.Tapped():
+                self._taps.tapped(hint, now)
             case base.Missed():
                 self._delivery.look_again(now)
                 self._sweep_at(now.wall + SWEEP_SOON_MS, now)

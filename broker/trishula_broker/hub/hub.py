@@ -34,6 +34,7 @@ from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.roster import Roster
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.hub.settlement import Settlement
+from trishula_broker.hub.taps import Taps
 from trishula_broker.store import base
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
@@ -137,8 +138,11 @@ class Hub:
             self._activated,
             self._outlet.note,
         )
+        self._taps = Taps(
+            self._membership, self._commits, self._roster, self._agenda, self._settings
+        )
         self._hearing = Hearing(
-            self._commits, self._roster, self._delivery, fencing, self._duties.sweep_at
+            self._commits, self._roster, self._delivery, fencing, self._duties.sweep_at, self._taps
         )
         self._desk = Desk(
             node,
@@ -147,6 +151,7 @@ class Hub:
             self._roster,
             self._delivery,
             self._duties.assign,
+            self._taps,
         )
         self._agenda.at(0, "sweep", self._duties.sweep)
 
@@ -391,6 +396,7 @@ class Hub:
     def _end(self, session: HubSession, reason: str, now: Now) -> None:
         for key in ("link", "beat", "note", "more", "fetch", "due", "lease", "fenced"):
             self._agenda.cancel((key, session.link))
+        self._taps.end(session, now)
         self._registration.end(session, reason, now)
 
     # --- what comes out ---

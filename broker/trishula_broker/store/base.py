@@ -29,9 +29,13 @@ from trishula_broker.store.hints import (
     Hint,
     Mail,
     Missed,
+    Passed,
     Presence,
     Receipt,
     Revoked,
+    Tapped,
+    Tapping,
+    Wanted,
     Withdrawn,
 )
 from trishula_broker.store.message import (
@@ -164,6 +168,7 @@ __all__ = [
     "Op",
     "Operation",
     "Outcome",
+    "Passed",
     "Pause",
     "Paused",
     "Peek",
@@ -192,6 +197,8 @@ __all__ = [
     "StoreUnavailable",
     "Sweep",
     "Swept",
+    "Tapped",
+    "Tapping",
     "Tell",
     "Told",
     "Trace",
@@ -201,6 +208,7 @@ __all__ = [
     "Unassigned",
     "Update",
     "Updated",
+    "Wanted",
     "Withdrawn",
     "is_delayed",
 ]

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from trishula_broker.store.message import Copy
+from trishula_broker.store.message import Copy, Message, Settled
 from trishula_broker.store.revoked import Revocation
 
 
@@ -55,6 +55,49 @@ class Revoked(Hint, frozen=True, gc=False):
     """Tokens were taken back: their sessions end."""
 
     what: Revocation
+
+
+class Wanted(msgspec.Struct, frozen=True, gc=False):
+    """Which mail an operator listens to; None: whatever it is."""
+
+    sender: str | None
+    to: str | None
+    """An address as it was written, or an agent that has a copy."""
+    type: str | None
+    thread: str | None
+
+
+class Passed(msgspec.Struct, frozen=True, gc=False):
+    """A message that was accepted, or a copy that was settled."""
+
+    message: Message
+    """Without its body when ``outcome`` is given."""
+    agents: tuple[str, ...]
+    """Who has a copy; or who settled it."""
+    pool: str | None = None
+    """The capability whose pool has it, before any agent does."""
+    outcome: Settled | None = None
+    """How a copy was settled."""
+
+
+class Tapping(Hint, frozen=True, gc=False):
+    """Somebody at ``node`` listens: tell it what passes here of what is wanted. Said each second,
+    and forgotten when it is not. ``since`` tells one listening of a node from its next."""
+
+    node: str
+    since: int
+    wanted: tuple[Wanted, ...]
+    """Nothing: it has ended."""
+
+
+class Tapped(Hint, frozen=True, gc=False):
+    """What passed at ``node``, for who is :class:`Tapping` ``since`` then."""
+
+    node: str
+    since: int
+    first: int
+    """How many came before these, the ones that got lost too."""
+    passed: tuple[Passed, ...]
 
 
 class Missed(Hint, frozen=True, gc=False):

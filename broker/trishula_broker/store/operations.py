@@ -477,10 +477,12 @@ class NodeEnded(Outcome, frozen=True, gc=False):
 
 class Tell(Op, frozen=True, gc=False):
     """Tell other nodes something, once the commit is durable: the one where ``agent`` is online,
-    or all of them when it is None. Stores nothing; never told to the node that says it."""
+    or when it is None the one called ``node``, or all of them. Stores nothing; never told to the
+    node that says it."""
 
     agent: str | None
     hint: Hint
+    node: str = ""
 
 
 class Told(Outcome, frozen=True, gc=False):

@@ -11,6 +11,7 @@ from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
 from trishula_broker.hub.roster import Roster
+from trishula_broker.hub.taps import Taps
 from trishula_broker.store import base
 from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
@@ -30,6 +31,7 @@ class Desk:
         roster: Roster,
         delivery: Delivery,
         assign: Callable[[str], None],
+        taps: Taps,
     ) -> None:
         self.node = node
         self.commits = commits
@@ -38,6 +40,7 @@ class Desk:
         self.delivery = delivery
         self.assign = assign
         """Hands out the pool of a capability."""
+        self.taps = taps
         self.asking: Counter[int] = Counter()
         """link → questions to the store that are not answered yet."""
 

@@ -20,6 +20,7 @@ from trishula_broker.hub.operations.pausing import pause, resume
 from trishula_broker.hub.operations.peek import peek
 from trishula_broker.hub.operations.recall import recall
 from trishula_broker.hub.operations.status import status
+from trishula_broker.hub.operations.tap import tap
 from trishula_broker.hub.operations.trace import trace
 from trishula_broker.hub.operations.watch import watch
 from trishula_protocol import bodies
@@ -43,6 +44,7 @@ TABLE: Final[dict[str, tuple[type[msgspec.Struct], Callable[[Call, Any], None]]]
     "pause": (bodies.Pause, pause),
     "resume": (bodies.Resume, resume),
     "forget": (bodies.Forget, forget),
+    "tap": (bodies.Tap, tap),
 }
 
 

@@ -94,8 +94,8 @@ def caused(
         for node in space.nodes:
             yield node, base.Revoked(op.what)
     elif isinstance(op, base.Tell):
-        nodes = space.nodes if op.agent is None else [space.node_of(op.agent)]
-        for node in nodes:
+        everybody = [op.node] if op.node else space.nodes
+        for node in everybody if op.agent is None else [space.node_of(op.agent)]:
             if node is not None:
                 yield node, op.hint
 

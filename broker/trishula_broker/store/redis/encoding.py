@@ -69,7 +69,7 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
         case base.EndNode():
             return ("end_node", op.node, op.lead, op.limit)
         case base.Tell():
-            return ("tell", op.agent, text(hint(op.hint)))
+            return ("tell", op.agent, text(hint(op.hint)), op.node)
         case base.Introduce():
             return ("introduce", op.agent, limits.LEASE_DEFAULT_MS)
         case base.Revoke():

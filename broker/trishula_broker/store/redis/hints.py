@@ -37,6 +37,8 @@ _KINDS: Final[dict[str, type[base.Hint]]] = {
         base.Receipt,
         base.Presence,
         base.Revoked,
+        base.Tapping,
+        base.Tapped,
         base.Missed,
     )
 }
@@ -67,7 +69,8 @@ def decode_hints(message: bytes) -> tuple[int, list[base.Hint]]:
                 hints.append(base.Ended(_text(next(words)), int(_text(next(words)))))
             case b"tell":
                 name, raw = _told(next(words))
-                hints.append(msgspec.msgpack.decode(raw, type=_KINDS[name]))
+                if name in _KINDS:  # else a newer node's: whatever it was, it may be lost
+                    hints.append(msgspec.msgpack.decode(raw, type=_KINDS[name]))
             case _:  # a newer node says more: whatever it was, looking finds it
                 hints.append(base.Missed())
                 break

@@ -104,10 +104,12 @@ function APPLY.end_node(op)
 end
 
 function APPLY.tell(op)
-  local name, what = op[2], op[3]
+  local name, what, only = op[2], op[3], op[4]
   if name then
     local node = node_of(name)
     if node then hint(node, 'tell', what) end
+  elseif only ~= '' then
+    if nodes_by_name()[only] then hint(only, 'tell', what) end
   else
     for node in pairs(nodes_by_name()) do hint(node, 'tell', what) end
   end
