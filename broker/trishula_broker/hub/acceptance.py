@@ -51,6 +51,8 @@ class Acceptance:
         self._assign = assign
         self.unaccepted_bytes = 0
         """Of all sessions: bodies submitted and not yet decided."""
+        self.why_not: str | None = None
+        """Why nothing is taken now, when nothing is."""
         self._then = self._decided  # bound once, not once a message
 
     def accept(self, session: HubSession, envelope: Envelope, now: Now) -> None:
@@ -62,6 +64,12 @@ class Acceptance:
         agent = session.agent
         assert envelope.id is not None
         assert envelope.to is not None
+        if self.why_not is not None:
+            raise ProtocolError(
+                ErrorCode.UNAVAILABLE,
+                f"this hub takes no messages now ({self.why_not}); send it again under the same id",
+                reply_to=envelope.id,
+            )
         address = parse_address(envelope.to)
         settles = envelope.settles
         if settles is not None and not session.receive:

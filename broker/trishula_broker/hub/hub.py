@@ -380,6 +380,12 @@ class Hub:
 
     # --- the end ---
 
+    def accepting(self, why: str | None, now: Now) -> None:
+        """Refuse new messages while ``why`` says what is in the way; deliveries and settlements
+        go on. None takes messages again."""
+        self._acceptance.why_not = self._membership.why_not = why
+        self._advance(self._time(now))
+
     def drain(self, now: Now) -> None:
         """Accept nothing more; close every session once what was taken is decided."""
         now = self._time(now)

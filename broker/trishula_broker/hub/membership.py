@@ -61,6 +61,8 @@ class Membership:
         self._agenda = agenda
         self._ended = ended
         self._leading = leading
+        self.why_not: str | None = None
+        """Why the hub takes no new messages, when it does not."""
         self._beating = False
         self._leaving = False
         self._sure_until = 0
@@ -97,7 +99,7 @@ class Membership:
     def heartbeat(self, now: Now) -> Envelope:
         """What clients hear: that the hub lives, and whether it can promise anything."""
         payload: dict[str, Any] = {"time": now.wall}
-        if not self.sure(now):
+        if self.why_not is not None or not self.sure(now):
             payload["ready"] = False
         return Envelope("HEARTBEAT", sender=HUB, payload=payload)
 

@@ -17,11 +17,13 @@ from typing import Any, Final
 from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.now import Now
-from trishula_broker.net.ports import Auditor, Connection, Core, Log, Question
+from trishula_broker.net.errands import Errands
+from trishula_broker.net.ports import Auditor, Committer, Connection, Core, Log, Question
 from trishula_broker.net.trimming import keep_trimming
 from trishula_broker.store.base import (
     Batch,
     Hint,
+    Operation,
     Outcome,
     Retention,
     Store,
@@ -70,6 +72,8 @@ class Driver:
         self._make_core = make_core
         self._log = log
         self._auditor = auditor
+        self._errands = Errands()
+        self._not_accepting: str | None = None
         self._loop = asyncio.get_running_loop()
         store.on_hints(self._hinted)
         self._cores: dict[str, Core] = {}
@@ -116,10 +120,30 @@ class Driver:
         core = self._cores.get(namespace)
         if core is None:
             core = self._cores[namespace] = self._make_core(namespace)
+            if self._not_accepting is not None:
+                core.accepting(self._not_accepting, self.clock())
             if self.draining:
                 core.drain(self.clock())
             self.wake()
         return core
+
+    def submit(self, namespace: str, op: Operation) -> asyncio.Future[Outcome]:
+        """Commit an operation that is no core's, before what the cores have for that commit.
+
+        Its outcome, or :class:`StoreUnavailable` when what became of it is unknown.
+        """
+        done = self._errands.add(namespace, op)
+        if self._closed:
+            self._errands.fail("this hub has ended", self.clock())
+        self.wake()
+        return done
+
+    def accepting(self, why: str | None) -> None:
+        """Have the cores refuse new messages because of ``why``, or take them again."""
+        self._not_accepting = why
+        for core in self._cores.values():
+            core.accepting(why, self.clock())
+        self.wake()
 
     # --- what connections have to say ---
 
@@ -244,14 +268,14 @@ class Driver:
 
     # --- the store ---
 
-    def _collect(self, ahead: bool = False) -> list[tuple[Core, Batch]]:
-        work: list[tuple[Core, Batch]] = []
+    def _collect(self, ahead: bool = False) -> list[tuple[Committer, Batch]]:
+        work: list[tuple[Committer, Batch]] = [*self._errands.take()]
         for namespace, core in self._cores.items():
             if ops := core.ops_to_commit(ahead):
                 work.append((core, Batch(namespace, ops)))
         return work
 
-    def _begin(self, work: list[tuple[Core, Batch]]) -> Awaitable[list[list[Outcome]]]:
+    def _begin(self, work: list[tuple[Committer, Batch]]) -> Awaitable[list[list[Outcome]]]:
         try:
             return self._store.commit(self.clock().wall, [batch for _, batch in work])
         except Exception as error:
@@ -260,7 +284,7 @@ class Driver:
             return failed
 
     async def _commit(
-        self, work: list[tuple[Core, Batch]], begun: Awaitable[list[list[Outcome]]]
+        self, work: list[tuple[Committer, Batch]], begun: Awaitable[list[list[Outcome]]]
     ) -> None:
         """Wait for ``work`` to be committed, then for what has come meanwhile, until nothing is
         left.
@@ -295,7 +319,7 @@ class Driver:
         self.wake()
 
     def _tell_outcomes(
-        self, work: list[tuple[Core, Batch]], outcomes: list[list[Outcome]], why: str
+        self, work: list[tuple[Committer, Batch]], outcomes: list[list[Outcome]], why: str
     ) -> None:
         if why and self.trouble is None:
             self._log.error("store_unavailable", why=why)
@@ -402,6 +426,7 @@ class Driver:
     async def close(self) -> None:
         """Stop at once. A commit in flight is waited for, others are not begun."""
         self._closed = True
+        self._errands.fail("this hub has ended", self.clock())
         if self._timer is not None:
             self._timer.cancel()
         tasks = [*self._asking]

@@ -120,6 +120,9 @@ class ScriptedHub:
         self.heard.put("drain")
         self.do(*(Close(link, 1012, "restart") for link in self.links))
 
+    def accepting(self, why: str | None, now: Now) -> None:
+        self.heard.put("accepting", why)
+
     def timeout(self, now: Now) -> None:
         self.due = None
         self.heard.put("timeout", now)

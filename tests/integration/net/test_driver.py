@@ -3,11 +3,21 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.integration.net.rig import HEARTBEAT, ONE_OP, TIMEOUT_S, Rig
 from trishula_broker.hub.effects import Note, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.driver import QUESTIONS, Driver
-from trishula_broker.store.base import Agents, Missed, Retention, StoreUnavailable
+from trishula_broker.store.base import (
+    Agents,
+    Batch,
+    Missed,
+    Retention,
+    Retry,
+    StoreUnavailable,
+    Swept,
+)
 
 
 class Asked:
@@ -257,3 +267,32 @@ async def test_hints_are_told_to_the_core_of_their_namespace(rig: Rig) -> None:
     rig.store.tell("nobody-here", [Missed()])
     rig.store.tell(namespace, [Missed()])
     assert await rig.heard.next("hinted") == ([Missed()],)
+
+
+async def test_an_errand_is_committed_before_what_the_core_has(rig: Rig) -> None:
+    errand = Retry("agni", 1)
+    done = rig.driver.submit("elsewhere", errand)
+    submit(rig)
+    assert isinstance(await done, Swept)
+    await rig.heard.next("committed")
+    assert rig.store.commits == [[Batch("elsewhere", [errand]), Batch("default", [ONE_OP])]]
+
+
+async def test_an_errand_hears_that_its_commit_failed_or_never_comes(rig: Rig) -> None:
+    rig.store.failure = StoreUnavailable("disk full")
+    with pytest.raises(StoreUnavailable, match="disk full"):
+        await rig.driver.submit("default", ONE_OP)
+    rig.store.failure = None
+    await rig.driver.close()
+    with pytest.raises(StoreUnavailable, match="has ended"):
+        await rig.driver.submit("default", ONE_OP)
+
+
+async def test_cores_hear_whether_messages_may_be_accepted(rig: Rig) -> None:
+    rig.driver.core("default")
+    rig.driver.accepting("the disk is full")
+    assert await rig.heard.next("accepting") == ("the disk is full",)
+    rig.driver.core("another")  # one that is made meanwhile
+    assert await rig.heard.next("accepting") == ("the disk is full",)
+    rig.driver.accepting(None)
+    assert await rig.heard.next("accepting") == (None,)

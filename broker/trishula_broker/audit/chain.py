@@ -1,0 +1,65 @@
+"""Records chained by hashes: none can be changed, removed, added or moved unseen. No files.
+
+A line is ``{"n":N,…,"hash":"H"}``. H is SHA-256 over the last line's hash, 32 bytes, and the line's
+own bytes before ``,"hash"``; the first line continues 32 zero bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from binascii import hexlify
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+ZERO: Final = bytes(32)
+TAIL: Final = len(b',"hash":""}') + 64
+"""Bytes of a line behind what its hash is over, without the line's end."""
+_LINE: Final = re.compile(rb'\{"n":([1-9][0-9]{0,17}),.*,"hash":"([0-9a-f]{64})"\}\Z', re.DOTALL)
+_sha256: Final = hashlib.sha256
+
+
+class Link(NamedTuple):
+    """Where a chain ends: the number of its last record, and the hash there."""
+
+    number: int = 0
+    digest: bytes = ZERO
+
+    @property
+    def hash(self) -> str:
+        """In hexadecimal, as it is written."""
+        return self.digest.hex()
+
+
+class Line(NamedTuple):
+    """A line taken apart."""
+
+    number: int
+    hashed: bytes
+    digest: bytes
+
+
+def extend(link: Link, records: Iterable[bytes]) -> tuple[Link, list[bytes]]:
+    """The chain behind ``link`` with ``records``, JSON without braces; its end and new lines."""
+    number, digest = link
+    lines: list[bytes] = []
+    add = lines.append
+    for record in records:
+        number += 1
+        hashed = b'{"n":%d,%b' % (number, record)
+        digest = _sha256(digest + hashed).digest()
+        add(b'%b,"hash":"%b"}\n' % (hashed, hexlify(digest)))
+    return Link(number, digest), lines
+
+
+def take_apart(line: bytes) -> Line | None:
+    """A line, without its end, or None for what is none."""
+    found = _LINE.match(line)
+    if found is None:
+        return None
+    return Line(int(found[1]), line[:-TAIL], bytes.fromhex(found[2].decode()))
+
+
+def digest_of(before: bytes, hashed: bytes) -> bytes:
+    """What a line's hash must be behind one with the hash ``before``."""
+    return _sha256(before + hashed).digest()

@@ -1,0 +1,320 @@
+"""Follows the trail of one namespace into its chain.
+
+Records are made in the event loop, a little at a time: two threads that run Python hinder each
+other. What blocks, writing and syncing, is done in the archive's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from trishula_broker.audit import blocks, chain
+from trishula_broker.audit.blocks import Mark
+from trishula_broker.audit.chain import Link
+from trishula_broker.audit.heads import NodeKey
+from trishula_broker.audit.records import SLICE, Records
+from trishula_broker.audit.settings import AuditSettings
+from trishula_broker.audit.writer import ChainWriter, with_block
+from trishula_broker.net.ports import Log
+from trishula_broker.store.base import StoreUnavailable
+from trishula_broker.store.trail import (
+    Archive,
+    Archived,
+    ArchiveRecord,
+    Archives,
+    Entry,
+    Head,
+    Trail,
+)
+
+LIMIT: Final = 1_000
+"""Entries asked for together."""
+POLL_S: Final = 0.2
+"""Rest between two looks at the trail."""
+RETRY_S: Final = 1.0
+"""Rest after the disk, or the store, failed."""
+COMMIT_S: Final = 1.0
+COMMIT_ENTRIES: Final = 1_000
+"""The store hears how far the archive is this often, or after so many entries."""
+HEARD_S: Final = 600.0
+"""And this often although nothing happened: who is silent for a day is no archiver any more."""
+COMPARE_S: Final = 5.0
+"""How often other nodes' digests are looked at."""
+TIDY_S: Final = 10.0
+"""How often age is looked at: of segments to be sealed or removed."""
+
+
+class Port(NamedTuple):
+    """The store, as an archiver needs it."""
+
+    submit: Callable[[str, Archive], Awaitable[Any]]
+    """``(namespace, operation)``: commit it; its outcome."""
+    query: Callable[[str, Trail | Archives], Awaitable[Any]]
+    """``(namespace, question)``: ask it."""
+
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Has something blocking done elsewhere."""
+
+
+class Follower:
+    """Archives one namespace.
+
+    Args:
+        writer: its chain, not opened yet.
+        several: whether other nodes archive the same trail.
+        trouble: told why the archive cannot be written, None once it can.
+        alarm: told what an operator must know, once each.
+        others: signed heads that go to the store along with this chain's.
+    """
+
+    def __init__(
+        self,
+        writer: ChainWriter,
+        node: str,
+        key: NodeKey,
+        settings: AuditSettings,
+        port: Port,
+        in_thread: InThread,
+        clock: Callable[[], int],
+        log: Log,
+        *,
+        several: bool,
+        trouble: Callable[[str, str | None], None],
+        alarm: Callable[[str], None],
+        others: Callable[[], tuple[Head, ...]] = tuple,
+    ) -> None:
+        self.writer = writer
+        self.namespace = writer.name.namespace
+        self.mismatches: dict[tuple[str, int], str] = {}
+        """``(node, block)`` whose digest differs from this node's, with what was said of it."""
+        self._node = node
+        self._key = key
+        self._records = Records(self.namespace, settings)
+        self._port = port
+        self._in_thread = in_thread
+        self._clock = clock
+        self._log = log
+        self._several = several
+        self._trouble = trouble
+        self._alarm = alarm
+        self._others = others
+        self._digests: list[tuple[int, str]] = []
+        """Of blocks that ended, not yet in the store."""
+        self._known: dict[int, str] = {}
+        """Of recent blocks, to compare others' with."""
+        self._told: Link | None = None
+        self._told_pos = -1
+        self._told_others: tuple[int, ...] = ()
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
+        self._commit_at = self._compare_at = self._tidy_at = 0.0
+        self._tidy_failed = ""
+        self._full = False
+        self._failing = False
+        self._made = 0
+
+    def __repr__(self) -> str:
+        return f"<Follower {self.writer!r}>"
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            try:
+                moved = await self.step()
+                pause = 0.0 if self._full else POLL_S
+            except StoreUnavailable:
+                moved, pause = False, RETRY_S
+            except OSError:
+                moved, pause = False, RETRY_S
+            except Exception as error:
+                self._log.error("bug", during="audit", exc_info=error)
+                moved, pause = False, RETRY_S
+            if not moved or pause:
+                await asyncio.sleep(pause or POLL_S)
+
+    async def step(self) -> bool:
+        """Archive what there is, say so to the store, and do what is due; whether there was any.
+
+        Raises:
+            OSError: the archive cannot be written; what it was about is in the store.
+            StoreUnavailable: the store cannot be asked now.
+        """
+        entries = await self._port.query(
+            self.namespace, Trail(after=self.writer.mark.pos, limit=LIMIT)
+        )
+        self._full = len(entries) == LIMIT
+        if entries:
+            await self._write(entries)
+        if self._is_commit_due():
+            await self._commit()
+        now = self._time()
+        if self._several and now >= self._compare_at:
+            self._compare_at = now + COMPARE_S
+            self._compare(await self._port.query(self.namespace, Archives()))
+        if entries or now >= self._tidy_at:
+            self._tidy_at = now + TIDY_S
+            await self._tidy()
+        return bool(entries)
+
+    async def finish(self) -> None:
+        """Archive what is there now, and have the store know it.
+
+        Raises:
+            OSError: the archive cannot be written.
+            StoreUnavailable: the store cannot be asked now.
+        """
+        await self.step()
+        while self._full:
+            await self.step()
+        await self._commit()
+
+    # --- writing ---
+
+    async def _write(self, entries: Sequence[Entry]) -> None:
+        try:
+            if entries[0].pos != self.writer.mark.pos + 1:
+                await self._gap(entries[0].pos)
+            await self._archive(entries)
+        except OSError as error:
+            self._failing = True
+            self._trouble(str(self.writer.name), why_not(self.writer, error))
+            raise
+        if self._failing:
+            self._failing = False
+            self._trouble(str(self.writer.name), None)
+
+    async def _archive(self, entries: Sequence[Entry]) -> None:
+        writer = self.writer
+        if writer.is_due:
+            await self._in_thread(writer.make_room)
+        mark, skip, link = writer.mark, writer.skip, writer.link
+        ended: list[tuple[int, str]] = []
+        lines: list[bytes] = []
+        for entry in entries:
+            mark = blocks.behind(mark, entry) if self._several else Mark(entry.pos, None)
+            records: list[bytes] = []
+            for some in self._records.slices(entry):
+                records += some
+                await self._breathe(len(some))
+            if entry is entries[-1] or mark.ended is not None:
+                records[-1] = with_block(records[-1], mark)
+            if mark.ended is not None:
+                ended.append(mark.ended)
+            if skip:  # a crash came before the rest of them
+                skip, records = max(0, skip - len(records)), records[skip:]
+            for start in range(0, len(records), SLICE):
+                link, made = chain.extend(link, records[start : start + SLICE])
+                lines += made
+                await self._breathe(len(made))
+
+        def append() -> None:
+            writer.append(link, lines, mark)
+            self._digests += ended
+            self._known |= dict(ended)
+
+        await self._in_thread(append)
+
+    async def _breathe(self, made: int) -> None:
+        """Let the loop do other things, now and then."""
+        self._made += made
+        if self._made >= SLICE:
+            self._made = 0
+            await asyncio.sleep(0)
+
+    async def _gap(self, pos: int) -> None:
+        """Entries that this archive will never have."""
+        before = self.writer.mark.pos
+        missing = [before + 1, pos - 1]
+        self._alarm(
+            f"the audit of {self.namespace} lacks entries {missing[0]} to {missing[1]}: this node "
+            "was silent for too long, and the store keeps them no more; another node's archive "
+            "may have them"
+        )
+        mark = blocks.at(pos - 1)
+        await self._in_thread(lambda: self.writer.say("gap", {"missing": missing}, mark))
+
+    async def _rewound(self, last: int) -> None:
+        """The store's trail ends before this archive's does."""
+        had = self.writer.mark.pos
+        self._alarm(
+            f"the audit of {self.namespace} has entries up to {had}, its store only up to {last}: "
+            "the store was set back, or is another one; new entries follow under numbers that were "
+            "used before"
+        )
+        mark = blocks.at(last)
+        await self._in_thread(lambda: self.writer.say("rewound", {"from": had, "to": last}, mark))
+
+    async def _tidy(self) -> None:
+        try:
+            await self._in_thread(self.writer.tidy)
+            self._tidy_failed = ""
+        except OSError as error:
+            why = why_not(self.writer, error)
+            if why != self._tidy_failed:
+                self._tidy_failed = why
+                self._log.warning("audit_not_sealed", chain=str(self.writer.name), why=why)
+
+    # --- what the store hears, and says ---
+
+    def _is_commit_due(self) -> bool:
+        now, writer = self._time(), self.writer
+        if writer.mark.pos - self._told_pos >= COMMIT_ENTRIES:
+            return True
+        if now < self._commit_at:
+            return False
+        others = tuple(head.number for head in self._others())
+        news = (
+            writer.mark.pos != self._told_pos
+            or writer.link != self._told
+            or others != self._told_others
+        )
+        return news or now >= self._commit_at + HEARD_S
+
+    async def _commit(self) -> None:
+        writer = self.writer
+        link, mark, others = writer.link, writer.mark, self._others()
+        digests = tuple(self._digests)
+        kind = writer.name.kind
+        head = self._key.head(self._node, self.namespace, kind, link, self._clock())
+        op = Archive(self._node, mark.pos, (head, *others), digests)
+        self._commit_at = self._time() + COMMIT_S
+        outcome = await self._port.submit(self.namespace, op)
+        if not isinstance(outcome, Archived):
+            raise StoreUnavailable(f"the store answered {type(outcome).__name__}")
+        del self._digests[: len(digests)]
+        self._told, self._told_pos = link, mark.pos
+        self._told_others = tuple(head.number for head in others)
+        if outcome.last < mark.pos:
+            await self._rewound(outcome.last)
+
+    def _compare(self, archives: Sequence[ArchiveRecord]) -> None:
+        mine = dict(self._known)
+        for archive in archives:
+            if archive.node == self._node:
+                mine = dict(archive.digests) | mine
+        for archive in archives:
+            if archive.node == self._node:
+                continue
+            for number, digest in archive.digests:
+                place = (archive.node, number)
+                if mine.get(number, digest) != digest and place not in self.mismatches:
+                    first = number * blocks.SIZE + 1
+                    self.mismatches[place] = text = (
+                        f"the archives of {self._node} and {archive.node} differ in block {number} "
+                        f"of {self.namespace} (entries {first} to {first + blocks.SIZE - 1}): run "
+                        "`broker audit verify` on both"
+                    )
+                    self._alarm(text)
+        for number in sorted(self._known)[:-10_000]:
+            del self._known[number]
+
+
+def why_not(writer: ChainWriter, error: OSError) -> str:
+    """What stands in the way of writing, and what to do."""
+    return (
+        f"the audit cannot be written to {writer.folder} ({error.strerror or error}): make room, "
+        "or make it writable"
+    )

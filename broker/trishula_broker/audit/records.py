@@ -1,0 +1,340 @@
+"""What a commit did, as the archive's records: entries in, JSON out. No files, no clock.
+
+A record is made as JSON without its braces, so that the chain can put its number before it and
+its hash behind it. This is the hot path: a stored envelope is spliced in as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from trishula_broker.audit.redaction import Redactor
+from trishula_broker.audit.settings import AuditSettings, Body
+from trishula_broker.audit.times import iso
+from trishula_broker.store import base
+from trishula_broker.store.trail import Entry
+from trishula_protocol.address import Kind
+
+_encode: Final = msgspec.json.Encoder().encode
+_sha256: Final = hashlib.sha256
+_PAYLOAD: Final = b'"payload":'
+_NULL: Final = b"null"
+SLICE: Final = 100
+"""Operations whose records are made in one go: less than a millisecond."""
+
+
+class _Record(msgspec.Struct, omit_defaults=True, gc=False):
+    event: str
+
+
+class _Accepted(_Record, gc=False):
+    seq: int
+    id: str
+    sender: str = msgspec.field(name="from")
+    to: str
+    recipients: tuple[str, ...]
+    type: str
+    priority: int
+    size: int
+    """Bytes of the stored envelope."""
+    thread: str | None = None
+    reply_to: str | None = None
+    expires_at: str | None = None
+    full: tuple[str, ...] = ()
+    """Who got no copy, for their mailbox was full."""
+    pool: str | None = None
+    """The capability that it waits for."""
+    sha256: str | None = None
+    """Of the payload as it was stored."""
+    body: msgspec.Raw | None = None
+
+
+class _Marked(_Record, gc=False):
+    agent: str
+    seqs: tuple[int, ...]
+    delivered_at: list[str | None] | None = None
+    answer: int | None = None
+    """The seq of the answer that settled it."""
+
+
+class _Head(msgspec.Struct):
+    """The two parts of a stored envelope that are looked for in it."""
+
+    reply_to: str | None = None
+    payload: msgspec.Raw = msgspec.Raw(_NULL)
+
+
+_head: Final = msgspec.json.Decoder(_Head).decode
+
+
+def payload_of(body: bytes) -> bytes:
+    """The payload of a stored envelope, as it stands there."""
+    # It is the last field. Before it there are names, which hold no quotation marks, and headers,
+    # which may hold anything.
+    at = body.find(_PAYLOAD)
+    if at < 0:
+        return _NULL
+    if body.find(b'"headers":', 0, at) < 0:
+        return body[at + 10 : -1]
+    return bytes(_head(body).payload)
+
+
+class Records:
+    """Makes the records of one namespace.
+
+    Args:
+        namespace: whose entries they are.
+        settings: what becomes of bodies.
+    """
+
+    def __init__(self, namespace: str, settings: AuditSettings) -> None:
+        self._namespace = namespace
+        self._body: Body = settings.body
+        self._redact = Redactor(settings.redact) if settings.redact else None
+
+    def of(self, entry: Entry) -> list[bytes]:
+        """All that ``entry`` tells, each as JSON without its braces, in order."""
+        return [record for some in self.slices(entry) for record in some]
+
+    def slices(self, entry: Entry) -> Iterator[list[bytes]]:
+        """The same, a bounded piece of work each."""
+        head = _encode(
+            {"pos": entry.pos, "at": iso(entry.at), "node": entry.node, "ns": self._namespace}
+        )[1:-1]
+        for start in range(0, len(entry.done), SLICE):
+            found: list[bytes] = []
+            for op, outcome in entry.done[start : start + SLICE]:
+                made: Iterable[_Record | _Plain]
+                # Most are these two.
+                if type(op) is base.Accept and type(outcome) is base.Accepted:
+                    made = self._accepted(op, outcome)
+                elif type(op) is base.Settle and type(outcome) is base.Marked:
+                    made = (_settled(op, outcome),)
+                else:
+                    made = self._other(op, outcome)
+                found += [b"%b,%b" % (head, _encode(record)[1:-1]) for record in made]
+            yield found
+
+    def _accepted(self, op: base.Accept, outcome: base.Accepted) -> list[_Record]:
+        sha256, body = self._body_of(op.body)
+        address = op.address
+        expires_at = None if op.ttl is None else iso(outcome.accepted_at + op.ttl)
+        records: list[_Record] = [
+            _Accepted(
+                "accepted",
+                outcome.seq,
+                op.id,
+                op.sender,
+                address.name if address.kind is Kind.AGENT else str(address),
+                outcome.recipients,
+                op.type,
+                op.priority,
+                len(op.body),
+                op.thread,
+                op.reply_to,
+                expires_at,
+                outcome.full,
+                outcome.pool,
+                sha256,
+                body,
+            )
+        ]
+        if op.settles is not None:
+            records.append(_Marked("done", op.sender, (op.settles,), None, outcome.seq))
+        if outcome.notice is not None:
+            records.append(self._notice(outcome.notice))
+        return records
+
+    def _notice(self, message: base.Message) -> _Accepted:
+        """The hub's own mail."""
+        sha256, body = self._body_of(message.body)
+        reply_to = _head(message.body).reply_to if message.body else None
+        return _Accepted(
+            "accepted",
+            message.seq,
+            message.id,
+            message.sender,
+            message.to,
+            (message.to,),
+            message.type,
+            message.priority,
+            len(message.body),
+            message.thread,
+            reply_to,
+            None,
+            (),
+            None,
+            sha256,
+            body,
+        )
+
+    def _body_of(self, body: bytes) -> tuple[str | None, msgspec.Raw | None]:
+        if self._body == "none" or not body:
+            return None, None
+        sha256 = _sha256(payload_of(body)).hexdigest()
+        if self._body == "digest":
+            return sha256, None
+        if self._redact is not None:
+            body = self._redact(body)
+        return sha256, msgspec.Raw(body)
+
+    def _other(self, op: base.Op, outcome: base.Outcome) -> list[_Record | _Plain]:
+        make = _OTHERS.get(type(op))
+        plain = _plain(op, outcome) if make is None else make(op, outcome)
+        records: list[_Record | _Plain] = [plain]
+        notice = getattr(outcome, "notice", None)
+        if isinstance(notice, base.Message):
+            records.append(self._notice(notice))
+        return records
+
+
+_Plain = dict[str, Any]
+
+
+def _settled(op: base.Settle, outcome: base.Marked) -> _Marked:
+    times = op.delivered_at
+    if outcome.seqs != op.seqs:
+        at = dict(zip(op.seqs, times, strict=True))
+        times = tuple(at[seq] for seq in outcome.seqs)
+    told = [None if at is None else iso(at) for at in times]
+    return _Marked("done", op.agent, outcome.seqs, told if any(told) else None)
+
+
+def _delivered(op: base.Delivered, outcome: base.Marked) -> _Plain:
+    at = dict(op.seqs)
+    return {
+        "event": "delivered",
+        "agent": op.agent,
+        "seqs": outcome.seqs,
+        "delivered_at": [iso(at[seq]) for seq in outcome.seqs],
+    }
+
+
+def _read(op: base.Read, outcome: base.Marked) -> _Plain:
+    return {"event": "read", "agent": op.agent, "seqs": outcome.seqs, "lease_ms": op.lease_ms}
+
+
+def _requeued(op: base.Requeue, outcome: base.Requeued) -> _Plain:
+    return {
+        "event": "requeued",
+        "agent": op.agent,
+        "seqs": [seq for seq, _, _ in outcome.copies],
+        "attempts": [attempts for _, attempts, _ in outcome.copies],
+        "due_at": [iso(due_at) for _, _, due_at in outcome.copies],
+    }
+
+
+ENDED: Final[dict[base.Settled, str]] = {"dead": "dead-lettered"}
+"""How a copy ended, where the record calls it otherwise."""
+
+
+def _discarded(op: base.Discard, outcome: base.Discarded) -> _Plain:
+    return {
+        "event": ENDED.get(op.outcome, op.outcome),
+        "agent": op.agent,
+        "seqs": [op.seq],
+        "reason": op.reason,
+    }
+
+
+def _assigned(op: base.Assign, outcome: base.Assigned) -> _Plain:
+    return {
+        "event": "assigned",
+        "capability": op.capability,
+        "seqs": [copy.message.seq for _, copy in outcome.copies],
+        "agents": [agent for agent, _ in outcome.copies],
+    }
+
+
+def _unassigned(op: base.Unassign, outcome: base.Unassigned) -> _Plain:
+    return {"event": "unassigned", "agent": op.agent, "pools": outcome.pools}
+
+
+def _registered(op: base.Register, outcome: base.Registered) -> _Plain:
+    return {
+        "event": "registered",
+        "agent": op.agent,
+        "on": op.node,
+        "session": op.session,
+        "epoch": outcome.epoch,
+        "receive": op.receive,
+        "ephemeral": op.ephemeral,
+        "capabilities": outcome.capabilities,
+        "groups": outcome.groups,
+        "replaces": op.replaces,
+        "undelivered": op.unread,
+    }
+
+
+def _left(op: base.Leave, outcome: base.Left) -> _Plain:
+    return {"event": "left", "agent": op.agent, "epoch": op.epoch, "undelivered": op.unread}
+
+
+def _retried(op: base.Retry, outcome: base.Retried) -> _Plain:
+    return {"event": "retried", "agent": op.agent, "seqs": [op.seq]}
+
+
+def _forgotten(op: base.Forget, outcome: base.Forgotten) -> _Plain:
+    return {"event": "forgotten", "agent": op.agent}
+
+
+def _node_ended(op: base.EndNode, outcome: base.NodeEnded) -> _Plain:
+    return {"event": "node-ended", "ended": op.node, "agents": outcome.agents}
+
+
+_OTHERS: Final[dict[type[base.Op], Callable[[Any, Any], _Plain]]] = {
+    base.Delivered: _delivered,
+    base.Read: _read,
+    base.Requeue: _requeued,
+    base.Discard: _discarded,
+    base.Assign: _assigned,
+    base.Unassign: _unassigned,
+    base.Register: _registered,
+    base.Leave: _left,
+    base.Retry: _retried,
+    base.Forget: _forgotten,
+    base.EndNode: _node_ended,
+}
+
+EVENTS: Final = {"Introduce": "introduced", "Revoke": "revoked"}
+"""What the other operations are called, where it is not their own name."""
+
+
+def _plain(op: base.Op, outcome: base.Outcome) -> _Plain:
+    """Of an operation that this module does not know better: its fields as they are."""
+    name = type(op).__name__
+    event = EVENTS.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+    fields = {k: v for k, v in msgspec.structs.asdict(op).items() if not _is_bytes(v)}
+    record: _Plain = {"event": event}
+    for key, value in fields.items():
+        # A record's own names stay its own.
+        record[f"{key}_given" if key in OWN else key] = value
+    return record
+
+
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, (bytes, bytearray, memoryview))
+
+
+OWN: Final = frozenset(("n", "pos", "at", "node", "ns", "event", "hash", "block"))
+"""Names of what every record has."""
+
+
+class Told(NamedTuple):
+    """Something that is no entry's: of the archive itself, or of this node alone."""
+
+    event: str
+    fields: dict[str, Any]
+
+    def record(self, at: int, node: str, namespace: str, pos: int | None = None) -> bytes:
+        """As JSON without its braces. Fields with a record's own name are called ``NAME_given``."""
+        record: _Plain = {} if pos is None else {"pos": pos}
+        record |= {"at": iso(at), "node": node, "ns": namespace, "event": self.event}
+        for key, value in self.fields.items():
+            record[f"{key}_given" if key in OWN else key] = value
+        return _encode(record)[1:-1]

@@ -1,0 +1,442 @@
+"""One chain on the disk: appended to, sealed, thinned out, and found again after a crash.
+
+Everything here blocks, and belongs into one thread. What :meth:`ChainWriter.write` was given is on
+the disk when it returns, and not at all when it raises. It knows nothing of stores or hubs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from trishula_broker.audit import chain, segment
+from trishula_broker.audit.blocks import Mark
+from trishula_broker.audit.chain import Link
+from trishula_broker.audit.records import Told
+from trishula_broker.audit.sealing import CHUNK, MAGIC, Sealer
+from trishula_broker.audit.segment import LOCAL, ChainName, Segment
+from trishula_broker.audit.settings import AuditSettings
+from trishula_broker.audit.times import parse
+
+VERSION: Final = 1
+"""Of the form of records, in each segment's first one."""
+BOOKKEEPING: Final = frozenset(("segment", "sealed", "removed"))
+"""Events that tell of the archive itself; a segment of nothing else is not sealed for its age."""
+_POS: Final = re.compile(rb'\{"n":[0-9]+,"pos":([0-9]+),')
+_BLOCK: Final = re.compile(rb',"block":"([0-9a-f]{64}|)","hash":"[0-9a-f]{64}"\}\Z')
+
+
+class _Kept(msgspec.Struct):
+    """What is looked for in the archive's own records."""
+
+    event: str
+    at: str
+    segment: int = 0
+    skip: int = 0
+
+
+_kept: Final = msgspec.json.Decoder(_Kept).decode
+
+
+class Damaged(Exception):
+    """A chain cannot be continued; the text says where and what to do."""
+
+
+class ChainWriter:
+    """Writes a chain.
+
+    Args:
+        root: the archive's folder.
+        name: which chain.
+        node: this hub's name.
+        settings: how segments are made and kept.
+        sealer: encrypts, when given.
+        clock: wall-clock milliseconds.
+        sync: makes a file's content survive a crash.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: ChainName,
+        node: str,
+        settings: AuditSettings,
+        sealer: Sealer | None,
+        clock: Callable[[], int],
+        sync: Callable[[int], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.folder = name.folder(root)
+        self.link = Link()
+        self.mark = Mark()
+        self.skip = 0
+        """Records behind :attr:`mark` that are there already: a crash came before the rest."""
+        self.problem: str | None = None
+        """What was found damaged when it was opened."""
+        self._node = node
+        self._settings = settings
+        self._sealer = sealer
+        self._clock = clock
+        self._sync = sync if sync is not None else _sync
+        self._file = -1
+        self._open: Segment | None = None
+        self._size = 0
+        self._chunks = 0
+        self._began = 0
+        self._idle = True
+        self._unsealed: list[Segment] = []
+        self._unsaid: list[Segment] = []
+        """Sealed, and not yet said to be."""
+
+    def __repr__(self) -> str:
+        return f"<ChainWriter {self.name} record {self.link.number} pos {self.mark.pos}>"
+
+    # --- the start and the end ---
+
+    def open(self) -> None:
+        """Find where the chain ends, and go on there.
+
+        Raises:
+            OSError: the folder cannot be read or written.
+            Damaged: it holds what this chain cannot continue.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.folder, *list(self.folder.parents)[:2]):
+            segment.sync_folder(folder)
+        for left in self.folder.glob("*.tmp"):
+            left.unlink()
+        found = segment.segments(self.folder)
+        for each in found:
+            if each.sealed:  # what it was made from may still be there
+                for encrypted in (False, True):
+                    (self.folder / segment.file_name(each.number, False, encrypted)).unlink(True)
+        while found:
+            last = found[-1]
+            held = segment.read(last, self.name, self._sealer)
+            whole = held.text[: held.text.rfind(b"\n") + 1]
+            if held.problem is not None and not held.torn:
+                self.problem = f"{last.path}: {held.problem}"
+                if not whole:
+                    raise Damaged(
+                        f"{self.problem}; `broker audit verify` tells more. Give the key it was "
+                        "made with, or move this archive away to begin a new one"
+                    )
+            if not whole:  # made, and its first record did not get there
+                last.path.unlink()
+                found.pop()
+                continue
+            self._read(whole)
+            fits = last.encrypted == (self._sealer is not None)
+            if last.sealed or not fits or self.problem:  # a damaged file is left as it is
+                self._unsealed += [each for each in found if not each.sealed]
+                self._begin(last.number + 1)
+            else:
+                self._unsealed += [each for each in found[:-1] if not each.sealed]
+                size = held.good if last.encrypted else len(whole)
+                self._continue(last, size, held.chunks)
+            self._find_unsaid(found, whole)
+            return
+        self._begin(1)
+
+    def _read(self, text: bytes) -> None:
+        """Take over where the lines of a segment end."""
+        self.skip = 0
+        all_lines = text.split(b"\n")[:-1]
+        header = _kept(all_lines[0])
+        self._began = parse(header.at)
+        self._idle = all(_event(line) in BOOKKEEPING for line in all_lines)
+        for line in reversed(all_lines):
+            taken = chain.take_apart(line)
+            if taken is not None:
+                self.link = Link(taken.number, taken.digest)
+                break
+        else:
+            raise Damaged(f"{self.folder}: no record is whole; see `broker audit verify`")
+        for line in reversed(all_lines):
+            mark = _BLOCK.search(line)
+            pos = _POS.match(line)
+            if mark is not None and pos is not None:
+                self.mark = Mark(int(pos[1]), bytes.fromhex(mark[1].decode()) or None)
+                self.skip += header.skip if line is all_lines[0] else 0
+                break
+            if pos is not None:
+                self.skip += 1
+
+    def _find_unsaid(self, found: Sequence[Segment], text: bytes) -> None:
+        """Segments that a crash left sealed without a record that says so."""
+        sealed = [each for each in found if each.sealed][-3:]
+        recent = text
+        for each in found[-3:-1]:
+            recent += segment.read(each, self.name, self._sealer).text
+        said = {
+            _kept(line).segment
+            for line in segment.lines(recent)
+            if b'"event":"sealed","segment":' in line
+        }
+        self._unsaid = [each for each in sealed if each.number not in said]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records can be written."""
+        return self._file >= 0
+
+    # --- writing ---
+
+    def write(self, records: Sequence[bytes], mark: Mark | None = None) -> None:
+        """Put records, JSON without braces, behind the chain, and on the disk.
+
+        Args:
+            mark: how far the trail is with them; the last one says so.
+
+        Raises:
+            OSError: nothing was written.
+        """
+        if not records:
+            return
+        self.make_room()
+        self.append(*chain.extend(self.link, marked(records, mark)), mark)
+
+    def make_room(self) -> None:
+        """Begin a new segment if one is due.
+
+        Raises:
+            OSError: it was not begun.
+        """
+        if self.is_due and not self.skip:
+            self._begin((self._open.number if self._open else 0) + 1)
+
+    def append(self, link: Link, lines: Sequence[bytes], mark: Mark | None = None) -> None:
+        """As :meth:`write`, of what :func:`chain.extend` made of :attr:`link` and :func:`marked`
+        records.
+
+        Raises:
+            OSError: nothing was written.
+        """
+        self._append(link, lines)
+        self._idle = False
+        if mark is not None:
+            self.mark, self.skip = mark, 0
+
+    def say(self, event: str, fields: dict[str, Any], mark: Mark | None = None) -> None:
+        """Write one record of the archive's own.
+
+        Raises:
+            OSError: nothing was written.
+        """
+        pos = None if mark is None else mark.pos
+        record = Told(event, fields).record(self._clock(), self._node, self.name.namespace, pos)
+        if event in BOOKKEEPING:
+            self._append(*chain.extend(self.link, [record]))
+        else:
+            self.write([record], mark)
+
+    def _append(self, link: Link, lines: Sequence[bytes]) -> None:
+        data, chunks = b"".join(lines), self._chunks
+        if self._sealer is not None:
+            assert self._open is not None
+            name = self._open.bound_name(self.name)
+            pieces = _pieces(lines)
+            data = b"".join(
+                self._sealer.seal(piece, name, chunks + n) for n, piece in enumerate(pieces)
+            )
+            chunks += len(pieces)
+        try:
+            _write_all(self._file, data)
+            self._sync(self._file)
+        except OSError:
+            try:
+                os.ftruncate(self._file, self._size)
+            except OSError:
+                pass  # the next write, or the next start, begins at the same place
+            os.lseek(self._file, self._size, os.SEEK_SET)
+            raise
+        self._size += len(data)
+        self._chunks = chunks
+        self.link = link
+
+    # --- segments ---
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the open segment is to be sealed."""
+        if self._size >= self._settings.segment_bytes:
+            return True
+        age = self._clock() - self._began
+        return not self._idle and age >= self._settings.segment_age_s * 1000
+
+    def _continue(self, last: Segment, size: int, chunks: int) -> None:
+        self._file = os.open(last.path, os.O_WRONLY | os.O_CLOEXEC)
+        if os.fstat(self._file).st_size != size:  # a torn end; the trail still has what it was
+            os.ftruncate(self._file, size)
+            self._sync(self._file)
+        os.lseek(self._file, size, os.SEEK_SET)
+        self._open, self._size, self._chunks = last, size, chunks
+
+    def _begin(self, number: int) -> None:
+        """Open segment ``number``; its first record says what it continues."""
+        before = (self._file, self._open, self._size, self._chunks, self._began, self._idle)
+        encrypted = self._sealer is not None
+        path = self.folder / segment.file_name(number, False, encrypted)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            self._open = Segment(path, number, False, encrypted)
+            self._size = self._chunks = 0
+            if encrypted:
+                _write_all(self._file, MAGIC)
+                self._size = len(MAGIC)
+            self._began, self._idle = self._clock(), True
+            settings = self._settings
+            fields: dict[str, Any] = {
+                "chain": str(self.name),
+                "segment": number,
+                "prev": self.link.hash,
+                "version": VERSION,
+                "body": settings.body,
+                "redact": settings.redact,
+            }
+            if self.skip:
+                fields["skip"] = self.skip
+            pos = None if self.name.kind == LOCAL else self.mark.pos
+            record = Told("segment", fields).record(
+                self._began, self._node, self.name.namespace, pos
+            )
+            if pos is not None:
+                record = with_block(record, self.mark)
+            self._append(*chain.extend(self.link, [record]))
+            segment.sync_folder(self.folder)
+        except BaseException:
+            os.close(self._file)
+            path.unlink(missing_ok=True)
+            self._file, self._open, self._size, self._chunks, self._began, self._idle = before
+            raise
+        if before[0] >= 0:
+            os.close(before[0])
+            assert before[1] is not None
+            self._unsealed.append(before[1])
+
+    def tidy(self) -> None:
+        """Seal what is due, and remove what retention allows.
+
+        Raises:
+            OSError: it could not be done now; nothing is lost.
+        """
+        self.make_room()
+        while self._unsealed:
+            sealed = self._seal(self._unsealed[0])
+            self._unsealed.pop(0)
+            if sealed is not None:
+                self._unsaid.append(sealed)
+        while self._unsaid:
+            self._say_sealed(self._unsaid[0])
+            self._unsaid.pop(0)
+        self._retire()
+
+    def _seal(self, old: Segment) -> Segment | None:
+        held = segment.read(old, self.name, self._sealer)
+        if held.problem is not None and not held.torn:
+            return None  # what is damaged stays as it was found
+        encrypted = self._sealer is not None
+        path = self.folder / segment.file_name(old.number, True, encrypted)
+        sealed = Segment(path, old.number, True, encrypted)
+        data = segment.compress(held.text[: held.text.rfind(b"\n") + 1])
+        if self._sealer is not None:
+            data = self._sealer.file(data, sealed.bound_name(self.name))
+        segment.put(path, data)
+        old.path.unlink(missing_ok=True)
+        segment.sync_folder(self.folder)
+        return sealed
+
+    def _say_sealed(self, sealed: Segment) -> None:
+        data = sealed.path.read_bytes()
+        self.say(
+            "sealed",
+            {
+                "segment": sealed.number,
+                "bytes": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            },
+        )
+
+    def _retire(self) -> None:
+        settings = self._settings
+        if not (settings.max_age_s or settings.max_bytes):
+            return
+        found = segment.segments(self.folder)
+        files = [(each, each.path.stat()) for each in found]
+        total = sum(stat.st_size for _, stat in files)
+        oldest = self._clock() / 1000 - settings.max_age_s
+        for (each, stat), (following, _) in pairwise(files):
+            old = settings.max_age_s and stat.st_mtime < oldest
+            large = settings.max_bytes and total > settings.max_bytes
+            if not each.sealed or not (old or large):
+                return
+            first = next(segment.lines(segment.read(following, self.name, self._sealer).text))
+            taken = chain.take_apart(first)
+            if taken is None:
+                return  # what cannot be told rightly stays
+            self.say(
+                "removed",
+                {
+                    "segment": each.number,
+                    "last": taken.number - 1,
+                    "last_hash": msgspec.json.decode(first)["prev"],
+                    "reason": "age" if old else "size",
+                },
+            )
+            each.path.unlink()
+            segment.sync_folder(self.folder)
+            total -= stat.st_size
+
+
+def _sync(file: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(file)
+
+
+def _event(line: bytes) -> str:
+    try:
+        return _kept(line).event
+    except msgspec.DecodeError:
+        return ""
+
+
+def marked(records: Sequence[bytes], mark: Mark | None) -> Sequence[bytes]:
+    """``records``, the last of which says how far the trail is with them."""
+    if mark is None or not records:
+        return records
+    return [*records[:-1], with_block(records[-1], mark)]
+
+
+def with_block(record: bytes, mark: Mark) -> bytes:
+    """A record that says how far the trail is with it."""
+    return b'%b,"block":"%b"' % (record, mark.text.encode())
+
+
+def _pieces(lines: Sequence[bytes]) -> list[bytes]:
+    """Lines together, so that a torn end of the file never leaves half of one."""
+    pieces: list[bytes] = []
+    start, size = 0, 0
+    for n, line in enumerate(lines):
+        if size and size + len(line) > CHUNK:
+            pieces.append(b"".join(lines[start:n]))
+            start, size = n, 0
+        size += len(line)
+    return [*pieces, b"".join(lines[start:])]
+
+
+def _write_all(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]

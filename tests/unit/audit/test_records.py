@@ -1,0 +1,205 @@
+"""What a commit did becomes records that say who, what, when, and of what content."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from tests.support.trails import FULL, START, accept, settle
+from trishula_broker.audit.records import Records, Told, payload_of
+from trishula_broker.audit.redaction import path_fault
+from trishula_broker.audit.settings import AuditSettings
+from trishula_broker.audit.times import iso, parse
+from trishula_broker.store import base
+from trishula_broker.store.trail import Entry
+
+
+def told(*done: Any, settings: AuditSettings = FULL) -> list[dict[str, Any]]:
+    entry = Entry(7, START, "n1", done)
+    made = Records("default", settings).of(entry)
+    return [msgspec.json.decode(b"{%b}" % record) for record in made]
+
+
+def sha256(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()
+
+
+def test_an_accepted_message_has_all_that_is_known_of_it() -> None:
+    op, outcome = accept(5, {"text": "hi"}, thread="t1")
+    [record] = told((op, outcome))
+    assert record == {
+        "pos": 7,
+        "at": "2023-11-14T22:13:20.000Z",
+        "node": "n1",
+        "ns": "default",
+        "event": "accepted",
+        "seq": 5,
+        "id": "m5",
+        "from": "dc",
+        "to": "agni",
+        "recipients": ["agni"],
+        "type": "COMMAND",
+        "priority": 3,
+        "thread": "t1",
+        "size": len(op.body),
+        "sha256": sha256(b'{"text":"hi"}'),
+        "body": msgspec.json.decode(op.body),
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"), [("digest", {"sha256"}), ("none", set()), ("full", {"sha256", "body"})]
+)
+def test_of_a_body_is_kept_what_was_asked_for(body: Any, kept: set[str]) -> None:
+    [record] = told(accept(5), settings=AuditSettings(body=body))
+    assert {"sha256", "body"} & set(record) == kept
+
+
+@pytest.mark.parametrize(
+    ("payload", "headers", "expected"),
+    [
+        (None, {}, b'{"n":1}'),
+        ({"payload": {"payload": 2}}, {}, b'{"payload":{"payload":2}}'),
+        ("text", {"payload": "no", 'x"payload': ':"'}, b'"text"'),
+        ([1.5, "ü"], {"traceparent": "00"}, '[1.5,"ü"]'.encode()),
+    ],
+)
+def test_the_digest_is_of_the_payload_alone(
+    payload: Any, headers: dict[str, str], expected: bytes
+) -> None:
+    op, _ = accept(1, payload, headers=headers)
+    assert payload_of(op.body) == expected
+
+
+def test_an_envelope_without_a_payload_has_the_digest_of_null() -> None:
+    assert payload_of(b'{"type":"STATUS","id":"m1"}') == b"null"
+
+
+def test_what_is_redacted_leaves_a_digest_and_the_payloads_own_stays() -> None:
+    payload = {"password": "secret-1", "list": [{"token": "secret-2"}, 5], "keep": 1}
+    settings = AuditSettings(
+        redact=("payload.password", "payload.*.*.token", "headers.authorization", "payload.gone.x")
+    )
+    op, outcome = accept(5, payload, headers={"authorization": "secret-3"})
+    [record] = told((op, outcome), settings=settings)
+    text = msgspec.json.encode(record).decode()
+    assert "secret" not in text
+    assert record["sha256"] == sha256(payload_of(op.body))
+    shown = record["body"]["payload"]
+    assert shown["password"] == {"$redacted": "sha256:" + sha256(b'"secret-1"')}
+    assert shown["keep"] == 1
+    assert shown["list"][1] == 5
+
+
+@pytest.mark.parametrize("path", ["payload", "type.x", "", "payload..x", "password", "payload.x."])
+def test_a_path_that_names_no_field_is_explained(path: str) -> None:
+    assert "payload.NAME" in (path_fault(path) or "")
+
+
+@pytest.mark.parametrize("path", ["payload.a", "headers.authorization", "payload.*.token"])
+def test_a_path_of_a_field_is_taken(path: str) -> None:
+    assert path_fault(path) is None
+
+
+def test_one_record_covers_all_that_was_settled_together() -> None:
+    op, outcome = settle(1, 2)
+    [record] = told((op, outcome))
+    assert (record["event"], record["agent"], record["seqs"]) == ("done", "agni", [1, 2])
+    assert record["delivered_at"] == [iso(START + 2), iso(START + 3)]
+
+
+def test_an_answer_settles_what_it_answers() -> None:
+    op, outcome = accept(9)
+    accepted, done = told((msgspec.structs.replace(op, settles=4), outcome))
+    assert accepted["event"] == "accepted"
+    assert (done["event"], done["seqs"], done["answer"]) == ("done", [4], 9)
+
+
+NOTICE = base.Message(
+    8, "n8", "hub", "ERROR", "dc", 3, None, False, START, None, b'{"reply_to":"m1","payload":1}'
+)
+COPY = base.Copy(NOTICE, 0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("op", "outcome", "expected"),
+    [
+        (
+            base.Read("agni", 1, (1, 2), 5000),
+            base.Marked((1,), (2,)),
+            {"event": "read", "seqs": [1], "lease_ms": 5000},
+        ),
+        (
+            base.Delivered("agni", 1, ((1, START), (2, START))),
+            base.Marked((2,), ()),
+            {"event": "delivered", "seqs": [2], "delivered_at": [iso(START)]},
+        ),
+        (
+            base.Requeue("agni", 1, (1,)),
+            base.Requeued(((1, 2, START),), ()),
+            {"event": "requeued", "seqs": [1], "attempts": [2], "due_at": [iso(START)]},
+        ),
+        *(
+            (
+                base.Discard("agni", 1, 1, cast("base.Settled", how), "because", None),
+                base.Discarded(True),
+                {"event": event, "agent": "agni", "seqs": [1], "reason": "because"},
+            )
+            for how, event in [
+                ("dead", "dead-lettered"),
+                ("rejected", "rejected"),
+                ("expired", "expired"),
+                ("recalled", "recalled"),
+                ("dropped", "dropped"),
+            ]
+        ),
+        (
+            base.Assign("review", 5),
+            base.Assigned((("agni", COPY),), False),
+            {"event": "assigned", "capability": "review", "seqs": [8], "agents": ["agni"]},
+        ),
+        (
+            base.Register("agni", "n2", "s", True, False, 1, ("x",), None),
+            base.Registered(3, ("x",), (), ()),
+            {"event": "registered", "agent": "agni", "on": "n2", "epoch": 3},
+        ),
+        (base.Leave("agni", 3, (5,)), base.Left(None), {"event": "left", "undelivered": [5]}),
+        (base.Retry("agni", 8), base.Retried(COPY), {"event": "retried", "seqs": [8]}),
+        (base.Forget("agni", 0), base.Forgotten(0), {"event": "forgotten", "agent": "agni"}),
+        (
+            base.Update("agni", 0, None, "ops", None),
+            base.Updated(("ops",)),
+            {"event": "update", "agent": "agni", "join": "ops"},
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_told_of_each_operation(op: Any, outcome: Any, expected: dict[str, Any]) -> None:
+    record = told((op, outcome))[0]
+    assert {name: record.get(name) for name in expected} == expected
+    assert record["node"] == "n1"
+
+
+def test_mail_of_the_hub_is_accepted_mail_too() -> None:
+    discard = base.Discard("agni", 1, 1, "dead", "because", None)
+    _, notice = told((discard, base.Discarded(True, None, NOTICE)))
+    assert (notice["event"], notice["from"], notice["id"]) == ("accepted", "hub", "n8")
+    assert notice["reply_to"] == "m1"
+
+
+def test_fields_cannot_take_the_place_of_a_records_own() -> None:
+    record = Told("refused", {"node": "x", "hash": "y", "code": "forbidden"}).record(
+        START, "n1", ""
+    )
+    shown = msgspec.json.decode(b"{%b}" % record)
+    assert (shown["node"], shown["node_given"], shown["hash_given"]) == ("n1", "x", "y")
+
+
+@pytest.mark.parametrize("ms", [0, 1, 999, START, START + 1, 253_402_300_799_999])
+def test_times_are_utc_to_the_millisecond_and_can_be_read_back(ms: int) -> None:
+    assert iso(ms).endswith("Z")
+    assert len(iso(ms)) == 24
+    assert parse(iso(ms)) == ms
