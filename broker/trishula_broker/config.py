@@ -147,6 +147,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     auth: AuthConfig = AuthConfig()
     log: LogConfig = LogConfig()
 
+    @property
+    def key_file(self) -> Path:
+        """The key file, whether it is there or not."""
+        return Path(self.auth.keys or Path(self.data, "keys.json"))
+
 
 class ConfigError(Exception):
     """A value that cannot be used. ``path`` is its key, ``origin`` where it came from."""

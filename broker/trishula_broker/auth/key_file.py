@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from trishula_broker.auth.book import Book
 from trishula_broker.auth.errors import KeysError
 from trishula_broker.auth.keys import SIGNING, Key, KeyRing, make_key
 from trishula_broker.auth.ledger import NAME as LEDGER_NAME
-from trishula_broker.auth.ledger import Issued, Ledger, valid_tokens
+from trishula_broker.auth.ledger import Issued, Ledger
 from trishula_broker.auth.private_files import (
     check_folder,
     locked,
@@ -103,7 +104,7 @@ def rotate(path: Path, alg: str | None, now: int) -> Rotated:
     with _changing(path) as keys:
         signing = [key for key in keys if key.signs]
         before = signing[1:]
-        tokens = valid_tokens(ledger_of(path), now)
+        tokens = Book(ledger_of(path).read().entries).valid(now)
         for key in before:
             why = needed_by(key, tokens)
             if why:
@@ -133,7 +134,7 @@ def prune(path: Path, now: int, *, force: bool = False) -> Pruned:
     """
     with _changing(path) as keys:
         before = [key for key in keys if key.signs][1:]
-        tokens = valid_tokens(ledger_of(path), now)
+        tokens = Book(ledger_of(path).read().entries).valid(now)
         kept = [] if force else [(key, why) for key in before if (why := needed_by(key, tokens))]
         dropped = [key for key in before if key not in [each for each, _ in kept]]
         if dropped:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,8 +23,6 @@ from trishula_broker.auth.private_files import (
     sync_folder,
     write_all,
 )
-from trishula_broker.auth.revocations import Revocations
-from trishula_broker.auth.tokens import LEEWAY_MAX_MS
 
 NAME: Final = "tokens.jsonl"
 """Of the list, in the folder of the key file."""
@@ -160,36 +157,6 @@ class Ledger:
                 sync_folder(self.path.parent)
         except OSError as error:
             raise LedgerError(str(self.path), error.strerror or str(error)) from None
-
-
-def revocations(entries: Iterable[Entry]) -> Revocations:
-    """What the lines say is revoked."""
-    found = Revocations()
-    for each in entries:
-        if isinstance(each, Revoked):
-            if each.jti is not None:
-                found.revoke_token(each.ns, each.jti, each.until)
-            if each.agent is not None:
-                found.revoke_agent(each.ns, each.agent, each.before, each.until)
-    return found
-
-
-def valid_tokens(ledger: Ledger, now: int) -> list[Issued]:
-    """The tokens that some hub may still take.
-
-    Raises:
-        LedgerError: the list cannot be read.
-        Unsafe: others may read or write it.
-    """
-    entries = ledger.read().entries
-    revoked = revocations(entries)
-    return [
-        each
-        for each in entries
-        if isinstance(each, Issued)
-        and (each.exp is None or now < each.exp + LEEWAY_MAX_MS)
-        and not revoked.is_revoked(each.identity())
-    ]
 
 
 def _read(file: int, offset: int, count: int) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.auth.making import NOW, identity
 from trishula_broker.auth.errors import LedgerError, Unsafe
-from trishula_broker.auth.ledger import Entry, Issued, Ledger, Revoked, revocations, valid_tokens
+from trishula_broker.auth.ledger import Issued, Ledger, Revoked
 
 ISSUED = Issued.of(identity(role="operator", send=("agni", "#ops"), types=()), "k1")
 REVOKED = Revoked(at=NOW, ns="default", jti="t1", until=NOW + 60_000)
@@ -120,34 +120,3 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "tokens.jsonl").mkdir()
     with pytest.raises((LedgerError, Unsafe)):
         Ledger(tmp_path / "tokens.jsonl").read()
-
-
-def of(subject: str, token_id: str, expires_at: int | None, issued_at: int = NOW) -> Issued:
-    return Issued.of(identity(subject, "default", "agent", token_id, issued_at, expires_at), "k1")
-
-
-@pytest.mark.parametrize(
-    ("entries", "valid"),
-    [
-        ([of("dc", "a", NOW + 1)], ["a"]),
-        ([of("dc", "a", None)], ["a"]),
-        ([of("dc", "a", NOW - 60_000)], []),
-        ([of("dc", "a", NOW - 59_999)], ["a"]),
-        ([of("dc", "a", None), Revoked(at=NOW, ns="default", jti="a")], []),
-        ([of("dc", "a", None), Revoked(at=NOW, ns="other", jti="a")], ["a"]),
-        (
-            [
-                of("dc", "a", None, NOW - 1),
-                of("agni", "b", None, NOW - 1),
-                Revoked(at=NOW, ns="default", agent="dc", before=NOW),
-                of("dc", "c", None, NOW),
-            ],
-            ["b", "c"],
-        ),
-    ],
-)
-def test_tokens_that_a_hub_may_take(ledger: Ledger, entries: list[Entry], valid: list[str]) -> None:
-    for each in entries:
-        ledger.add(each)
-    assert [each.jti for each in valid_tokens(ledger, NOW)] == valid
-    assert repr(revocations(entries)).startswith("<Revocations")
