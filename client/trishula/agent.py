@@ -20,12 +20,12 @@ from trishula.errors import AgentClosed, RemoteError, TakenOver
 from trishula.folder.settings import folder_settings
 from trishula.intake import Handler, Intake, Messages
 from trishula.message import Message
-from trishula.operations import Operations, Watcher, checked
+from trishula.operations import Copies, Operations, Watcher, checked
 from trishula.options import agent_name, bearer, failback_seconds, hub_urls, tag_list
 from trishula.receipt import Receipt
 from trishula.websocket import check_url
 from trishula_protocol import limits
-from trishula_protocol.bodies import Join, Leave, Op, Register, Watch
+from trishula_protocol.bodies import Join, Leave, Op, Register, Tap, Watch
 
 CLOSE_SECONDS: Final = 5.0
 """How long leaving the context waits for handlers, acceptances and confirmations, each."""
@@ -146,6 +146,7 @@ class Agent(Operations):
         self._state = State.NEW
         self._on_state: list[Callable[[State], object]] = []
         self._watchers: WeakSet[Watcher] = WeakSet()
+        self._taps: WeakSet[Copies] = WeakSet()
         if concurrency < 1:
             raise ValueError(f"concurrency: 1 or more, not {concurrency}")
         self._intake = Intake(concurrency)
@@ -433,18 +434,49 @@ class Agent(Operations):
         Changes while the connection is down are missed; :meth:`agents` tells the present.
         Of a watcher that does not read the last 10 000 are kept. Raises as :meth:`ask`.
         """
-        watcher = Watcher(self._engine)
+        watcher = Watcher(self._engine, Watch())
         self._watchers.add(watcher)
-        self._engine.core.watching = True
+        self._engine.core.standing["watch"] = Watch()
         return watcher
+
+    def tap(
+        self,
+        *,
+        sender: str | None = None,
+        to: str | None = None,
+        type: str | None = None,
+        thread: str | None = None,
+    ) -> AsyncIterator[Any]:
+        """For operators: what passes in the namespace from now on, at whichever hub, each as the
+        hub's payload (docs/protocol.md §7): ``tap`` is ``accepted``, ``settled`` or ``missed``.
+
+        Each filter narrows; ``to`` is an address, or an agent that has a copy. Listening changes
+        nobody's mail. An agent has one tap: an earlier one ends. What passes while the connection
+        is down is missed uncounted; of a tap that is not read the first 1 000 copies are kept and
+        the others counted. Raises as :meth:`ask`.
+        """
+        op = checked(Tap(sender, to, type, thread))  # type: ignore[arg-type]
+        for earlier in self._taps:
+            earlier.end()
+        self._taps.clear()
+        copies = Copies(self._engine, op)
+        self._taps.add(copies)
+        self._engine.core.standing["tap"] = op
+        return copies
 
     # --- inside ---
 
     def _on_presence(self, payload: Any) -> None:
-        if not self._watchers:
-            self._engine.core.watching = False
-            self._engine.sending.tell(Watch(on=False))
-        for watcher in self._watchers:
+        if isinstance(payload, dict) and "tap" in payload:
+            self._hand_out(payload, self._taps, Tap(on=False))
+        else:
+            self._hand_out(payload, self._watchers, Watch(on=False))
+
+    def _hand_out(self, payload: Any, watchers: WeakSet[Any], off: Watch | Tap) -> None:
+        if not watchers:
+            self._engine.core.standing.pop("watch" if isinstance(off, Watch) else "tap", None)
+            self._engine.sending.tell(off)
+        for watcher in watchers:
             watcher.note(payload)
 
     def _enter_state(self, state: State) -> None:
@@ -476,5 +508,5 @@ class Agent(Operations):
             self._enter_state(State.ACTIVE if active else folder)
         self._intake.changed()
         if failure is not None:
-            for watcher in self._watchers:
+            for watcher in (*self._watchers, *self._taps):
                 watcher.wake()

@@ -62,7 +62,7 @@ from trishula.recent import Recent
 from trishula_protocol import client_session as session
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
-from trishula_protocol.bodies import AgentAck, ErrorBody, Register, Registered, Watch
+from trishula_protocol.bodies import AgentAck, ErrorBody, Op, Register, Registered
 from trishula_protocol.client_session import ClientSession
 from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import Envelope
@@ -101,7 +101,8 @@ class AgentCore:
         self.inbox = Inbox(register.lease_ms, finished)
         self.session: ClientSession | None = None
         self.frame_bytes = limits.HUB_FRAME_BYTES
-        self.watching = False
+        self.standing: dict[str, Op] = {}
+        """What is asked of the hub again at each registration, by operation."""
         self.hold_back = False
         """Whether messages and questions wait although there is a session. Settling goes on."""
         self.expected: dict[str, Any] = {}
@@ -381,10 +382,10 @@ class AgentCore:
         self.hold_back = False
         self.outbox.reconnected()
         self.inbox.connected(now)
-        if self.watching:
-            watch = msgspec.to_builtins(Watch())
-            again = f"{info.session[:100]}.watch"
-            self.session.send(JSON.encode(Envelope("COMMAND", id=again, to=HUB, payload=watch)))
+        for name, op in self.standing.items():
+            asked = msgspec.to_builtins(op)
+            again = f"{info.session[:100]}.{name}"
+            self.session.send(JSON.encode(Envelope("COMMAND", id=again, to=HUB, payload=asked)))
         self._events.append(Active(info))
 
     def _accepted(self, ids: list[str]) -> None:

@@ -73,7 +73,7 @@ class Receipts(Event, frozen=True, gc=False):
 
 
 class Presence(Event, frozen=True, gc=False):
-    """The hub's news to a watcher."""
+    """The hub's news to a watcher, or a copy to a tap."""
 
     payload: Any
 

@@ -22,7 +22,8 @@ class Outage:
 
     def __init__(self, agent: str) -> None:
         self._agent = agent
-        self._told = False
+        self._told = True
+        """Of what came before, so that the next connection is worth a line; the first one is."""
         self._warned_at: float | None = None
 
     def failed(self, url: str, error: ConnectFailed, now: float) -> None:
@@ -46,7 +47,8 @@ class Outage:
         _log.info("%s: lost %s: %s; connecting again", self._agent, url, why)
 
     def over(self, url: str) -> None:
-        """Registered; whoever heard of an outage hears that it is over."""
+        """Registered, for the first time or again; whoever heard of an outage hears that it is
+        over."""
         self._warned_at = None
         level = logging.INFO if self._told else logging.DEBUG
         self._told = False

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -192,8 +192,14 @@ class Agent:
 
     def watch(self) -> Iterator[Any]:
         """See :meth:`trishula.Agent.watch`."""
+        return self._follow(self._agent.watch())
+
+    def tap(self, **filters: str | None) -> Iterator[Any]:
+        """See :meth:`trishula.Agent.tap`."""
+        return self._follow(self._agent.tap(**filters))
+
+    def _follow(self, source: AsyncIterator[Any]) -> Iterator[Any]:
         loop = self._loop
-        source = self._agent.watch()
         over = object()
 
         async def following() -> Any:

@@ -191,11 +191,13 @@ def _hear(level: int) -> None:
 
 
 class _Notes(logging.Handler):
-    """The SDK's log, without repeating what was said last."""
+    """The SDK's log, without repeating what was said last, or that all is well at the beginning:
+    the command says where it is."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
         self._last = ""
+        self._begun = False
 
     def emit(self, record: logging.LogRecord) -> None:
         from trishula import TrishulaError
@@ -203,6 +205,9 @@ class _Notes(logging.Handler):
         args = record.args if isinstance(record.args, tuple) else ()
         if any(isinstance(each, TrishulaError) for each in args):
             return  # the command ends by it, and says so
+        begun, self._begun = self._begun, True
+        if not begun and record.levelno == logging.INFO:
+            return
         text = record.getMessage()
         if text != self._last:
             self._last = text

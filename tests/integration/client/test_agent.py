@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.client.scripted_hub import ScriptedHub, hub
 from trishula import Agent, AgentClosed, Message, Refused, RemoteError, intake
+from trishula.operations import COPIES_KEPT
 from trishula_protocol.bodies import Recall
 from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import Envelope
@@ -326,6 +327,59 @@ async def test_receipts_tell_what_became_of_a_message() -> None:
         assert await receipt.reached("delivered") == "agni"
         with pytest.raises(TimeoutError):
             await receipt.reached("done", timeout=0.01)
+
+
+async def test_a_tap_hears_copies_apart_from_watchers_and_ends_when_nobody_refers_to_it() -> None:
+    async with pair() as (found, dc, _):
+        changes, copies = dc.watch(), dc.tap(sender="agni", to="#ops")
+        watching = asyncio.ensure_future(anext(changes))
+        tapping = asyncio.ensure_future(anext(copies))
+        asked = {"op": "tap", "from": "agni", "to": "#ops"}
+        await found.until(lambda: any(e.payload == asked for e in found.seen))
+        await found.until(lambda: any(e.payload == {"op": "watch"} for e in found.seen))
+        for payload in ({"tap": "accepted", "n": 1}, {"event": "presence"}):
+            news = Envelope("STATUS", sender="hub", payload=payload)
+            await found.sessions["dc"].say(news)
+        assert await tapping == {"tap": "accepted", "n": 1}
+        assert await watching == {"event": "presence"}
+        del copies, tapping
+        await found.sessions["dc"].say(
+            Envelope("STATUS", sender="hub", payload={"tap": "accepted"})
+        )
+        await found.until(lambda: any(e.payload == {"op": "tap", "on": False} for e in found.seen))
+
+
+async def test_a_second_tap_ends_the_first() -> None:
+    async with pair() as (_, dc, _):
+        first = dc.tap()
+        reading = asyncio.ensure_future(anext(first))
+        second = dc.tap(type="COMMAND")
+        with pytest.raises(StopAsyncIteration):
+            await reading
+        del second
+
+
+async def test_what_a_tap_has_no_room_for_is_counted() -> None:
+    async with pair() as (_, dc, _):
+        copies = dc.tap()
+        for n in range(COPIES_KEPT + 7):
+            copies.note({"tap": "accepted", "n": n})  # type: ignore[attr-defined]
+        copies.note({"tap": "missed", "missed": 5})  # type: ignore[attr-defined]
+        heard = [await anext(copies) for _ in range(COPIES_KEPT + 1)]
+        assert [each.get("n") for each in heard[:-1]] == list(range(COPIES_KEPT))
+        assert heard[-1] == {"tap": "missed", "missed": 12}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [({"to": "x" * 70}, "to"), ({"type": "ACK"}, "type"), ({"sender": "@x"}, "from")],
+)
+async def test_a_tap_that_the_hub_would_refuse_is_not_asked_for(
+    wanted: dict[str, str], field: str
+) -> None:
+    dc = Agent("dc", "ws://h/ws")
+    with pytest.raises(ValueError, match=field):
+        dc.tap(**wanted)
 
 
 async def test_watching_hears_presence() -> None:

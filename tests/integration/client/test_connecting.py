@@ -52,13 +52,13 @@ def test_an_outage_is_told_once_a_minute_and_so_is_its_end(
     assert said(caplog) == [away, away, (logging.INFO, "dc: connected to ws://h/ws"), away]
 
 
-async def test_a_connection_that_comes_at_once_is_not_worth_a_line(
+async def test_the_first_connection_is_one_line_of_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="trishula")
     async with hub() as found, Agent("dc", found.url):
         pass
-    assert said(caplog) == []
+    assert said(caplog) == [(logging.INFO, f"dc: connected to {found.url}")]
 
 
 async def test_a_lost_connection_and_its_return_are_logged_and_told_to_the_application(
@@ -83,6 +83,7 @@ async def test_a_lost_connection_and_its_return_are_logged_and_told_to_the_appli
         assert states.empty()
     lines = [line for line in said(caplog) if line[0] == logging.INFO]
     assert [line[1].partition(": closed")[0] for line in lines] == [
+        f"dc: connected to {found.url}",
         f"dc: lost {found.url}",
         f"dc: connected to {found.url}",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,36 @@ async def test_send_command_and_questions(tmp_path: Path) -> None:
         assert (await anext(agni.messages())).payload == "later"
         assert await dc.recall(waiting.id)
         assert await dc.history()
+
+
+async def test_a_tap_hears_what_passes_also_after_a_lost_connection(tmp_path: Path) -> None:
+    async with (
+        HubProcess(tmp_path / "data") as hub,
+        Agent("op", hub.url, receive=False, ephemeral=True) as operator,
+        Agent("dc", hub.url) as dc,
+    ):
+        copies = operator.tap(sender="dc")
+        heard = asyncio.ensure_future(anext(copies))
+        async with asyncio.timeout(20):
+            while not heard.done():
+                await dc.send("dc", {"n": 1})
+                await asyncio.wait({heard}, timeout=0.05)
+            first = await heard
+            assert (first["tap"], first["envelope"]["payload"]) == ("accepted", {"n": 1})
+            assert first["agents"] == ["dc"]
+            await hub.restart()
+            again = asyncio.ensure_future(_first(copies, {"n": 2}))
+            while not again.done():
+                await dc.send("dc", {"n": 2})
+                await asyncio.wait({again}, timeout=0.05)
+            assert (await again)["envelope"]["from"] == "dc"
+
+
+async def _first(copies: AsyncIterator[Any], payload: Any) -> Any:
+    async for copy in copies:
+        if copy["envelope"].get("payload") == payload:
+            return copy
+    raise AssertionError("the tap ended")
 
 
 async def test_a_newer_agent_takes_over_and_gets_what_was_not_settled(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from trishula import events
 from trishula.inbox import Delivery, Stage
 from trishula.outbox import Outgoing
 from trishula_protocol import client_session as session
-from trishula_protocol.bodies import Agents
+from trishula_protocol.bodies import Agents, Tap, Watch
 from trishula_protocol.envelope import Envelope
 
 
@@ -444,10 +444,11 @@ class TestConnection:
 
     def test_watching_goes_on_after_a_lost_connection(self) -> None:
         link = make_link()
-        link.core.watching = True
+        link.core.standing = {"watch": Watch(), "tap": Tap(sender="dc")}
         link.register()
-        (watch,) = link.flush()
+        watch, tap = link.flush()
         assert watch.payload == {"op": "watch"}
+        assert tap.payload == {"op": "tap", "from": "dc"}
         (presence,) = link.say(
             Envelope("STATUS", id="p", sender="hub", to="dc", payload={"agent": "agni"})
         )
