@@ -11,7 +11,7 @@ from trishula_broker.audit.records import Records
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.segment import TRAIL, ChainName
 from trishula_broker.audit.settings import AuditSettings
-from trishula_broker.audit.writer import ChainWriter
+from trishula_broker.audit.writer import ChainWriter, with_block
 from trishula_broker.store import base
 from trishula_broker.store.trail import Entry
 from trishula_protocol.address import parse_address
@@ -89,4 +89,6 @@ def archive(to: ChainWriter, some: list[Entry], settings: AuditSettings = FULL) 
     for entry in some:
         mark = blocks.behind(mark, entry)
         lines += records.of(entry)
+        if mark.ended is not None and entry is not some[-1]:
+            lines[-1] = with_block(lines[-1], mark)
     to.write(lines[to.skip :], mark)

@@ -245,7 +245,7 @@ class Follower:
             "used before"
         )
         mark = blocks.at(last)
-        await self._in_thread(lambda: self.writer.say("rewound", {"from": had, "to": last}, mark))
+        await self._in_thread(lambda: self.writer.say("rewound", {"had": had, "to": last}, mark))
 
     async def _tidy(self) -> None:
         try:
