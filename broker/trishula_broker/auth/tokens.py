@@ -6,8 +6,6 @@ whose text has nothing of the token before its signature was found good.
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NamedTuple
@@ -19,11 +17,10 @@ from trishula_broker.auth.errors import TokenRefused
 from trishula_broker.auth.identity import Identity, Rights, Role
 from trishula_broker.auth.keys import ALGORITHMS, Key, KeyRing
 from trishula_broker.auth.permits import pattern_fault, receive_fault
+from trishula_broker.auth.unproven import TOKEN_BYTES, decoded, malformed, parts_of
 from trishula_protocol.address import ID_PATTERN, agent_fault, tag_fault
 from trishula_protocol.envelope import STORED_TYPES
 
-TOKEN_BYTES: Final = 8192
-"""A longer token is not looked at: it has to fit into a request's head, beside the rest of it."""
 OWN_TYP: Final = "trishula+jwt"
 """What this project's tokens are, so that none of another kind is taken for one."""
 FOREIGN_TYP: Final = "at+jwt"
@@ -32,8 +29,6 @@ LEEWAY_MS: Final = 30_000
 """How far clocks may be apart ..."""
 LEEWAY_MAX_MS: Final = 60_000
 """... and may be said to be."""
-
-_SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\Z")
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
 """A NumericDate until the year 9999."""
@@ -69,14 +64,6 @@ class _Claims(msgspec.Struct, omit_defaults=True):
     send: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     receive: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     types: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Subject(msgspec.Struct):
-    """What a token says of itself, unproven."""
-
-    sub: str
-    ns: str = "default"
-    exp: Seconds | None = None
 
 
 def create(identity: Identity, key: Key, issuer: str, audience: str) -> str:
@@ -150,30 +137,13 @@ def verify(
     return _identity(claims)
 
 
-def peek(token: str) -> Subject:
-    """What a token says of itself, for whoever was given it. Proves nothing.
-
-    Raises:
-        TokenRefused: it is no token.
-    """
-    _header(token)
-    try:
-        return msgspec.json.decode(_bytes(token.split(".")[1]), type=Subject)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        raise _malformed("its claims cannot be read") from None
-
-
 def _header(token: str) -> _Header:
-    if len(token) > TOKEN_BYTES:
-        raise _malformed(f"it has {len(token)} characters and may have {TOKEN_BYTES}")
-    if not _SHAPE.match(token):
-        raise _malformed("it is not three parts of base64url with dots between them")
     try:
-        header = msgspec.json.decode(_bytes(token.partition(".")[0]), type=_Header)
+        header = msgspec.json.decode(decoded(parts_of(token)[0]), type=_Header)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        raise _malformed("its header cannot be read") from None
+        raise malformed("its header cannot be read") from None
     if header.crit is not msgspec.UNSET:
-        raise _malformed("its header has crit, and nothing critical is known here")
+        raise malformed("its header has crit, and nothing critical is known here")
     return header
 
 
@@ -194,7 +164,7 @@ def _opened(token: str, header: _Header, issuer: Issuer) -> bytes:
     except jwt.InvalidSignatureError:
         raise TokenRefused("signature", "the key it names has not signed it") from None
     except jwt.PyJWTError:
-        raise _malformed("it cannot be read") from None
+        raise malformed("it cannot be read") from None
 
 
 def _fault(claims: _Claims) -> str | None:
@@ -259,11 +229,3 @@ def _ms(seconds: float) -> int:
 
 def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds").replace("+00:00", " UTC")
-
-
-def _bytes(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-def _malformed(what: str) -> TokenRefused:
-    return TokenRefused("malformed", f"{what}; a token is what `broker token create` prints")

@@ -30,6 +30,11 @@ def command() -> None:
     A hub that has a key file lets only those in who have a token. The file is the same on every
     hub of a namespace; a hub that runs takes a new one within a second. Keep it as you would a
     password: whoever reads it can make any token.
+
+    \b
+    Examples:
+      broker keys init
+      broker keys rotate
     """
 
 

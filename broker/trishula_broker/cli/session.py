@@ -17,6 +17,7 @@ import click
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.output import Output
 from trishula_broker.cli.text import visible
+from trishula_broker.cli.token_file import read_token, subject_of
 
 if TYPE_CHECKING:  # the SDK is imported once the command line is found to be good
     from trishula import Agent
@@ -38,14 +39,21 @@ class Session:
     """What the common options say.
 
     Attributes:
-        name: the agent named with ``--as``; None for a name of the command's own.
+        name: the agent named with ``--as``, or the one the token is for; None for a name of the
+            command's own.
         out: where results go.
     """
 
     def __init__(
-        self, url: str | None, name: str | None, as_json: bool, connect_timeout: float | None
+        self,
+        url: str | None,
+        name: str | None,
+        as_json: bool,
+        connect_timeout: float | None,
+        token: str | None = None,
     ) -> None:
         self.name = name
+        self._token = token
         self.out = Output(as_json)
         self._url = url
         self._connect_timeout = connect_timeout
@@ -60,6 +68,7 @@ class Session:
             receive=receive,
             ephemeral=ephemeral,
             connect_timeout=self.connect_seconds,
+            token=self._token,
             **options,
         )
 
@@ -120,15 +129,19 @@ def session_options(
     """Add the common options; the command gets a :class:`Session` before its own parameters.
 
     Args:
-        required: ``--as`` must be given.
+        required: ``--as`` or a token must be given.
         environment: ``TRISHULA_AGENT`` is the default of ``--as``.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def call(**params: Any) -> None:
-            common = ("url", "name", "as_json", "connect_timeout")
             with exits():
+                params["token"] = token = read_token(params.pop("token_file"))
+                params["name"] = params["name"] or subject_of(token)
+                if required and params["name"] is None:
+                    raise _nobody()
+                common = ("url", "name", "as_json", "connect_timeout", "token")
                 command(Session(*(params.pop(key) for key in common)), **params)
 
         wrapped: Callable[..., None] = call
@@ -147,24 +160,38 @@ def session_options(
                 "--as",
                 "name",
                 metavar="AGENT",
-                required=required,
                 envvar="TRISHULA_AGENT" if environment else None,
                 show_envvar=environment,
-                help=as_help or "The agent to ask as, in a side session: a running one goes on.",
+                help=(as_help or "The agent to ask as, in a side session: a running one goes on.")
+                + " With a token, the agent it is for.",
+            ),
+            click.option(
+                "--token-file",
+                metavar="FILE",
+                help="A file with the token that the hub asks for; by default it is taken from "
+                "TRISHULA_TOKEN. Not an option itself: those are seen by everybody on the host.",
             ),
             click.option(
                 "--url",
                 metavar="URL[,URL...]",
                 envvar="TRISHULA_URL",
                 show_envvar=True,
-                help="The hubs, tried in this order; by default ws://127.0.0.1:8765/ws. A token "
-                "is taken from TRISHULA_TOKEN only: options are seen by everybody on the host.",
+                help="The hubs, tried in this order; by default ws://127.0.0.1:8765/ws.",
             ),
         ):
             wrapped = option(wrapped)
         return wrapped
 
     return decorate
+
+
+def _nobody() -> click.MissingParameter:
+    return click.MissingParameter(
+        "It is not needed with a token.",
+        click.get_current_context(),
+        param_hint="'--as' (env var: 'TRISHULA_AGENT')",
+        param_type="option",
+    )
 
 
 def own_name() -> str:

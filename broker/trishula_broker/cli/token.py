@@ -40,6 +40,12 @@ def command() -> None:
     A token says which agent its holder is and what it may do. It goes into TRISHULA_TOKEN, or
     into a file for --token-file. What was made and revoked is listed in tokens.jsonl beside the
     key file; the tokens themselves are kept nowhere.
+
+    \b
+    Examples:
+      broker token create dc > dc.token
+      broker token revoke --agent dc
+      broker token list
     """
 
 

@@ -27,7 +27,8 @@ from tests.unit.auth.making import (
 from trishula_broker.auth.errors import TokenRefused
 from trishula_broker.auth.identity import Identity, Role
 from trishula_broker.auth.keys import Key, KeyRing
-from trishula_broker.auth.tokens import OWN_TYP, create, peek
+from trishula_broker.auth.tokens import OWN_TYP, create
+from trishula_broker.auth.unproven import peek
 from trishula_protocol.address import AGENT_PATTERN, agent_fault
 
 KEY = key("HS256")
