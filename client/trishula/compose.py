@@ -11,7 +11,14 @@ import msgspec
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind, is_id, parse_address
 from trishula_protocol.codec import JSON, decode_json
-from trishula_protocol.envelope import ANSWER_TYPES, STORED_TYPES, Envelope, HeaderName, HeaderValue
+from trishula_protocol.envelope import (
+    ANSWER_TYPES,
+    AUTH,
+    STORED_TYPES,
+    Envelope,
+    HeaderName,
+    HeaderValue,
+)
 from trishula_protocol.errors import ProtocolError
 from trishula_protocol.payload import find_fault, payload_fault
 
@@ -131,6 +138,8 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
         found = msgspec.convert(dict(headers), dict[HeaderName, HeaderValue])
     except msgspec.ValidationError as error:
         raise ValueError(f"headers: {error}") from error
+    if AUTH in found:
+        raise ValueError(f"headers.{AUTH}: the hub alone says what it proved; leave it out")
     if len(found) > limits.HEADERS:
         raise ValueError(f"headers: {limits.HEADERS} at most, not {len(found)}")
     return found

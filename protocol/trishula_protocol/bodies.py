@@ -51,8 +51,10 @@ class SessionLimits(msgspec.Struct):
     prefetch: int
 
 
-class Registered(msgspec.Struct):
-    """The answer to :class:`Register`. ``server_time`` is milliseconds since the epoch."""
+class Registered(msgspec.Struct, omit_defaults=True):
+    """The answer to :class:`Register`. ``server_time`` is milliseconds since the epoch, and so is
+    ``expires_at``: when the session's token expires, by the same clock; left out when it has none
+    or does not expire."""
 
     agent: str
     namespace: str
@@ -62,6 +64,7 @@ class Registered(msgspec.Struct):
     heartbeat_ms: int
     server_time: int
     limits: SessionLimits
+    expires_at: int | None = None
 
 
 class Settle(msgspec.Struct, tag_field="stage", tag="done"):
@@ -260,6 +263,29 @@ class Tap(Op, tag="tap"):
     on: bool = True
 
 
+class Revoke(Op, tag="revoke"):
+    """Operators: take back one token, by its id, or all that an agent was given until now. Their
+    sessions end with 4401, on every node."""
+
+    token_id: Annotated[str, msgspec.Meta(max_length=limits.ID_LENGTH)] = ""
+    agent: Annotated[str, msgspec.Meta(pattern=f"^$|{AGENT_PATTERN}")] = ""
+
+
+class Renew(Op, tag="renew"):
+    """Go on with a new token, for the same agent and namespace. What it allows holds at once."""
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.TOKEN_LENGTH)]
+
+    def __repr__(self) -> str:
+        return "Renew(token=...)"
+
+
+class Renewed(msgspec.Struct, omit_defaults=True):
+    """The answer to :class:`Renew`; ``expires_at`` as in :class:`Registered`."""
+
+    expires_at: int | None = None
+
+
 Operation = (
     Register
     | Agents
@@ -280,4 +306,6 @@ Operation = (
     | Resume
     | Forget
     | Tap
+    | Revoke
+    | Renew
 )

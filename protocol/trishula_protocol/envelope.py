@@ -40,7 +40,9 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     ttl: Annotated[int, msgspec.Meta(ge=1, le=limits.TTL_MAX)] | None = None
     receipt: bool = False
     thread: EnvelopeId | None = None
-    headers: Annotated[dict[HeaderName, HeaderValue], msgspec.Meta(max_length=limits.HEADERS)] = {}
+    headers: Annotated[
+        dict[HeaderName, HeaderValue], msgspec.Meta(max_length=limits.HEADERS + 1)
+    ] = {}
     settles: Sequence | None = None
     seq: Sequence | None = None
     attempt: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -57,6 +59,9 @@ class DirectError(msgspec.Struct):
     payload: Any
 
 
+AUTH: Final = "auth"
+"""The header in which the hub tells recipients what it proved of a sender (§2). It is one more
+than a client may set, and none of those."""
 STORED_TYPES: Final = frozenset({"COMMAND", "STATUS", "RESULT", "ERROR"})
 """Types that need an id and, unless they are for the hub, are stored."""
 ANSWER_TYPES: Final = frozenset({"RESULT", "ERROR"})
@@ -64,7 +69,13 @@ ANSWER_TYPES: Final = frozenset({"RESULT", "ERROR"})
 
 
 def fault(envelope: Envelope) -> str | None:
-    """What two fields of ``envelope`` together break, or None when they agree."""
+    """What a client's ``envelope`` breaks that no field's own rule finds; None when it is good."""
+    headers = envelope.headers
+    if headers:
+        if AUTH in headers:
+            return f"headers.{AUTH}: the hub alone says what it proved; leave it out"
+        if len(headers) > limits.HEADERS:
+            return f"headers: at most {limits.HEADERS}, not {len(headers)}"
     kind = envelope.type
     if kind in ANSWER_TYPES:
         if envelope.reply_to is None:

@@ -70,6 +70,7 @@ class HubSession:
         "codec",
         "ephemeral",
         "epoch",
+        "errors",
         "heard_at",
         "heartbeat_ms",
         "lease_ms",
@@ -111,6 +112,8 @@ class HubSession:
         self.unaccepted = 0
         self.unaccepted_bytes = 0
         self.waiting: list[Item] = []
+        self.errors: list[tuple[ProtocolError, dict[str, Any]]] = []
+        """Those that were said, each with what it was about; whoever wants them takes them."""
         self.close_code: int | None = None
         self.close_reason = ""
         self._outlet = outlet
@@ -227,8 +230,12 @@ class HubSession:
         """Queue a RESULT."""
         self.say(Envelope("RESULT", sender=HUB, reply_to=reply_to, payload=payload))
 
-    def error(self, error: ProtocolError) -> None:
-        """Queue an ERROR; its ``reply_to`` is null when it answers nothing in particular."""
+    def error(self, error: ProtocolError, **about: Any) -> None:
+        """Queue an ERROR; its ``reply_to`` is null when it answers nothing in particular.
+
+        ``about`` is what was at fault, for records: it is not said.
+        """
+        self.errors.append((error, about))
         self.say(DirectError("ERROR", HUB, error.reply_to, error_payload(error)))
 
     def accepted(self, envelope_id: str) -> None:

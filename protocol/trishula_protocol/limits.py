@@ -41,6 +41,8 @@ STATUS_LENGTH: Final = 1024
 """Characters of an agent's status text at most."""
 REASON_LENGTH: Final = 1024
 """Characters of a reason given with ``rejected`` at most."""
+TOKEN_LENGTH: Final = 8 << 10
+"""Characters of a token at most; a longer one is refused unread (§3)."""
 MESSAGE_LENGTH: Final = 1024
 """Characters of an ERROR's message at most."""
 TTL_MAX: Final = 366 * 24 * 3600 * 1000

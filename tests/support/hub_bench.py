@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from trishula_broker.auth.errors import TokenRefused
 from trishula_broker.auth.identity import Identity
+from trishula_broker.auth.revocations import Revocations
 from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
@@ -64,7 +66,8 @@ class Peer:
 
     def register(self, agent: str, **fields: Any) -> Peer:
         """Register and check that it worked."""
-        self.ask("register", agent=agent, **fields)
+        answer = self.ask("register", agent=agent, **fields)
+        assert answer["type"] == "RESULT", answer
         return self
 
     def ask(self, op: str, **fields: Any) -> Json:
@@ -128,6 +131,7 @@ class Bench:
 
     Args:
         store: one that is shared with other benches, as this node has it.
+        tokens: who each token proves somebody to be; None: a hub without keys.
     """
 
     def __init__(
@@ -138,21 +142,28 @@ class Bench:
         store: MemoryStore | None = None,
         node: str = "bench",
         role: str = "primary",
+        tokens: dict[str, Identity] | None = None,
     ) -> None:
         self.store = store or MemoryStore(mailbox_limits=limits or MailboxLimits())
         self._settings = settings
         self._node = node
         self._role = role
         self._life = 0
+        self.tokens: dict[str, Identity] = {} if tokens is None else tokens
+        self._has_keys = tokens is not None
+        self.revocations = None if tokens is None else Revocations()
+        """Shared with what stands for the handshake here, :meth:`peer`."""
         self.store.on_hints(self._hinted)
         _finish(self.store.open())
         self.now = Now(1_000, START)
         self.peers: dict[int, Peer] = {}
         self.notes: list[Note] = []
+        self.records: list[Record] = []
         self.failing: str | None = None
         self.unheard: set[type[Op]] = set()
         """The next commit with one of these is applied, and nobody hears of it."""
         self.hold_commits = False
+        self.hold_questions = False
         self._links = 0
         self.hub = self._make_hub()
         self.advance(0)
@@ -166,7 +177,15 @@ class Bench:
             life=f"{self._life}",
             address="ws://bench",
             settings=self._settings,
+            identify=self._identify if self._has_keys else None,
+            revocations=self.revocations,
         )
+
+    def _identify(self, token: str) -> Identity:
+        identity = self.tokens.get(token)
+        if identity is None:
+            raise TokenRefused("signature", "no key of this hub signed it")
+        return identity
 
     def _hinted(self, namespace: str, hints: Sequence[Hint]) -> None:
         self.hub.hinted(hints, self.now)
@@ -181,6 +200,16 @@ class Bench:
         self.run()
         return peer
 
+    def recorded(self, event: str) -> list[Json]:
+        """Take the records of this kind."""
+        found = [each.fields for each in self.records if each.event == event]
+        self.records = [each for each in self.records if each.event != event]
+        return found
+
+    def proven(self, identity: Identity, **fields: Any) -> Peer:
+        """A registered agent whose token said so."""
+        return self.peer(identity=identity).register(identity.subject, **fields)
+
     def agent(self, name: str, **fields: Any) -> Peer:
         """A registered agent with its first answer out of the way."""
         return self.peer().register(name, **fields)
@@ -188,6 +217,8 @@ class Bench:
     def restart(self) -> None:
         """The hub dies and a new one opens the same store."""
         self.peers.clear()
+        if self._has_keys:
+            self.revocations = Revocations()
         _finish(self.store.open())
         self.hub = self._make_hub()
         self.advance(0)
@@ -197,7 +228,7 @@ class Bench:
         busy = True
         while busy:
             busy = False
-            for question in self.hub.questions():
+            for question in () if self.hold_questions else self.hub.questions():
                 busy = True
                 answer = self.store.answer("default", question.query)
                 self.hub.answered(question, answer, self.now)
@@ -223,6 +254,7 @@ class Bench:
                 self.notes.append(effect)
                 continue
             if isinstance(effect, Record):
+                self.records.append(effect)
                 continue
             peer = self.peers[effect.link]
             if isinstance(effect, Send):

@@ -21,7 +21,7 @@ class Rights(msgspec.Struct, frozen=True):
     send: tuple[str, ...] | None = None
     """Addresses it may send to."""
     receive: tuple[str, ...] | None = None
-    """Groups, capabilities and ``broadcast`` it may be reached by, beside its own name."""
+    """Groups and capabilities it may be reached by, beside its own name and ``broadcast``."""
     types: tuple[str, ...] | None = None
     """Message types it may send."""
 

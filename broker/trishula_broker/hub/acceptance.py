@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from trishula_broker.hub.commits import Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
@@ -139,7 +139,8 @@ class Acceptance:
                         ErrorCode.DUPLICATE_ID,
                         f"id: {op.id!r} was used before with other content; use a new id",
                         reply_to=op.id,
-                    )
+                    ),
+                    **_about(op),
                 )
         elif isinstance(outcome, base.Refused):
             self._refuse(outcome, op, session)
@@ -211,7 +212,8 @@ class Acceptance:
                     f"to: the mailbox of {', '.join(outcome.agents)} is full; try again later",
                     reply_to=op.id,
                     details={"agents": list(outcome.agents)},
-                )
+                ),
+                **_about(op),
             )
         else:
             self._stale(op, session)
@@ -223,7 +225,8 @@ class Acceptance:
                 f"settles: {op.settles} is not yours, or not any more; it was not settled",
                 reply_to=op.id,
                 details={"seqs": [op.settles]},
-            )
+            ),
+            **_about(op),
         )
 
     def _suggest(
@@ -246,8 +249,13 @@ class Acceptance:
                 f"to: {op.address} {what}{hint}",
                 reply_to=op.id,
                 details={"nearest": nearest},
-            )
+            ),
+            **_about(op),
         )
+
+
+def _about(op: base.Accept) -> dict[str, Any]:
+    return {"type": op.type, "to": str(op.address)}
 
 
 def _encode(envelope: Envelope) -> bytes:

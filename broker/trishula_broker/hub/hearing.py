@@ -14,6 +14,7 @@ from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster
 from trishula_broker.hub.taps import Taps
+from trishula_broker.hub.tenure import Tenure
 from trishula_broker.store import base
 
 
@@ -32,6 +33,7 @@ class Hearing:
         fencing: Fencing,
         sweep_at: Callable[[int, Now], None],
         taps: Taps,
+        tenure: Tenure,
     ) -> None:
         self._commits = commits
         self._roster = roster
@@ -39,6 +41,7 @@ class Hearing:
         self._fencing = fencing
         self._sweep_at = sweep_at
         self._taps = taps
+        self._tenure = tenure
         self._held: list[base.Hint] = []
         self._deciding: frozenset[str] | None = None
 
@@ -94,7 +97,10 @@ class Hearing:
                 self._taps.tapping(hint, now)
             case base.Tapped():
                 self._taps.tapped(hint, now)
+            case base.Revoked():
+                self._tenure.revoke(hint.what)
             case base.Missed():
+                self._tenure.look(now)
                 self._delivery.look_again(now)
                 self._sweep_at(now.wall + SWEEP_SOON_MS, now)
 

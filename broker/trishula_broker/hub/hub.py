@@ -8,10 +8,11 @@ what time makes due :mod:`.duties`, what agents ask :mod:`.operations`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.auth.identity import Identity
+from trishula_broker.auth.revocations import Revocations
 from trishula_broker.hub.acceptance import Acceptance
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.backpressure import Backpressure
@@ -20,6 +21,7 @@ from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.duties import Duties
 from trishula_broker.hub.effects import Effect
 from trishula_broker.hub.fencing import Fencing
+from trishula_broker.hub.guard import Guard
 from trishula_broker.hub.hearing import Hearing
 from trishula_broker.hub.liveness import Liveness
 from trishula_broker.hub.membership import Membership
@@ -30,11 +32,13 @@ from trishula_broker.hub.operations.status import status_of
 from trishula_broker.hub.operations.table import perform
 from trishula_broker.hub.outlet import Outlet
 from trishula_broker.hub.questions import Question, Questions
+from trishula_broker.hub.refusals import Refusals, about, who
 from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.roster import Roster
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.hub.settlement import Settlement
 from trishula_broker.hub.taps import Taps
+from trishula_broker.hub.tenure import Tenure, close_revoked, standing_for
 from trishula_broker.store import base
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
@@ -60,6 +64,10 @@ class Hub:
         life: names this run of the process; sessions of other lives of ``node`` are over.
         address: where clients find this node, for people.
         settings: limits.
+        identify: who a token proves somebody to be, for sessions that bring a new one; None on a
+            hub without keys. Raises TokenRefused.
+        revocations: what was taken back, shared with whoever looks at tokens before they come
+            here; None on a hub without keys.
     """
 
     def __init__(
@@ -71,6 +79,8 @@ class Hub:
         life: str = "",
         address: str = "",
         settings: HubSettings | None = None,
+        identify: Callable[[str], Identity] | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         self._settings = settings or HubSettings()
         self._sessions: dict[int, HubSession] = {}
@@ -124,6 +134,19 @@ class Hub:
             self._membership.heartbeat,
         )
         self._settlement = Settlement(self._commits, self._roster, self._delivery)
+        self._refusals = Refusals(self._agenda, self._outlet.record)
+        self._accept = self._acceptance.accept
+        self._guard = Guard(self._roster, self._questions, self._accept)
+        self._tenure = Tenure(
+            namespace,
+            self._sessions,
+            revocations,
+            self._settings.leeway_ms,
+            self._membership,
+            self._commits,
+            self._questions,
+            self._agenda,
+        )
         self._registration = Registration(
             namespace,
             role,
@@ -135,14 +158,21 @@ class Hub:
             self._roster,
             self._delivery,
             self._duties,
+            self._tenure,
             self._activated,
-            self._outlet.note,
+            self._outlet,
         )
         self._taps = Taps(
             self._membership, self._commits, self._roster, self._agenda, self._settings
         )
         self._hearing = Hearing(
-            self._commits, self._roster, self._delivery, fencing, self._duties.sweep_at, self._taps
+            self._commits,
+            self._roster,
+            self._delivery,
+            fencing,
+            self._duties.sweep_at,
+            self._taps,
+            self._tenure,
         )
         self._desk = Desk(
             node,
@@ -152,6 +182,10 @@ class Hub:
             self._delivery,
             self._duties.assign,
             self._taps,
+            self._tenure,
+            self._registration,
+            self._outlet.record,
+            identify,
         )
         self._agenda.at(0, "sweep", self._duties.sweep)
 
@@ -171,14 +205,17 @@ class Hub:
         ``identity`` is who it was proven to be; None on a hub without keys, where everybody may be
         whom they say, and may do everything.
         """
-        now = self._time(now)
+        now = self._host_time(now)
         session = HubSession(link, codec, peer, self._outlet.sessions, now.mono)
-        session.proof = identity
+        session.proof = standing_for(identity)
         self._sessions[link] = session
         if self._draining:
             session.close(CloseCode.RESTART, "this hub is draining; try the next one")
+        elif identity is not None and self._tenure.is_revoked(identity):
+            close_revoked(session)
         else:
             self._liveness.watch(session, now)
+            self._tenure.begin(session, now)
         self._advance(now)
 
     def disconnect(self, link: int, reason: str, now: Now) -> None:
@@ -247,7 +284,8 @@ class Hub:
         self._take(session, items, now)
 
     def _take(self, session: HubSession, items: Sequence[Item], now: Now) -> None:
-        accept = self._acceptance.accept
+        accept = self._accept
+        guard = self._guard.send
         for item in items:
             try:
                 if isinstance(item, ProtocolError):
@@ -262,16 +300,21 @@ class Hub:
                         session.say(self._membership.heartbeat(now))
                     elif item.to is None or item.to == HUB:
                         self._ask(session, item, now)
-                    else:
+                    elif session.proof is None:
                         accept(session, item, now)
+                    else:
+                        guard(session, item, now)
                 elif session.state is State.NEW:
                     self._registration.register(session, item, now)
                 elif session.state is State.REGISTERING:
                     session.waiting.append(item)
             except ProtocolError as error:
-                if error.reply_to is None and isinstance(item, Envelope):
-                    error.reply_to = item.id
-                session.error(error)
+                if isinstance(item, Envelope):
+                    if error.reply_to is None:
+                        error.reply_to = item.id
+                    session.error(error, **about(item))
+                else:
+                    session.error(error)
 
     def _ask(self, session: HubSession, envelope: Envelope, now: Now) -> None:
         call = Call(self._desk, session, envelope.id, now)
@@ -325,6 +368,18 @@ class Hub:
         self._questions.failed(question, why, now)
         self._advance(now)
 
+    # --- tokens ---
+
+    def introduce(self, agent: str, now: Now) -> None:
+        """A token was made for ``agent``: make it known as an address, when it is not."""
+        self._tenure.introduce(agent)
+        self._advance(self._time(now))
+
+    def revoke(self, what: base.Revocation, now: Now) -> None:
+        """Tokens were taken back: end their sessions, here and on every other node."""
+        self._tenure.issue(what)
+        self._advance(self._time(now))
+
     # --- other nodes ---
 
     @property
@@ -360,9 +415,8 @@ class Hub:
 
     def timeout(self, now: Now) -> None:
         """Do what is due."""
-        wall = now.wall
-        now = self._time(now)
-        self._compare_clocks(wall - now.wall)
+        now = self._host_time(now)
+        self._compare_clocks(self._tenure.ahead_ms)
         due = self._agenda.next()
         if due is not None and due > 0 and now.mono - due > FROZEN_MS:
             for session in self._sessions.values():
@@ -371,6 +425,12 @@ class Hub:
         for task in self._agenda.due(now.mono):
             task(now)
         self._advance(now)
+
+    def _host_time(self, now: Now) -> Now:
+        wall = now.wall
+        now = self._time(now)
+        self._tenure.ahead_ms = wall - now.wall
+        return now
 
     def _compare_clocks(self, ahead_ms: int) -> None:
         apart = abs(ahead_ms) > CLOCK_APART_MS
@@ -400,7 +460,18 @@ class Hub:
         return self._draining and not self._commits and not self._roster.live()
 
     def _end(self, session: HubSession, reason: str, now: Now) -> None:
-        for key in ("link", "beat", "note", "more", "fetch", "due", "lease", "fenced"):
+        self._refusals.end(session, now)
+        self._outlet.record(
+            "disconnected",
+            {
+                **who(session),
+                "session": session.session,
+                "why": reason,
+                "code": session.close_code,
+                "lasted_ms": now.mono - session.since,
+            },
+        )
+        for key in ("link", "beat", "note", "more", "fetch", "due", "lease", "fenced", "expiry"):
             self._agenda.cancel((key, session.link))
         self._taps.end(session, now)
         self._registration.end(session, reason, now)
@@ -415,6 +486,8 @@ class Hub:
             for session in self._sessions.values():
                 session.close(CloseCode.RESTART, "this hub restarts; come back or use the next")
         for session in self._outlet.sessions:
+            if session.errors:
+                self._refusals.take(session, now)
             if session.closed and self._sessions.pop(session.link, None) is not None:
                 self._backpressure.forget(session)
                 self._end(session, session.close_reason, now)

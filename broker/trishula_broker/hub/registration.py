@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,9 +14,13 @@ from trishula_broker.hub.duties import SWEEP_SOON_MS, Duties
 from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.now import Now
+from trishula_broker.hub.outlet import Outlet
 from trishula_broker.hub.questions import Questions
+from trishula_broker.hub.refusals import who
 from trishula_broker.hub.roster import Roster, Seat, presence
 from trishula_broker.hub.settings import HubSettings
+from trishula_broker.hub.standing import Standing, forbidden, standing_of
+from trishula_broker.hub.tenure import Tenure, close_revoked
 from trishula_broker.store import base
 from trishula_protocol import bodies, limits
 from trishula_protocol.address import HUB, agent_fault
@@ -33,7 +37,7 @@ class Registration:
 
     Args:
         activated: called with a session that became active and the items it sent meanwhile.
-        note: writes a log line.
+        outlet: takes log lines, and records for the audit.
     """
 
     def __init__(
@@ -48,8 +52,9 @@ class Registration:
         roster: Roster,
         delivery: Delivery,
         duties: Duties,
+        tenure: Tenure,
         activated: Callable[[HubSession, list[Item], Now], None],
-        note: Callable[[str, dict[str, Any]], None],
+        outlet: Outlet,
     ) -> None:
         self._namespace = namespace
         self._role = role
@@ -61,8 +66,9 @@ class Registration:
         self._roster = roster
         self._delivery = delivery
         self._duties = duties
+        self._tenure = tenure
         self._activated = activated
-        self._note = note
+        self._outlet = outlet
         self._registrations = 0
 
     def register(self, session: HubSession, envelope: Envelope, now: Now) -> None:
@@ -72,6 +78,9 @@ class Registration:
             ProtocolError: it is refused; the session is as it was.
         """
         request = self._parse(envelope)
+        standing = standing_of(session)
+        if standing is not None:
+            _check(standing, request)
         session.registering(request)
 
         def go_on(unavailable: Unavailable | None, now: Now) -> None:
@@ -79,10 +88,18 @@ class Registration:
                 pass  # it left while this node did not know whether it may let anybody in
             elif unavailable is not None:
                 self._refuse(session, envelope.id, unavailable)
+            elif standing is not None and self._tenure.is_revoked(standing.identity):
+                close_revoked(session)
             else:
                 self._submit(session, envelope.id, request, now)
 
-        self._membership.when_sure(go_on, now)
+        def sure(unavailable: Unavailable | None, now: Now) -> None:
+            if standing is None or unavailable is not None:
+                go_on(unavailable, now)
+            else:
+                self._tenure.when_known(go_on, now)
+
+        self._membership.when_sure(sure, now)
 
     def _submit(
         self, session: HubSession, reply_to: str | None, request: bodies.Register, now: Now
@@ -186,9 +203,16 @@ class Registration:
                 request.heartbeat_ms,
                 now.wall,
                 bodies.SessionLimits(self._settings.frame_bytes, limits.BATCH, session.prefetch),
+                self._tenure.expires_at(session),
             ),
         )
-        self._note(
+        self._outlet.record(
+            "connected", {**who(session), "session": op.session, "receive": op.receive}
+        )
+        standing = standing_of(session)
+        if standing is not None:
+            self.narrow(standing, op.agent, outcome.capabilities, outcome.groups)
+        self._outlet.note(
             "registered",
             {"agent": op.agent, "link": session.link, "peer": session.peer, "epoch": outcome.epoch},
         )
@@ -205,6 +229,25 @@ class Registration:
             self._duties.assign(capability)
         waiting, session.waiting = session.waiting, []
         self._activated(session, waiting, now)
+
+    def narrow(
+        self,
+        standing: Standing,
+        agent: str,
+        capabilities: tuple[str, ...],
+        groups: tuple[str, ...],
+    ) -> None:
+        """Take ``agent`` out of what its token does not allow it to be reached by: an earlier one
+        may have."""
+        left = standing.allowed("@", capabilities), standing.allowed("#", groups)
+        if left != (capabilities, groups):
+            node, lease_ms = self._membership.node, limits.LEASE_DEFAULT_MS
+            op = base.Register(agent, node, "", False, False, lease_ms, *left)
+            self._commits.submit(op, self._narrowed)
+
+    def _narrowed(self, outcome: base.Outcome, op: base.Register, context: None, now: Now) -> None:
+        if isinstance(outcome, Unavailable):
+            self._commits.retry(op, self._narrowed, None, now)
 
     def _refuse_waiting(self, session: HubSession) -> None:
         waiting, session.waiting = session.waiting, []
@@ -269,7 +312,7 @@ class Registration:
             unread = seat.mailbox.unread
             self._leave(session.agent, session.epoch, unread)
         if session.agent and session.session:
-            self._note(
+            self._outlet.note(
                 "session_ended",
                 {
                     "agent": session.agent,
@@ -315,3 +358,24 @@ class Registration:
         if groups is not None:
             change["groups"] = groups
         self._roster.announce(change, now.wall)
+
+
+def _check(standing: Standing, request: bodies.Register) -> None:
+    """See that a token allows a registration.
+
+    Raises:
+        ProtocolError: ``forbidden``.
+    """
+    identity = standing.identity
+    if request.agent != identity.subject:
+        why = f"your token is not for {request.agent}"
+        raise forbidden("payload.agent", why, (identity.subject,))
+    if identity.role == "observer":
+        # It looks on: to be there for mail, or to be an address for long, would change something.
+        if request.receive:
+            raise forbidden("payload.receive", "an observer's token receives nothing", ("false",))
+        if request.groups or request.capabilities:
+            field = "groups" if request.groups else "capabilities"
+            raise forbidden(f"payload.{field}", "an observer's token is reached by none", ())
+        request.ephemeral = True
+    standing.check_tags(request.groups, request.capabilities)

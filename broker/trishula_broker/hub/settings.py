@@ -24,6 +24,8 @@ class HubSettings(msgspec.Struct, frozen=True):
     """The same in bytes of bodies."""
     outgoing_bytes: int = 1 << 20
     """Bytes queued for one session beyond which it gets no more deliveries for now."""
+    leeway_ms: int = 30_000
+    """A token counts this much longer than it says, as when it is shown: clocks differ."""
     beat_ms: int = 1_000
     """A node tells the store that it lives this often."""
     lease_ms: int = 5_000

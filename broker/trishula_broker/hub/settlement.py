@@ -48,7 +48,7 @@ class Settlement:
         seqs = list(dict.fromkeys(ack.seqs))
         seat = self._roster.seat_of(session)
         if seat is None:
-            session.error(_stale(seqs))
+            session.error(_stale(seqs), type="ACK")
             return
         if not seqs:
             return
@@ -217,7 +217,7 @@ class Settlement:
         for seq in seqs:
             seat.mailbox.release(seq)
         if seqs:
-            seat.session.error(_stale(list(seqs)))
+            seat.session.error(_stale(list(seqs)), type="ACK")
 
 
 def _stale(seqs: list[int]) -> ProtocolError:

@@ -25,6 +25,7 @@ from trishula_broker.store.base import (
     Hint,
     Operation,
     Outcome,
+    Revocation,
     StoreUnavailable,
     Sweep,
     Swept,
@@ -115,6 +116,12 @@ class ScriptedHub:
 
     def hinted(self, hints: Sequence[Hint], now: Now) -> None:
         self.heard.put("hinted", list(hints))
+
+    def introduce(self, agent: str, now: Now) -> None:
+        self.heard.put("introduce", agent)
+
+    def revoke(self, what: Revocation, now: Now) -> None:
+        self.heard.put("revoke", what)
 
     def drain(self, now: Now) -> None:
         self.heard.put("drain")

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.commits import Commits, Then, Unavailable
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
+from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.roster import Roster
 from trishula_broker.hub.taps import Taps
+from trishula_broker.hub.tenure import Tenure
 from trishula_broker.store import base
 from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
@@ -32,6 +35,10 @@ class Desk:
         delivery: Delivery,
         assign: Callable[[str], None],
         taps: Taps,
+        tenure: Tenure,
+        registration: Registration,
+        record: Callable[[str, dict[str, Any]], None],
+        identify: Callable[[str], Identity] | None,
     ) -> None:
         self.node = node
         self.commits = commits
@@ -41,6 +48,12 @@ class Desk:
         self.assign = assign
         """Hands out the pool of a capability."""
         self.taps = taps
+        self.tenure = tenure
+        self.registration = registration
+        self.record = record
+        """Has the audit keep what no commit tells of."""
+        self.identify = identify
+        """Who a token proves somebody to be; None on a hub without keys."""
         self.asking: Counter[int] = Counter()
         """link → questions to the store that are not answered yet."""
 
@@ -52,6 +65,8 @@ class Call:
         self.desk = desk
         self.session = session
         self.now = now
+        self.op = ""
+        """What is asked for, once it is known to be an operation."""
         self._reply_to = reply_to
         self._answered = False
 
@@ -68,11 +83,14 @@ class Call:
 
     def error(self, code: ErrorCode, message: str, details: dict[str, Any] | None = None) -> None:
         """Refuse."""
+        self.refuse(ProtocolError(code, message, details=details))
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Refuse, with this."""
         if not self._answered:
             self._answered = True
-            self.session.error(
-                ProtocolError(code, message, reply_to=self._reply_to, details=details)
-            )
+            error.reply_to = self._reply_to
+            self.session.error(error, type="COMMAND", op=self.op)
 
     def ask(self, query: base.Query, render: Callable[[Any], Any]) -> None:
         """Answer with ``render(the store's answer)``."""
