@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 300
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format bench demo fuzz chaos lock clean
+.PHONY: help setup run test check format bench load demo fuzz chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.journal_bench
 	$(BIN)/python -m loadtests.store_bench
 	$(BIN)/python -m loadtests.store_bench --redis
+
+load: $(STAMPS)/dev ## 100, 200, 1000 users and back, by Locust; fails when a mark is missed
+	$(BIN)/python -m loadtests.load $(ARGS)
 
 demo: $(STAMPS)/dev ## watch a few agents talk through a hub
 	$(BIN)/python tests/demo/demo.py $(ARGS)
