@@ -44,7 +44,6 @@ STAGES: Final = stages.parse(os.environ.get("TRISHULA_LOAD_STAGES", stages.DEFAU
 MARKS: Final = marks.from_environment(os.environ)
 LINGER_SECONDS: Final = 1.0
 """How long a user that is to go answers what was sent to it before nobody picked it any more."""
-LEAVE_TRIES: Final = 5
 STORM_PARTS: Final = 4
 """A storm takes one in so many users; the next storm takes the next part."""
 
@@ -125,18 +124,13 @@ class AgentUser(User):
         """Go, once nobody expects an answer any more."""
         if FIELD.here.pop(self.number, None) is None:
             return
-        for _ in range(LEAVE_TRIES):
-            sleep(LINGER_SECONDS)
-            try:
-                self.agent.leave()
-                return
-            except LoadError:
-                # Something came meanwhile, or the connection was lost: take it and try again.
-                try:
-                    self.agent.open()
-                except LoadError:
-                    return
-        self.agent.drop()
+        sleep(LINGER_SECONDS)
+        try:
+            if not self.agent.is_open:
+                self.agent.open()
+            self.agent.leave()
+        except LoadError as error:
+            _log.warning("%s is not forgotten: %s", self.agent.name, error)
 
     def connect(self, what: str) -> bool:
         """Register, measured; whether that went well."""

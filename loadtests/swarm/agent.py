@@ -12,7 +12,7 @@ import secrets
 import socket
 import ssl as tls
 import threading
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final, cast
 
 from websockets.client import ClientProtocol
@@ -29,11 +29,14 @@ from trishula_protocol.bodies import Deregister, Op, Register, Settle
 from trishula_protocol.client_session import ClientSession, State
 from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import Envelope
+from trishula_protocol.errors import ErrorCode
 
 RECEIVE_BYTES: Final = 1 << 16
 TICK_SECONDS: Final = 5.0
 """How often heartbeats are looked after."""
 HEARTBEAT_MS: Final = 20_000
+AGAIN_SECONDS: Final = 0.05
+"""Between two requests to be forgotten."""
 
 
 class LoadError(Exception):
@@ -193,10 +196,19 @@ class SocketAgent:
         """Be forgotten by the hub, and go.
 
         Raises:
-            LoadError: it was not; something is left in the mailbox, for one.
+            LoadError: it was not; something goes on being left in the mailbox, for one.
         """
+        give_up = monotonic() + self._seconds
         try:
-            self.ask(Deregister())
+            while True:
+                try:
+                    self.ask(Deregister())
+                    return
+                except LoadError as error:
+                    # What it holds is on its way to be settled.
+                    if str(error) != ErrorCode.FORBIDDEN or monotonic() > give_up:
+                        raise
+                sleep(AGAIN_SECONDS)
         finally:
             self.drop()
 
