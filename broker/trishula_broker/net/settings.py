@@ -45,5 +45,9 @@ class NetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     does not use them up: half at once, and then what comes after, so that a newcomer finds some."""
     http_head_bytes: Bytes = 16 << 10
     """The largest head of a request."""
+    http_body_bytes: Bytes = 1 << 20
+    """The largest body of a request."""
+    http_request_s: Seconds = 30.0
+    """From the first byte of a request to the last of its answer."""
     http_keep_alive_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 5
     """How long an idle HTTP connection is kept."""

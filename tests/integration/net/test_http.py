@@ -1,12 +1,13 @@
 """HTTP beside WebSocket on the same port."""
 
+import asyncio
 import json
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.net.rig import HEARTBEAT, Rig
+from tests.integration.net.rig import HEARTBEAT, TIMEOUT_S, Raw, Rig
 from trishula_broker.store.base import StoreUnavailable
 
 
@@ -116,4 +117,101 @@ async def test_idle_http_connections_are_closed(rig_of: Any) -> None:
     raw = await rig.raw()
     await raw.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"200 OK" in await raw.rest()
+    await raw.close()
+
+
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(LIVE[:20], id="half a head"),
+        pytest.param(b"POST /health HTTP/1.1\r\nContent-Length: 9\r\n\r\n", id="no body"),
+        pytest.param(b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5", id="half a chunk"),
+    ],
+)
+async def test_requests_that_do_not_end_are_cut(rig_of: Any, late: bytes) -> None:
+    rig = await rig_of(handshake_s=0.2, http_request_s=0.2, http_keep_alive_s=3600)
+    for first in (LIVE, b""):  # the second request of a connection, and its first
+        raw = await rig.raw()
+        await raw.send(first + late)
+        if late.partition(b"\r\n\r\n")[1] or first:
+            await raw.head()
+        await raw.rest()
+        await raw.close()
+
+
+async def test_a_trickling_body_keeps_no_connection(rig_of: Any) -> None:
+    rig = await rig_of(http_request_s=0.3)
+    raw = await rig.raw()
+    await raw.send(b"POST /health HTTP/1.1\r\nContent-Length: 999999\r\n\r\n")
+    assert "405" in await raw.head()
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(_write_for_ever(raw, b"x"), TIMEOUT_S)
+    await raw.close()
+
+
+async def _write_for_ever(raw: Raw, piece: bytes) -> None:
+    while True:
+        await raw.send(piece)
+        await asyncio.sleep(0)
+
+
+async def test_a_connection_whose_body_came_late_is_not_idle_for_ever(rig_of: Any) -> None:
+    rig = await rig_of(http_keep_alive_s=1)
+    raw = await rig.raw()
+    await raw.send(b"POST /health HTTP/1.1\r\nContent-Length: 1\r\n\r\n")
+    head = await raw.head()
+    size = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
+    await raw.reader.readexactly(size)
+    await raw.send(b"x")
+    assert await raw.rest() == b""
+    await raw.close()
+
+
+@pytest.mark.parametrize(
+    ("endless", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nA: ", b"431"),
+        (b"GET /", b"431"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n", b"413"),
+    ],
+)
+async def test_later_requests_are_bounded_too(rig_of: Any, endless: bytes, status: bytes) -> None:
+    rig = await rig_of(http_head_bytes=8192, http_body_bytes=8192)
+    raw = await rig.raw()
+    await raw.send(LIVE)
+    assert "200 OK" in await raw.head()
+    raw.writer.write(endless)
+    filler = b"A: b\r\n" if endless.endswith(b"\n") else b"a"
+    raw.writer.write(filler * 2_000_000)
+    try:
+        answer = await raw.rest()
+    except ConnectionError:  # cut while it was still writing
+        answer = status
+    assert status in answer
+    await raw.close()
+
+
+async def test_a_peer_that_does_not_read_its_answers_is_cut(rig_of: Any) -> None:
+    rig = await rig_of(http_request_s=0.2, http_head_bytes=32 << 10)
+    raw = await rig.raw()
+    raw.writer.transport.pause_reading()
+    asked = b"GET /" + b"a" * 16_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(_write_for_ever(raw, asked * 20), TIMEOUT_S)
+
+
+async def test_what_is_large_but_no_head_is_answered(rig_of: Any) -> None:
+    rig = await rig_of(http_head_bytes=1024)
+    raw = await rig.raw()
+    body = b"POST /health HTTP/1.1\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000
+    await raw.send(LIVE + body + LIVE * 99 + LIVE.replace(b"Host", b"Connection: close\r\nHost"))
+    answers = await raw.rest()
+    assert answers.count(b"200 OK") == 101
+    assert b"405" in answers
+    assert b"431" not in answers
     await raw.close()
