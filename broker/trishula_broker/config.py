@@ -17,6 +17,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
 
 import msgspec
 
+from trishula_broker.audit.redaction import path_fault
+from trishula_broker.audit.settings import AuditSettings, Body
 from trishula_broker.net.settings import NetSettings
 from trishula_broker.store.base import Retention
 from trishula_protocol import limits
@@ -35,11 +37,18 @@ APART: Final = (
 IN_MEMORY: Final = {"retention.max_age_s": 3600, "retention.max_bytes": 512 << 20}
 """Defaults where the log is held in memory, as Redis does: an hour, 512 MiB."""
 
-FLAGS: Final = {"folder.path": "--shared-folder", "redis.url": "--redis", "auth.keys": "--keys"}
+FLAGS: Final = {
+    "folder.path": "--shared-folder",
+    "redis.url": "--redis",
+    "auth.keys": "--keys",
+    "audit.path": "--audit",
+    "audit.enabled": "--no-audit",
+}
 """Flags that are not called as their key."""
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 _RETENTION: Final = Retention()
+_AUDIT: Final = AuditSettings()
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +117,30 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Their ``iss``."""
 
 
+class AuditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The archive of all that happens (docs/audit.md)."""
+
+    enabled: bool = True
+    path: str = ""
+    """Its folder; empty for ``audit`` in ``data``."""
+    body: Body = _AUDIT.body
+    """Of each message: the whole envelope, the digest of its payload, or neither."""
+    redact: tuple[str, ...] = _AUDIT.redact
+    """Fields of envelopes that are replaced by their digest, such as ``payload.password``."""
+    segment_bytes: Annotated[int, msgspec.Meta(ge=4096)] = _AUDIT.segment_bytes
+    """A file is sealed when it is this large,"""
+    segment_age_s: Positive = _AUDIT.segment_age_s
+    """or this old."""
+    max_age_s: Annotated[int, msgspec.Meta(ge=0)] = _AUDIT.max_age_s
+    """Sealed files are removed when they are older; 0 keeps them."""
+    max_bytes: Annotated[int, msgspec.Meta(ge=0)] = _AUDIT.max_bytes
+    """The oldest are removed when a chain's files are larger together; 0 keeps them."""
+    key_file: str = ""
+    """A file with the key that the archive is encrypted with; empty for none."""
+    key: str = ""
+    """The key itself: a variable keeps it out of files."""
+
+
 AgentName = Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
 
 
@@ -145,6 +178,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     redis: RedisConfig = RedisConfig()
     folder: FolderConfig = FolderConfig()
     auth: AuthConfig = AuthConfig()
+    audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
 
     @property
@@ -223,6 +257,11 @@ def load(
             "must be more than websocket.write_pause_bytes, or slow readers never pause",
             values[path].origin,
         )
+    for each in config.audit.redact:
+        if (fault := path_fault(each)) is not None:
+            raise ConfigError(path := "audit.redact", fault, values[path].origin)
+    if config.audit.key and config.audit.key_file:
+        raise ConfigError(path := "audit.key", "audit.key_file has one too", values[path].origin)
     if bool(config.auth.trusted) != bool(config.auth.trusted_issuer):
         path, other = ("auth.trusted_issuer", "auth.trusted")
         if config.auth.trusted_issuer:

@@ -73,7 +73,8 @@ class Archiver:
         self._followers: dict[str, Follower] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, str] = {}
-        self._alarms: list[str] = []
+        self.alarms: list[str] = []
+        """What an operator must know, since the start."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -171,6 +172,8 @@ class Archiver:
 
     async def close(self) -> None:
         """Write what was seen last, and give the folder back."""
+        if self._closed:
+            return
         self._closed = True
         for task in self._tasks.values():
             task.cancel()
@@ -244,7 +247,7 @@ class Archiver:
             self._accepting(now)
 
     def _alarm(self, text: str) -> None:
-        self._alarms.append(text)
+        self.alarms.append(text)
         self._log.error("audit_alarm", what=text)
 
     def _note_damage(self, writer: ChainWriter) -> None:
@@ -265,7 +268,7 @@ class Archiver:
         """What ``/health`` says."""
         return {
             "problem": self.problem,
-            "alarms": self._alarms[-10:],
+            "alarms": self.alarms[-10:],
             "mismatches": self.mismatches,
             "entries": {name: each.writer.mark.pos for name, each in self._followers.items()},
             "records": {

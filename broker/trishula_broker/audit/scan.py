@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from trishula_broker.audit.blocks import SIZE
 from trishula_broker.audit.chain import TAIL, ZERO, Line, digest_of, take_apart
 
 FINDINGS: Final = 100
@@ -154,8 +155,8 @@ class Scan:
         at = line.find(b'"pos":', 0, 40)
         if at > 0:
             pos = int(line[at + 6 : line.find(b",", at)])
-            if pos and pos % 1000 == 0:
-                self.blocks[pos // 1000 - 1] = line[-TAIL - 65 : -TAIL - 1].decode()
+            if pos and pos % SIZE == 0:
+                self.blocks[pos // SIZE - 1] = line[-TAIL - 65 : -TAIL - 1].decode()
 
     def _header(self, number: int, lines: Sequence[bytes]) -> None:
         """Take up the chain at a segment's first line."""

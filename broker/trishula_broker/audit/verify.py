@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from trishula_broker.audit import segment
+from trishula_broker.audit import blocks, segment
 from trishula_broker.audit.heads import is_signed
 from trishula_broker.audit.scan import Finding, Progress, Scan
 from trishula_broker.audit.sealing import Sealer
@@ -307,15 +307,12 @@ def _check_blocks(
     common = sorted(theirs.keys() & scan.blocks.keys())
     for number in common:
         if theirs[number] != scan.blocks[number]:
-            scan.find(
-                f"entries {number * 1000 + 1} to {number * 1000 + 1000} (block {number}) differ "
-                f"from what {against} archived"
-            )
-    notes.append(
-        f"{len(common)} blocks of 1000 entries were compared with {against}'s"
-        if common
-        else f"no whole block of 1000 entries is here and at {against}, so nothing was compared"
-    )
+            some = f"{number * blocks.SIZE + 1} to {(number + 1) * blocks.SIZE}"
+            scan.find(f"entries {some} (block {number}) differ from what {against} archived")
+    if common:
+        notes.append(f"{len(common)} blocks of {blocks.SIZE} entries are compared with {against}'s")
+    else:
+        notes.append(f"no whole block of {blocks.SIZE} entries is both here and at {against}")
 
 
 __all__ = ["BLIND", "ChainReport", "Head", "Known", "Store", "size", "verify"]

@@ -41,7 +41,7 @@ def is_secret(path: str, value: Any) -> bool:
     """Whether a value must not be shown."""
     if path == "redis.url":
         return "@" in str(value)  # a password may stand before it
-    return path.endswith("password") and bool(value)
+    return (path.endswith("password") or path == "audit.key") and bool(value)
 
 
 def to_toml(values: Mapping[str, Value]) -> str:

@@ -58,6 +58,20 @@ def hub_options(command: F) -> F:
             help="The Redis that several hubs share, such as redis://host:6379/0; without it "
             "this hub keeps a SQLite store of its own.",
         ),
+        click.option(
+            "--no-audit",
+            "audit_enabled",
+            flag_value=False,
+            type=bool,
+            default=None,
+            help="Keep no archive of what happens.",
+        ),
+        click.option(
+            "--audit",
+            "audit_path",
+            metavar="DIR",
+            help="Where the archive of all that happens is written; audit in --data by default.",
+        ),
         click.option("--node", help="This hub's name; the host's by default."),
         click.option(
             "--data",
@@ -74,7 +88,7 @@ def hub_options(command: F) -> F:
 
 def load_config(config: Path | None, **flags: Any) -> Loaded:
     """The configuration of this command line and environment; unusable ones end the command."""
-    keys = {name: re.sub("^(auth|folder|redis)_", r"\1.", name) for name in flags}
+    keys = {name: re.sub("^(audit|auth|folder|redis)_", r"\1.", name) for name in flags}
     flags = {keys[name]: value for name, value in flags.items()}
     try:
         loaded = load(flags, os.environ, config, Path.home())

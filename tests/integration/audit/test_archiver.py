@@ -1,0 +1,327 @@
+"""The archive follows the trail: all of it, once, in order, over crashes and full disks."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.contract.world import World
+from tests.support.trails import START, Clock
+from trishula_broker.audit import follower as following
+from trishula_broker.audit import segment, verify
+from trishula_broker.audit import writer as writing
+from trishula_broker.audit.archiver import Archiver
+from trishula_broker.audit.follower import Port
+from trishula_broker.audit.heads import NodeKey
+from trishula_broker.audit.lock import Held
+from trishula_broker.audit.settings import AuditSettings
+from trishula_broker.store import base
+from trishula_broker.store.memory import MemoryStore
+
+NS = "default"
+
+
+class Lines:
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.lines.append((event, fields))
+
+    warning = error = info
+
+
+class Node:
+    """A store, and the archiver of a node of it."""
+
+    def __init__(self, folder: Path, store: base.Store, name: str = "n1", several: bool = True):
+        self.folder = folder
+        self.name = name
+        self.world = World(lambda: store, NS)
+        self.log = Lines()
+        self.heard: asyncio.Queue[str | None] = asyncio.Queue()
+        self.told: asyncio.Queue[base.Archive] = asyncio.Queue()
+        self.lock = asyncio.Lock()
+        self.several = several
+        self.archiver = self.make()
+
+    def make(self) -> Archiver:
+        return Archiver(
+            self.folder / self.name / "audit",
+            self.name,
+            NS,
+            NodeKey.load_or_make(self.folder / self.name / "node.key"),
+            AuditSettings(),
+            Port(self.submit, self.world.store.query),
+            Clock(),
+            self.log,
+            self.heard.put_nowait,
+            several=self.several,
+        )
+
+    async def submit(self, namespace: str, op: Any) -> Any:
+        async with self.lock:
+            batch = base.Batch(namespace, [op])
+            [[outcome]] = await self.world.store.commit(START, [batch])
+        self.told.put_nowait(op)
+        return outcome
+
+    async def again(self) -> None:
+        """As after ``kill -9``: nothing was said or flushed."""
+        await self.archiver.close()
+        self.archiver = self.make()
+        await self.archiver.open()
+
+    def records(self, kind: str = segment.TRAIL) -> list[dict[str, Any]]:
+        name = segment.ChainName(kind, NS if kind == segment.TRAIL else "")
+        root = self.folder / self.name / "audit"
+        return [
+            msgspec.json.decode(line)
+            for each in segment.segments(name.folder(root))
+            for line in segment.lines(segment.read(each, name, None).text)
+        ]
+
+    def events(self) -> list[tuple[str, Any]]:
+        return [
+            (each["event"], each.get("id") or each.get("seqs"))
+            for each in self.records()
+            if each["event"] in ("accepted", "done")
+        ]
+
+    async def whole(self, against: str | None = None) -> list[str]:
+        """What ``broker audit verify`` finds."""
+        archives = {NS: await self.world.ask(base.Archives())}
+        kid = NodeKey.load_or_make(self.folder / self.name / "node.key").kid
+        reports = verify.verify(
+            self.folder / self.name / "audit", verify.Store(archives, kid=kid), None, against
+        )
+        return [str(finding) for report in reports for finding in report.findings]
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> Any:
+    made = Node(tmp_path, MemoryStore())
+    await made.world.store.open()
+    await made.archiver.open()
+    await made.world.come("dc")
+    await made.world.come("agni")
+    yield made
+    await made.archiver.close()
+
+
+async def exchange(world: World, first: int, last: int) -> None:
+    for n in range(first, last + 1):
+        sent = await world.send("dc", "agni", f"m{n}")
+        await world.do(world.settle("agni", sent.seq))
+
+
+async def test_all_that_is_committed_is_archived_once_and_in_order(node: Node) -> None:
+    await exchange(node.world, 1, 20)
+    await node.archiver.finish(10)
+    expected = [pair for n in range(1, 21) for pair in (("accepted", f"m{n}"), ("done", [n]))]
+    assert node.events() == expected
+    assert await node.whole() == []
+    [record] = await node.world.ask(base.Archives())
+    assert record.node == "n1"
+    assert {head.chain for head in record.heads} == {"trail", "local"}
+    assert record.upto == node.records()[-1]["pos"]
+    assert await node.world.ask(base.Trail(0, 1000)) == ()  # nothing is kept any more
+
+
+async def test_it_follows_by_itself(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "POLL_S", 0.01)
+    monkeypatch.setattr(following, "COMMIT_S", 0.01)
+    await exchange(node.world, 1, 3)
+    async with asyncio.timeout(20):
+        while (await node.told.get()).upto < 8:
+            pass  # two agents came, and three messages had two entries each
+    assert len(node.events()) == 6
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=4))
+@settings(max_examples=25)
+def test_crashes_lose_and_double_nothing(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[int]
+) -> None:
+    async def play() -> None:
+        node = Node(tmp_path_factory.mktemp("crashes"), MemoryStore())
+        await node.world.store.open()
+        await node.archiver.open()
+        await node.world.come("dc")
+        await node.world.come("agni")
+        done = 0
+        for pause in steps:
+            await exchange(node.world, done + 1, done + 5)
+            done += 5
+            follower = node.archiver._followers[NS]
+            node.archiver._tasks[NS].cancel()
+            await asyncio.wait([node.archiver._tasks[NS]])
+            step = asyncio.ensure_future(follower.finish())
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
+            await node.again()
+        await node.archiver.finish(10)
+        ids = [id_ for event, id_ in node.events() if event == "accepted"]
+        assert ids == [f"m{n}" for n in range(1, done + 1)]
+        assert await node.whole() == []
+        await node.archiver.close()
+
+    asyncio.run(play())
+
+
+async def test_a_disk_that_is_full_stops_acceptance_until_there_is_room(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "POLL_S", 0.01)
+    monkeypatch.setattr(following, "RETRY_S", 0.01)
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for each in node.archiver._followers.values():
+        monkeypatch.setattr(each.writer, "_sync", full)
+    await exchange(node.world, 1, 5)
+    why = await asyncio.wait_for(node.heard.get(), 20)
+    assert why is not None
+    assert "No space left" in why
+    assert node.archiver.problem == why
+    assert node.archiver.describe()["problem"] == why
+    for each in node.archiver._followers.values():
+        monkeypatch.setattr(each.writer, "_sync", writing._sync)
+    assert await asyncio.wait_for(node.heard.get(), 20) is None
+    await node.archiver.finish(10)
+    assert len(node.events()) == 10
+    assert await node.whole() == []
+    assert [event for event, _ in node.log.lines if event.startswith("audit_")] == [
+        "audit_unavailable",
+        "audit_available",
+    ]
+
+
+async def test_what_only_this_node_sees_has_a_chain_of_its_own(node: Node) -> None:
+    node.archiver.local.record("default", "refused", {"code": "forbidden", "agent": "dc"})
+    node.archiver.local.record("", "refused", {"code": "unauthorized", "peer": "127.0.0.1"})
+    await node.archiver.finish(10)
+    found = [each for each in node.records(segment.LOCAL) if each["event"] == "refused"]
+    assert [each["code"] for each in found] == ["forbidden", "unauthorized"]
+    assert [each["ns"] for each in found] == ["default", ""]
+    assert await node.whole() == []
+    node.archiver.local.record("", "disconnected", {})
+    await node.archiver.close()  # what came last is not lost
+    assert node.records(segment.LOCAL)[-1]["event"] == "disconnected"
+
+
+async def test_only_one_hub_writes_an_archive(node: Node) -> None:
+    with pytest.raises(Held, match="n1"):
+        await node.make().open()
+
+
+async def test_a_store_that_was_set_back_is_told(tmp_path: Path) -> None:
+    old = Node(tmp_path, MemoryStore())
+    await old.world.store.open()
+    await old.archiver.open()
+    await old.world.come("dc")
+    await old.world.come("agni")
+    await exchange(old.world, 1, 10)
+    await old.archiver.finish(10)
+    await old.archiver.close()
+    new = Node(tmp_path, MemoryStore())
+    await new.world.store.open()
+    await new.archiver.open()
+    await new.world.come("dc")
+    await new.world.come("agni")
+    await new.archiver.finish(10)  # says how far it is, and hears that the store is not
+    await exchange(new.world, 11, 12)
+    await new.archiver.finish(10)
+    assert "rewound" in [each["event"] for each in new.records()]
+    assert any("set back" in alarm for alarm in new.archiver.alarms)
+    assert await new.whole() == []
+    await new.archiver.close()
+
+
+async def test_entries_that_the_store_no_longer_has_are_told_as_a_gap(tmp_path: Path) -> None:
+    model = MemoryStore()
+    one = Node(tmp_path, model.node("n1"), "n1")
+    two = Node(tmp_path, model.node("n2"), "n2")
+    for each in (one, two):
+        await each.world.store.open()
+        await each.archiver.open()
+    await one.world.come("dc")
+    await one.world.come("agni")
+    await exchange(one.world, 1, 3)
+    for each in (one, two):
+        await each.archiver.finish(10)
+    await two.archiver.close()
+    await exchange(one.world, 4, 6)
+    await one.archiver.finish(10)
+    await one.submit(NS, base.Archive("n2", 0, ends=True))  # as if it was given up
+    await exchange(one.world, 7, 7)
+    await one.archiver.finish(10)
+    two.archiver = two.make()
+    await two.archiver.open()
+    await exchange(one.world, 8, 9)
+    for each in (one, two):
+        await each.archiver.finish(10)
+    assert [id_ for event, id_ in two.events() if event == "accepted"][-2:] == ["m8", "m9"]
+    [gap] = [each for each in two.records() if each["event"] == "gap"]
+    assert gap["missing"][0] <= gap["missing"][1]
+    assert any("lacks entries" in alarm for alarm in two.archiver.alarms)
+    assert await two.whole() == []
+    for each in (one, two):
+        await each.archiver.close()
+
+
+@pytest.fixture
+def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of ten entries."""
+    from trishula_broker.audit import blocks, scan
+
+    monkeypatch.setattr(blocks, "SIZE", 10)
+    monkeypatch.setattr(scan, "SIZE", 10)
+
+
+@pytest.mark.usefixtures("short_blocks")
+async def test_nodes_see_when_their_archives_differ(tmp_path: Path) -> None:
+    model = MemoryStore()
+    nodes = [Node(tmp_path, model.node(name), name) for name in ("n1", "n2")]
+    for each in nodes:
+        await each.world.store.open()
+        await each.archiver.open()
+    await nodes[0].world.come("dc")
+    await nodes[0].world.come("agni")
+    await exchange(nodes[0].world, 1, 12)
+    for each in nodes:
+        await each.archiver.finish(10)
+    one, two = await nodes[0].world.ask(base.Archives())
+    assert one.digests == two.digests
+    assert [number for number, _ in one.digests] == [0, 1]
+    assert await nodes[0].whole(against="n2") == []
+    assert nodes[0].archiver.mismatches == 0
+    await nodes[0].submit(NS, base.Archive("n2", 0, (), ((1, "0" * 64),)))
+    follower = nodes[0].archiver._followers[NS]
+    follower._compare(await nodes[0].world.ask(base.Archives()))
+    assert nodes[0].archiver.mismatches == 1
+    assert "block 1" in nodes[0].archiver.alarms[0]
+    [finding] = await nodes[0].whole(against="n2")
+    assert "entries 11 to 20" in finding
+    for each in nodes:
+        await each.archiver.close()
+
+
+async def test_a_namespace_is_archived_from_its_first_commit_on(node: Node) -> None:
+    node.archiver.follow("elsewhere")
+    await asyncio.sleep(0)
+    other = World(lambda: node.world.store, "elsewhere")
+    await other.come("dc")
+    assert len(await other.ask(base.Trail(0, 10))) == 1
