@@ -273,6 +273,8 @@ def _hub_settings(config: Config) -> HubSettings:
         prefetch=config.limits.prefetch,
         unaccepted_messages=config.limits.unaccepted_messages,
         unaccepted_bytes=config.limits.unaccepted_bytes,
+        messages_per_s=config.limits.messages_per_s,
+        messages_burst=config.limits.messages_burst,
     )
 
 

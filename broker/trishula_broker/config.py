@@ -59,6 +59,9 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     prefetch: Annotated[int, msgspec.Meta(ge=1, le=limits.PREFETCH_MAX)] = limits.PREFETCH_MAX
     unaccepted_messages: Positive = limits.UNACCEPTED_MESSAGES
     unaccepted_bytes: Positive = limits.UNACCEPTED_BYTES
+    messages_per_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Of one agent, in the long run; 0: not limited."""
+    messages_burst: Positive = 1_000
 
 
 class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ Pure: no clock, no randomness, no asyncio. Time is monotonic milliseconds.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ MESSAGES: Final = limits.UNACCEPTED_MESSAGES
 """Messages on their way at most. The hub would stop reading us at as many (§5)."""
 BYTES: Final = limits.UNACCEPTED_BYTES
 """The same in bytes."""
+PACE_MS: Final = 50
+"""Where a hub limits messages a second, so many milliseconds' worth go at a time."""
 
 
 class Outgoing:
@@ -74,6 +77,41 @@ class Outgoing:
         return f"<Outgoing {self.id} {len(self.encoded)} bytes, refused {self.tries} times>"
 
 
+class Pace:
+    """How fast a hub takes messages that has said so: a few at a time, as many as it takes."""
+
+    def __init__(self, per_s: float, now: int) -> None:
+        self._per_ms = per_s / 1000
+        # Less than what the hub lets through in the same time, for its clock is another.
+        self._most = max(1.0, self._per_ms * PACE_MS)
+        self._tokens = 0.0
+        self._filled_at = now
+
+    def __repr__(self) -> str:
+        return f"<Pace {self._per_ms * 1000:g}/s, {self.allowed} now>"
+
+    @property
+    def allowed(self) -> int:
+        """How many may go now."""
+        return int(self._tokens)
+
+    @property
+    def due(self) -> int:
+        """When to look again."""
+        wanted = self._most - self._tokens
+        return self._filled_at + max(1, math.ceil(wanted / self._per_ms))
+
+    def spend(self, count: int) -> None:
+        """So many have gone."""
+        self._tokens -= count
+
+    def fill(self, now: int) -> None:
+        """Time has passed."""
+        earned = max(0, now - self._filled_at) * self._per_ms
+        self._tokens = min(self._most, self._tokens + earned)
+        self._filled_at = max(now, self._filled_at)
+
+
 class Outbox:
     """Bounded: its owner checks :attr:`full` before adding.
 
@@ -97,6 +135,7 @@ class Outbox:
         self._resume_at: int | None = None
         self._pauses = 0
         self._later: list[tuple[int, int, Outgoing]] = []
+        self._pace: Pace | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -125,7 +164,7 @@ class Outbox:
     @property
     def waiting(self) -> bool:
         """Whether :meth:`take` would return something."""
-        return bool(self._ready) and self._resume_at is None
+        return bool(self._ready) and self._resume_at is None and self._allowed > 0
 
     @property
     def underway(self) -> bool:
@@ -161,8 +200,16 @@ class Outbox:
         """What is to be written now, in order."""
         if self._resume_at is not None:
             return []
-        ready, self._ready = self._ready, []
+        allowed = self._allowed
+        ready, self._ready = self._ready[:allowed], self._ready[allowed:]
+        if self._pace is not None:
+            self._pace.spend(len(ready))
         return ready
+
+    @property
+    def _allowed(self) -> int:
+        """How many may be taken now."""
+        return len(self._ready) if self._pace is None else self._pace.allowed
 
     def remove(self, id: str) -> Outgoing | None:
         """Take out what has its outcome."""
@@ -183,14 +230,15 @@ class Outbox:
         """The hub refused ``id``. What is refused for good is returned, taken out.
 
         ``unavailable`` and ``rate_limited`` are about the hub: everything waits, then goes out
-        again in its old order. A full mailbox is about one recipient: a patient message waits
-        alone.
+        again in its old order, and where the hub says how many a second it takes, no faster than
+        that. A full mailbox is about one recipient: a patient message waits alone.
         """
         out = self._entries.get(id)
         if out is None:
             return None
         if error.code in (ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED):
             self._again.append(out)
+            self._slow_down(error, now)
             if self._resume_at is None:
                 wait = error.retry_after_ms
                 if wait is None:
@@ -207,8 +255,14 @@ class Outbox:
             return None
         return self.remove(id)
 
+    def _slow_down(self, error: ErrorBody, now: int) -> None:
+        per_s = (error.details or {}).get("messages_per_s")
+        if isinstance(per_s, int | float) and per_s > 0:
+            self._pace = Pace(per_s, now)
+
     def reconnected(self) -> None:
         """A new connection: all of it goes out again, in its old order."""
+        self._pace = None
         self._ready = [out for out in self._entries.values() if not out.held]
         self._again = []
         self._later = []
@@ -216,12 +270,17 @@ class Outbox:
 
     def next_timeout(self) -> int | None:
         """When :meth:`timeout` has something to do."""
-        if self._later and (self._resume_at is None or self._later[0][0] < self._resume_at):
+        due = self._resume_at
+        if due is None and self._ready and self._pace is not None:
+            due = self._pace.due
+        if self._later and (due is None or self._later[0][0] < due):
             return self._later[0][0]
-        return self._resume_at
+        return due
 
     def timeout(self, now: int) -> None:
         """Make ready what has waited long enough."""
+        if self._pace is not None:
+            self._pace.fill(now)
         if self._resume_at is not None and now >= self._resume_at:
             self._resume_at = None
             merged = {out.number: out for out in self._again + self._ready}

@@ -32,6 +32,7 @@ from trishula_broker.hub.operations.status import status_of
 from trishula_broker.hub.operations.table import perform
 from trishula_broker.hub.outlet import Outlet
 from trishula_broker.hub.questions import Question, Questions
+from trishula_broker.hub.rates import Rates
 from trishula_broker.hub.refusals import Refusals, about, who
 from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.roster import Roster
@@ -136,6 +137,10 @@ class Hub:
         self._settlement = Settlement(self._commits, self._roster, self._delivery)
         self._refusals = Refusals(self._agenda, self._outlet.record)
         self._accept = self._acceptance.accept
+        if self._settings.messages_per_s:
+            self._accept = Rates(
+                self._settings.messages_per_s, self._settings.messages_burst, self._accept
+            ).accept
         self._guard = Guard(self._roster, self._questions, self._accept)
         self._tenure = Tenure(
             namespace,
