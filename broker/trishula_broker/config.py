@@ -187,7 +187,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def key_file(self) -> Path:
         """The key file, whether it is there or not."""
-        return Path(self.auth.keys or Path(self.data, "keys.json"))
+        return Path(self.auth.keys or Path(self.data, "keys.json")).expanduser()
 
 
 class ConfigError(Exception):

@@ -19,6 +19,8 @@ from trishula_protocol.errors import ProtocolError
 
 ANY: Final = "*"
 """Every address, of any kind."""
+SHOWN: Final = 12
+"""Of a list in a text for people: a refusal must stay one line."""
 _BEGINNING: Final = re.compile(
     rf"[#@]?(?:[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){{0,{limits.AGENT_LENGTH - 1}}})?\*\Z"
 )
@@ -35,7 +37,7 @@ def may_send(identity: Identity | None, to: str) -> bool:
 
 
 def may_join(identity: Identity | None, address: str) -> bool:
-    """Whether it may be reached by ``#group``, ``@capability`` or ``broadcast``."""
+    """Whether it may be reached by ``#group`` or ``@capability``; ``broadcast`` reaches all."""
     if identity is None or identity.rights.receive is None:
         return True
     return matches(identity.rights.receive, address)
@@ -78,13 +80,19 @@ def pattern_fault(pattern: str) -> str | None:
 
 def receive_fault(pattern: str) -> str | None:
     """The same of a pattern for what somebody may be reached by."""
-    if pattern[:1] in ("#", "@") or pattern in (BROADCAST, ANY):
+    if pattern[:1] in ("#", "@") or pattern == ANY:
         return pattern_fault(pattern)
-    return "must be #group, @capability or broadcast: by its own name an agent is always reached"
+    return (
+        "must be of #groups and @capabilities: by its own name, and by broadcast, an agent is "
+        "always reached"
+    )
 
 
 def shown(patterns: Iterable[str] | None) -> str:
-    """Patterns, or types, for people: what the token allows."""
+    """Patterns, or types, for people: what the token allows; of many the first ones."""
     if patterns is None:
         return "everything"
-    return ", ".join(patterns) or "nothing"
+    listed = list(patterns)
+    more = len(listed) - SHOWN
+    text = ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return text or "nothing"

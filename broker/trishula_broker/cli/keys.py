@@ -116,7 +116,7 @@ def list_(path: Path, auth: AuthConfig, as_json: bool) -> None:
     keys = key_file.load(path)
     found = [_shown(key, "signs" if key is keys.signing else "checks", auth.issuer) for key in keys]
     if auth.trusted:
-        trusted = key_file.load_trusted(Path(auth.trusted))
+        trusted = key_file.load_trusted(Path(auth.trusted).expanduser())
         found += [_shown(key, "checks", auth.trusted_issuer) for key in trusted]
     out = Output(as_json)
     if as_json:

@@ -75,7 +75,7 @@ def command() -> None:
     "--receive",
     callback=names,
     metavar="TO[,TO...]",
-    help="Groups, capabilities and broadcast that it may be reached by; all by default.",
+    help="Groups and capabilities it may be reached by: #ops, @review; all by default.",
 )
 @click.option(
     "--types",

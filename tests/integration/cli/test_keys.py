@@ -98,7 +98,7 @@ def test_issuer_and_audience_are_the_hubs(run: Run, data: Path) -> None:
         (["token", "create", "hub"], 2, "AGENT: 'hub' is taken"),
         (["token", "create", "dc", "--namespace", "A"], 2, "--namespace: must be 1-64"),
         (["token", "create", "dc", "--send", "a b"], 2, "--send: agent 'a b' must be"),
-        (["token", "create", "dc", "--receive", "dc"], 2, "--receive: must be #group"),
+        (["token", "create", "dc", "--receive", "dc"], 2, "--receive: must be of #groups"),
         (["token", "create", "dc", "--types", "PING"], 2, "--types: must be of COMMAND"),
         (["token", "create", "dc", "--role", "root"], 2, "'root' is not one of"),
         (["token", "create", "dc", "--expires", "soon"], 2, "'soon': write 30d, 12h"),
