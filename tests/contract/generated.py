@@ -226,14 +226,37 @@ def _discard(draw: st.DrawFn) -> Recipe:
     return make
 
 
+_digests = st.lists(st.tuples(st.integers(1, 4), st.sampled_from(("d1", "d2"))), max_size=2)
+_heads = st.builds(
+    base.Head,
+    chain=st.sampled_from(("trail", "local")),
+    number=st.integers(1, 3),
+    hash=st.just("aa"),
+    at=st.just(5),
+    kid=st.just("kid"),
+    signature=st.just("sig"),
+)
+_archives = st.builds(
+    base.Archive,
+    node=st.sampled_from(("n1", "n1", "n1", "n2")),
+    upto=st.integers(0, 30),
+    heads=st.lists(_heads, max_size=2).map(tuple),
+    digests=_digests.map(tuple),
+    ends=st.sampled_from((False, False, False, True)),
+)
+
+
 @st.composite
 def _duties(draw: st.DrawFn) -> Recipe:
-    kind = draw(st.sampled_from(("fetch", "fetch", "assign", "assign", "sweep", "retry")))
+    kind = draw(
+        st.sampled_from(("fetch", "fetch", "assign", "assign", "sweep", "retry", "archive"))
+    )
     agent, which, back = draw(_mailboxes), draw(_epochs), draw(_backs)
     limit, size = draw(st.integers(1, 4)), draw(st.sampled_from((1, 40, 1000)))
     after = draw(st.none() | st.tuples(st.integers(1, 5), _backs))
     late = draw(st.none() | st.integers(0, 5_000))
     capability = draw(st.sampled_from((*CAPABILITIES, "none")))
+    archive = draw(_archives)
 
     def make(run: Run) -> base.Operation:
         if kind == "fetch":
@@ -244,6 +267,8 @@ def _duties(draw: st.DrawFn) -> Recipe:
         if kind == "sweep":
             behind = None if late is None else (run.now - late, run.seq(agent, back), agent)
             return base.Sweep(limit, after=behind)
+        if kind == "archive":
+            return archive
         return base.Retry(agent, run.seq(agent, back))
 
     return make
@@ -270,7 +295,8 @@ everyone: list[Recipe] = [
     )
     for n, name in enumerate(AGENTS)
 ]
-"""Registrations to begin with."""
+"""Registrations to begin with, and an archiver."""
+everyone.append(partial(_same, base.Archive("n1", 0)))
 
 recipes: st.SearchStrategy[Recipe] = st.one_of(
     _register(),
@@ -296,6 +322,7 @@ retentions = st.builds(
     max_bytes=st.sampled_from((0, 60, 10_000)),
     dedup_ms=st.sampled_from((0, 5_000, 100_000)),
     dedup_ids=st.sampled_from((0, 1, 3, 1_000)),
+    archiver_ms=st.sampled_from((5_000, 100_000)),
 )
 
 
@@ -308,6 +335,10 @@ def every_question(last_seq: int) -> list[base.Query]:
         base.Agents(group="ops", online=False),
         base.DeadLetters(None, 0, 100),
         base.DeadLetters(None, middle, 2),
+        base.Trail(0, 1_000),
+        base.Trail(3, 2),
+        base.Archives(),
+        base.Archives(since=2),
         base.Revocations(),
     ]
     for name in dict.fromkeys(MAILBOXES):

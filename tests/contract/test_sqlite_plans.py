@@ -20,6 +20,8 @@ WHOLE = {
     "mailboxes": {"copies"},
     "leased_copies": {"copies"},
     "journal": {"journal"},
+    "trails": {"trails"},
+    "all_archivers": {"archivers"},
     # Agents only, once nothing is left to trim.
     "unknown_agents": {"a"},
     # What is being trimmed: a thousand rows.

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from trishula_broker.store import base
 from trishula_broker.store.sqlite.mailbox import Snapshot
 from trishula_broker.store.sqlite.statements import statements
+from trishula_broker.store.sqlite.trail import read_archives, read_trail
 
 SQL: Final = statements("answers")
 
@@ -226,4 +227,6 @@ _ANSWERS: Final[dict[type, Callable[[sqlite3.Connection, Published, str, Any], A
     base.Trace: _trace,
     base.DeadLetters: _dead_letters,
     base.Revocations: _revocations,
+    base.Trail: lambda db, _, namespace, query: read_trail(db, namespace, query),
+    base.Archives: lambda db, _, namespace, query: read_archives(db, namespace, query),
 }

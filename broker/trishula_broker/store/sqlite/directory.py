@@ -14,6 +14,7 @@ import msgspec
 
 from trishula_broker.store.sqlite.mailbox import Mailbox
 from trishula_broker.store.sqlite.statements import statements
+from trishula_broker.store.sqlite.trail import SpaceTrail, read_trails
 
 SQL: Final = statements("commit")
 RECENT: Final = 50_000
@@ -32,6 +33,7 @@ class Space:
         self.mailboxes: dict[str, Mailbox] = {}
         self.offering: dict[str, set[Mailbox]] = {}
         self.touched: set[Mailbox] = set()
+        self.trail = SpaceTrail(id_)
         self._members: dict[str | None, list[Mailbox]] = {}
 
     def least_loaded(self, capability: str, sender: str) -> Mailbox | None:
@@ -112,6 +114,7 @@ class Directory:
             self.by_id[agent].count(count, size, priority, bool(hub), bool(via))
         for agent, seq in SQL["leased_copies"].execute(db):
             self.by_id[agent].leased.add(seq)
+        read_trails(db, spaces)
 
     def remove(self, id_: int) -> tuple[str, str]:
         """Take away a mailbox nothing points to; its namespace and name."""

@@ -9,6 +9,7 @@ from trishula_broker.store import base
 from trishula_broker.store.sqlite import duties, mail, sessions
 from trishula_broker.store.sqlite.directory import Space
 from trishula_broker.store.sqlite.nodes import Nodes
+from trishula_broker.store.sqlite.trail import archive
 from trishula_broker.store.sqlite.work import Work
 
 _ASKING: Final = {base.Fetch, base.Assign, base.Unassign, base.Sweep}
@@ -35,6 +36,7 @@ _TABLE: Final[dict[type, _Operate]] = {
     base.Retry: duties.retry,
     base.Introduce: sessions.introduce,
     base.Revoke: sessions.revoke,
+    base.Archive: archive,
 }
 
 
@@ -50,7 +52,12 @@ class Operations:
         }
 
     def run(self, work: Work, space: Space, ops: Sequence[base.Operation]) -> list[base.Outcome]:
-        """The outcomes of ``ops``, one after the other."""
+        """The outcomes of ``ops``, one after the other, which the trail has, too."""
+        outcomes = self._run(work, space, ops)
+        work.record(space, ops, outcomes)
+        return outcomes
+
+    def _run(self, work: Work, space: Space, ops: Sequence[base.Operation]) -> list[base.Outcome]:
         table = self._table
         return [table[type(op)](work, space, op) for op in ops]
 
@@ -65,6 +72,7 @@ class Operations:
             while end < len(ops) and type(ops[end]) not in _ASKING:
                 end += 1
             mail.prepare(work, space, ops[start:end])
-            outcomes += self.run(work, space, ops[start : end + 1])
+            outcomes += self._run(work, space, ops[start : end + 1])
             start = end + 1
+        work.record(space, ops, outcomes)
         return outcomes

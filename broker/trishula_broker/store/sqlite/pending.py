@@ -18,9 +18,12 @@ from typing import Any, Final
 
 import msgspec
 
+from trishula_broker.store.recorded import encode_done
 from trishula_broker.store.sqlite.directory import SQL
 from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.mailbox import CopyRecord
+from trishula_broker.store.sqlite.trail import PLACE_BITS, Recorded, SpaceTrail
+from trishula_broker.store.trail import Entry
 
 FOLD_AT: Final = 128
 """Changes after which a commit folds: a lone message then waits about a millisecond more."""
@@ -40,6 +43,8 @@ class _Commit(msgspec.Struct, array_like=True, gc=False):
     log: list[Any]
     new: list[CopyRecord]
     changed: list[CopyRecord]
+    trail: list[Any] = []
+    """Rows for ``insert_trail``, laid end to end."""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -60,13 +65,18 @@ class Pending:
         moved: rows for ``move_copies``.
         copies: what is known of single copies without reading the tables.
         ids: what ids were used for, by (id, sender): (seq, body).
-        bytes: of the bodies in ``log`` and ``ids``.
+        bytes: of the bodies in ``log`` and ``ids``, and of the entries in ``trail``.
+        trail: rows for ``insert_trail``, laid end to end.
+        recorded: entries of the trail that this transaction makes.
+        entries: what became of them at its end, each with its trail and its size.
     """
 
-    def __init__(self, db: sqlite3.Connection, journal: Journal) -> None:
+    def __init__(self, db: sqlite3.Connection, journal: Journal, node: str) -> None:
         self._db = db
         self._journal = journal
+        self._node = node
         self._folded = False
+        self.entries: list[tuple[SpaceTrail, Entry, int]] = []
         self._clear()
         self._begin()
 
@@ -81,15 +91,18 @@ class Pending:
         self.moved: list[int] = []
         self.copies: dict[tuple[int, int], CopyRecord | None] = {}
         self.ids: dict[tuple[str, int], tuple[int, bytes] | None] = {}
+        self.trail: list[Any] = []
+        self._trails: dict[int, int] = {}
         self.bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self.log or self.new or self.done or self.changed or self.moved)
+        return bool(self.log or self.new or self.done or self.changed or self.moved or self._trails)
 
     def _begin(self) -> None:
         """A transaction begins here."""
         self._begun = len(self.log), len(self.new), len(self.done)
         self._changed_now: dict[tuple[int, int], CopyRecord] = {}
+        self.recorded: list[Recorded] = []
 
     def write(self) -> None:
         """The transaction is about to write to the tables."""
@@ -108,18 +121,19 @@ class Pending:
 
     def end(self) -> None:
         """The transaction is complete: make it durable. Another may begin."""
+        rows = self._take_recorded()
         much = self.bytes >= FOLD_BYTES or len(self.copies) + len(self.ids) >= KNOWN
         if much and not self:
             self.forget()
         if not self._db.in_transaction:
             log, new, done = self._begun
             fresh = len(self.new) - new + len(self.done) - done + len(self._changed_now)
-            if not fresh and len(self.log) == log and not (much and self):
+            if not fresh and len(self.log) == log and not rows and not (much and self):
                 return
             size = len(self.new) + len(self.done) + len(self.changed)
             if size < max(FOLD_AT, FOLD_COMMITS * fresh) and not much:
                 changed = self.done[done:] + list(self._changed_now.values())
-                data = _encode(_Commit(self.log[log:], self.new[new:], changed))
+                data = _encode(_Commit(self.log[log:], self.new[new:], changed, rows))
                 if self._journal.has_room(len(data)):
                     self._journal.append(data)
                     self._begin()
@@ -129,6 +143,37 @@ class Pending:
         if self._folded:
             self._folded = False
             self._journal.begin_anew()
+
+    def _take_recorded(self) -> list[Any]:
+        """The rows of the entries that this transaction makes, which are pending from here on."""
+        rows: list[Any] = []
+        self.entries = []
+        fresh, self.recorded = self.recorded, []
+        for trail, pos, at, done in fresh:
+            self._trails[trail.space] = pos
+            if pos < trail.first:
+                continue  # an archiver claims to have it
+            data = encode_done(done)
+            rows += (trail.place(pos), at, self._node, data)
+            self.entries.append((trail, Entry(pos, at, self._node, tuple(done)), len(data)))
+            trail.size += len(data)
+            self.bytes += len(data)
+        self.trail += rows
+        return rows
+
+    def remove_trail(self, trail: SpaceTrail, upto: int) -> None:
+        """Remove the entries up to there, wherever they are."""
+        self.write()
+        first, last = trail.place(trail.first), trail.place(upto)
+        trail.first = upto + 1
+        trail.size -= SQL["trail_bytes"].one(self._db, first, last)
+        SQL["remove_trail"].execute(self._db, first, last)
+        rows, self.trail = self.trail, []
+        for start in range(0, len(rows), 4):
+            if first <= rows[start] <= last:
+                trail.size -= len(rows[start + 3])
+            else:
+                self.trail += rows[start : start + 4]
 
     def fold(self) -> None:
         """Write everything to the tables; what was known is read anew from here on."""
@@ -146,12 +191,18 @@ class Pending:
             _update(db, [record for record in self.changed.values() if not record.new])
         if self.moved:
             SQL["move_copies"].run(db, self.moved)
+        if self.trail:
+            SQL["insert_trail"].run(db, self.trail)
+        for space, last in self._trails.items():
+            SQL["set_trail"].execute(db, space, last)
         for record in self.new:
             record.new = False
         SQL["set_counter"].execute(db, "journal", self._journal.number)
         self._folded = True
+        recorded = self.recorded
         self._clear()
         self._begin()
+        self.recorded = recorded
 
     def forget(self) -> None:
         """What is known of the tables is read anew; nothing is pending."""
@@ -166,6 +217,10 @@ class Pending:
         for data in self._journal.read(last):
             commit = _decode(data)
             self.log += commit.log
+            self.trail += commit.trail
+            for place in commit.trail[::4]:
+                space, pos = divmod(place, 1 << PLACE_BITS)
+                self._trails[space] = pos
             for record in commit.new:
                 new[record.agent, record.seq] = record
             for record in commit.changed:

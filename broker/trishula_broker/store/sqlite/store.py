@@ -39,13 +39,17 @@ from trishula_broker.store.sqlite.schema import (
     open_writer,
     roll_back,
 )
+from trishula_broker.store.sqlite.trail import drop_silent
 from trishula_broker.store.sqlite.work import Work
 from trishula_broker.store.sqlite.worker import Worker
+from trishula_broker.store.trail import dropped_warning
 
 _T = TypeVar("_T")
 
 TRIM_AT_ONCE: Final = 5_000
 """Messages that one call of ``trim`` removes at most."""
+TRIM_TRAILS: Final = 20
+"""Pieces of the trails that one call removes at most."""
 TRIM_LOOKS: Final = 4
 """How often one call looks further when what it sees must stay."""
 
@@ -78,6 +82,7 @@ class SqliteStore:
     ) -> None:
         self._path = directory / FILE
         self._limits = mailbox_limits or base.MailboxLimits()
+        self._node = node
         self._lock = DirectoryLock(directory, node)
         self._connect = connect
         self._workers: tuple[Worker, Worker] | None = None
@@ -173,7 +178,7 @@ class SqliteStore:
 
     def _read(self, db: sqlite3.Connection) -> tuple[Directory, Pending]:
         assert self._journal is not None
-        self._pending = Pending(db, self._journal)
+        self._pending = Pending(db, self._journal, self._node)
         self._pending.recover()
         directory = Directory(db)
         published: dict[str, dict[str, Snapshot]] = {}
@@ -258,6 +263,8 @@ class SqliteStore:
             pending.end()
         self._problem = None
         self._publish(directory)
+        for trail, entry, size in pending.entries:
+            trail.publish(entry, size)
         return result
 
     @contextmanager
@@ -292,6 +299,10 @@ class SqliteStore:
         if isinstance(query, base.Nodes):
             agents = await self.query(namespace, base.Agents())
             return self._nodes.records(namespace, agents)
+        if isinstance(query, base.Trail):
+            space = self._directory and self._directory.spaces.get(namespace)
+            if space and (found := space.trail.recent(query)) is not None:
+                return found
         if not isinstance(query, base.Agents):
             await self._folded()
         return await self._by_reader(partial(self._answer, namespace, query))
@@ -325,6 +336,9 @@ class SqliteStore:
 
     async def trim(self, now: int, retention: base.Retention) -> int:
         removed = 0
+        for _ in range(TRIM_TRAILS):
+            if not await self._by_writer(partial(self._trim_trails, now, retention)):
+                break
         await self._folded()
         for _ in range(TRIM_LOOKS):
             found = await self._by_reader(partial(self._look, now, retention))
@@ -340,6 +354,16 @@ class SqliteStore:
                 await self._by_writer(self._remove_agents)
                 break
         return removed
+
+    def _trim_trails(self, now: int, retention: base.Retention) -> bool:
+        def change(state: State) -> bool:
+            work = Work(*state, now, self._limits)
+            more = False
+            for space in state.directory.spaces.values():
+                more |= drop_silent(work, space.trail, retention)
+            return more
+
+        return self._transaction(change)
 
     def _look(self, now: int, retention: base.Retention) -> trimming.Found:
         db, directory = self._reader, self._directory
@@ -382,6 +406,12 @@ class SqliteStore:
             ),
             "log_bytes": directory.log_bytes if directory else None,
             "problem": self._problem if self._workers else "the store is closed",
+            "warnings": [
+                dropped_warning(space.name, archiver.node)
+                for space in (list(directory.spaces.values()) if directory else ())
+                for archiver in list(space.trail.archivers.values())
+                if archiver.dropped
+            ],
         }
 
     def _use(self) -> tuple[Worker, Worker]:

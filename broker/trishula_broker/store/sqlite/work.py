@@ -19,6 +19,7 @@ from trishula_broker.store.base import (
     MailboxLimits,
     Message,
     Operation,
+    Outcome,
     Settle,
     Settled,
 )
@@ -26,9 +27,12 @@ from trishula_broker.store.sqlite.answers import read_messages
 from trishula_broker.store.sqlite.directory import RECENT, SQL, Directory, Space
 from trishula_broker.store.sqlite.mailbox import CopyRecord, Mailbox
 from trishula_broker.store.sqlite.pending import Pending
+from trishula_broker.store.sqlite.trail import SpaceTrail
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind
 
+REMOVE_AT_ONCE: Final = 2_000
+"""Entries of a trail that one operation removes at most; twice what comes between two of them."""
 _rows: Final = msgspec.json.Decoder(list[CopyRecord])
 
 
@@ -96,6 +100,21 @@ class Work:
     def write(self) -> None:
         """An operation is about to write to the tables itself."""
         self._pending.write()
+
+    # --- the trail --------------------------------------------------------------------------
+
+    def record(self, space: Space, ops: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
+        """Keep what ``ops`` did, when somebody archives it."""
+        if space.trail.is_kept:
+            entry = space.trail.add(self.now, ops, outcomes)
+            if entry is not None:
+                self._pending.recorded.append(entry)
+
+    def remove_trail(self, trail: SpaceTrail, upto: int) -> None:
+        """Remove entries up to there; not all at once when they are many."""
+        upto = min(upto, trail.first + REMOVE_AT_ONCE - 1)
+        if upto >= trail.first:
+            self._pending.remove_trail(trail, upto)
 
     # --- the log ----------------------------------------------------------------------------
 

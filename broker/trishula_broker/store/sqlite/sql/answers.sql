@@ -144,3 +144,26 @@ SELECT r.token_id, r.agent, r.issued_before, r.until
 FROM spaces AS s CROSS JOIN revocations AS r ON r.space = s.id
 WHERE s.name = ?
 ORDER BY r.token_id, r.agent;
+
+-- name: trail
+SELECT t.place & 0xffffffffff, t.at, t.node, t.done
+FROM spaces AS s
+CROSS JOIN trail AS t ON t.place BETWEEN s.id * 0x10000000000 + :after + 1
+    AND s.id * 0x10000000000 + 0xffffffffff
+WHERE s.name = :space
+ORDER BY t.place
+LIMIT :limit;
+
+-- name: archivers
+SELECT a.node, a.upto, a.at, a.heads, a.dropped
+FROM spaces AS s
+CROSS JOIN archivers AS a ON a.space = s.id
+WHERE s.name = ?
+ORDER BY a.node;
+
+-- name: digests
+SELECT d.node, d.number, d.digest
+FROM spaces AS s
+CROSS JOIN digests AS d ON d.space = s.id
+WHERE s.name = :space AND d.number >= :since
+ORDER BY d.node, d.number;

@@ -202,3 +202,43 @@ WHERE space = ? AND token_id = ? AND agent = ?;
 -- name: put_revocation
 INSERT OR REPLACE INTO revocations (space, token_id, agent, issued_before, until)
 VALUES (?, ?, ?, ?, ?);
+
+-- name: insert_trail
+INSERT INTO trail (place, at, node, done) VALUES {rows:4};
+
+-- name: trail_bytes
+SELECT ifnull(sum(length(done)), 0) FROM trail WHERE place BETWEEN ? AND ?;
+
+-- name: trail_begins
+SELECT min(place) FROM trail WHERE place BETWEEN ? AND ?;
+
+-- name: remove_trail
+DELETE FROM trail WHERE place BETWEEN ? AND ?;
+
+-- name: trails
+SELECT space, last FROM trails;
+
+-- name: set_trail
+INSERT INTO trails (space, last) VALUES (?, ?)
+ON CONFLICT (space) DO UPDATE SET last = excluded.last;
+
+-- name: all_archivers
+SELECT space, node, upto, at, dropped, heads FROM archivers;
+
+-- name: set_archiver
+INSERT INTO archivers (space, node, upto, at, dropped, heads) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (space, node) DO UPDATE SET
+    upto = excluded.upto, at = excluded.at, dropped = excluded.dropped, heads = excluded.heads;
+
+-- name: remove_archiver
+DELETE FROM archivers WHERE space = ? AND node = ?;
+
+-- name: set_digests
+INSERT OR REPLACE INTO digests (space, node, number, digest) VALUES {rows:4};
+
+-- name: remove_digests
+-- All but the newest.
+DELETE FROM digests WHERE space = :space AND node = :node AND number <= (
+    SELECT number FROM digests WHERE space = :space AND node = :node
+    ORDER BY number DESC LIMIT 1 OFFSET :keep
+);
