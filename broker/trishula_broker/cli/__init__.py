@@ -28,6 +28,10 @@ COMMANDS: Final = {
     "trace": "Show where a message is, and what it waits for.",
     "recall": "Take a message back.",
     "deadletters": "List, show, retry and drop what was given up.",
+    "pause": "Hand out no more mail to an agent.",
+    "resume": "Hand out mail again to an agent that was paused.",
+    "forget": "Forget an agent that is no more.",
+    "tap": "Print what passes between agents, as it passes.",
     "bench": "Put a load on a hub, and tell how it bears it.",
 }
 """Commands with their short help, by module name in this package; each has a ``command``."""

@@ -10,7 +10,7 @@ from trishula_broker.cli.exits import EPILOG
 from trishula_broker.cli.known import unknown
 from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.table import show_table
-from trishula_broker.cli.text import moment, status_text
+from trishula_broker.cli.text import moment, status_text, visible
 
 if TYPE_CHECKING:
     from trishula import Agent
@@ -77,5 +77,13 @@ def _row(record: dict[str, Any]) -> list[str]:
         record["node"],
         ",".join(record["capabilities"]),
         ",".join(record["groups"]),
-        status_text(record["status"]),
+        "; ".join(filter(None, (_paused(record), status_text(record["status"])))),
     ]
+
+
+def _paused(record: dict[str, Any]) -> str:
+    paused = record.get("paused")
+    if not isinstance(paused, dict):
+        return ""
+    reason = visible(str(paused.get("reason") or ""))
+    return f"paused ({reason})" if reason else "paused"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +10,7 @@ import click
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
 from trishula_broker.cli.known import must_be_known
 from trishula_broker.cli.session import Session, session_options
+from trishula_broker.cli.sure import make_sure
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment, payload_text, visible
 
@@ -130,14 +130,7 @@ def drop(session: Session, owner: str, seq: int, yes: bool) -> None:
     Example:
       broker deadletters drop dc 1042
     """
-    if not yes:
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise click.UsageError("Nobody can be asked here; say --yes.")
-        letter = session.ask(lambda agent: one(agent, owner, seq))
-        message = letter["message"]
-        question = f"Drop {message['type']} {message['id']} from {message['from']} for good?"
-        if not click.confirm(question, err=True):
-            raise Failure(ExitCode.REFUSED, "not dropped")
+    make_sure(lambda: _question(session, owner, seq), "not dropped", yes)
 
     async def remove(agent: Agent) -> Any:
         from trishula_protocol.bodies import Drop
@@ -181,6 +174,11 @@ async def one(agent: Agent, owner: str, seq: int) -> dict[str, Any]:
     raise Failure(
         ExitCode.REFUSED, f"{owner} has no dead letter {seq}; `broker deadletters list` shows them"
     )
+
+
+def _question(session: Session, owner: str, seq: int) -> str:
+    message = session.ask(lambda agent: one(agent, owner, seq))["message"]
+    return f"Drop {message['type']} {message['id']} from {message['from']} for good?"
 
 
 def _row(letter: dict[str, Any]) -> list[str]:

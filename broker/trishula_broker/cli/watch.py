@@ -15,7 +15,7 @@ from trishula_broker.cli.text import moment, status_text, visible
 @click.command("watch", epilog=EPILOG)
 @session_options()
 def command(session: Session) -> None:
-    """Print who comes, who goes and what they say they do, until interrupted.
+    """Print who comes, who goes, what they say they do and who is paused, until interrupted.
 
     Begins with those who are online. With --json the first line is {"event": "snapshot",
     "agents": [...]}, each further one a change. Changes while the hub is away are missed.
@@ -58,6 +58,8 @@ def _line(at: int, agent: str, change: dict[str, Any]) -> str:
         parts.append("online" if change.get("online") else "offline")
     parts += [f"@{name}" for name in change.get("capabilities") or ()]
     parts += [f"#{name}" for name in change.get("groups") or ()]
+    if change.get("event") == "paused" and change.get("reason"):
+        parts.append(visible(str(change["reason"])))
     said = status_text(change.get("status"))
     if said:
         parts.append(said)

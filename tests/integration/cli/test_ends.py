@@ -28,6 +28,10 @@ ALL = [
     "deadletters show dc 1",
     "deadletters retry dc 1",
     "deadletters drop dc 1 --yes",
+    "pause dc",
+    "resume dc",
+    "forget dc --yes",
+    "tap",
 ]
 
 

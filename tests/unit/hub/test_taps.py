@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.hub_bench import Bench, Json, Peer
+from tests.support.identities import identity
 from tests.unit.hub.test_nodes import Pair, agent, make_pair
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store.base import Batch
@@ -412,3 +413,22 @@ def test_who_begins_to_listen_anew_is_told_nothing_of_what_passed_before() -> No
     assert told(operator) == [("accepted", "m3")]
     pair.advance(2_000)
     assert copies(operator) == []
+
+
+# --- rights ---
+
+
+def test_a_tap_ends_when_a_new_token_does_not_allow_it() -> None:
+    bench = Bench(tokens={})
+    bench.tokens["observer"] = identity("eye", role="observer")
+    bench.tokens["agent"] = identity("eye")
+    eye = bench.proven(identity("eye", role="observer"), receive=False, ephemeral=True)
+    dc = bench.proven(identity("dc"))
+    eye.ask("tap")
+    eye.ask("renew", token="observer")
+    dc.tell("dc", "m1")
+    assert told(eye) == [("accepted", "m1")]
+    eye.ask("renew", token="agent")
+    dc.tell("dc", "m2")
+    assert told(eye) == []
+    assert eye.ask("tap")["payload"]["code"] == "forbidden"

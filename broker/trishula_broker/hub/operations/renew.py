@@ -40,6 +40,8 @@ def renew(call: Call, op: bodies.Renew) -> None:
         return
     standing = Standing(identity)
     call.session.proof = standing
+    if identity.role == "agent":
+        call.desk.taps.end(call.session, call.now)
     tenure = call.desk.tenure
     tenure.begin(call.session, call.now)
     call.desk.record("renewed", {**who(call.session), "before": old.identity.token_id})
