@@ -70,8 +70,9 @@ class Agent(Operations):
         urls: hubs in the order in which to try them, one or several; default
             ``TRISHULA_URL`` (comma-separated), then ``ws://127.0.0.1:8765/ws``. Without a
             path ``/ws`` is meant.
-        token: sent as ``Authorization: Bearer``; or what makes a fresh one for every attempt.
-            Default ``TRISHULA_TOKEN``.
+        token: sent as ``Authorization: Bearer``; or what makes a fresh one, for every attempt to
+            connect, and in time before one expires: the session goes on with it. It is called in
+            the event loop. Default ``TRISHULA_TOKEN``.
         capabilities: what ``@name`` finds this agent by; None keeps what the hub knows.
         groups: what ``#name`` finds this agent by; None keeps what the hub knows.
         prefetch: messages the hub may have delivered that are neither read nor settled, 1-10000.

@@ -44,7 +44,7 @@ SETTLED_SECONDS: Final = 1.0
 _log = logging.getLogger("trishula")
 
 Token = str | Callable[[], str] | None
-"""A token, or what makes a fresh one for every attempt to connect."""
+"""A token, or what makes a fresh one: for every attempt to connect, and before one expires."""
 
 
 class Connector:

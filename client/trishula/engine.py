@@ -37,6 +37,7 @@ from trishula.folder.link import RECONNECT_SECONDS, FolderLink
 from trishula.folder.settings import FolderSettings
 from trishula.inbox import Delivery
 from trishula.outbox import Outgoing
+from trishula.renewal import Renewal
 from trishula.sending import Expected, Sending, Waiter
 from trishula.settling import Settling
 from trishula_protocol.bodies import Register, Registered, Trace
@@ -80,6 +81,9 @@ class Engine:
         self._name = register.agent
         self._urls = urls
         self._token = token
+        self._renewal: Renewal | None = None
+        if callable(token):
+            self._renewal = Renewal(register.agent, token, self.sending.ask)
         self._ssl = ssl
         self._failback_after = failback_after
         self._directory = directory
@@ -151,6 +155,8 @@ class Engine:
 
     async def stop(self) -> None:
         """End the connection; whoever waits gets :class:`AgentClosed`."""
+        if self._renewal is not None:
+            self._renewal.stop()
         connector, self._connector = self._connector, None
         folder, self._folder = self._folder, None
         state, self.sending.state = self.sending.state, None
@@ -265,11 +271,15 @@ class Engine:
                 self._on_presence(event.payload)
             case Active():
                 self.info = event.info
+                if self._renewal is not None:
+                    self._renewal.registered(event.info)
                 if self._folder is not None:
                     self._folder.hub_answers()
                 _resolve(self._started, None)
                 self._on_change()
             case Lost():
+                if self._renewal is not None:
+                    self._renewal.stop()
                 self._on_lost()
                 if self._folder is not None:
                     self._folder.hub_lost(silent=event.code == CloseCode.HEARTBEAT)
