@@ -166,6 +166,15 @@ def test_a_key_file_that_others_can_read_is_refused_with_what_to_type(run: Run, 
     assert f"others may write this folder (mode 0770); chmod go-w {data}\n" in done.err
 
 
+def test_a_token_that_cannot_be_listed_is_not_made(run: Run, data: Path) -> None:
+    run("keys", "init")
+    run("token", "create", "dc")
+    (data / "tokens.jsonl").chmod(0o640)
+    done = run("token", "create", "dc")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.endswith(f"chmod 600 {data / 'tokens.jsonl'}\n")
+
+
 def test_keys_rotate_and_their_secrets_are_never_shown(run: Run, data: Path) -> None:
     run("keys", "init")
     path = data / "keys.json"

@@ -372,3 +372,44 @@ def test_whatever_is_claimed_is_an_identity_or_a_typed_refusal(claims: dict[str,
     except TokenRefused:
         return
     assert agent_fault(found.subject) is None
+
+
+EVERY = ring(KEY.document(), jwk("RS256", "rsa"), jwk("EdDSA", "ed"), jwk("ES256", "es"))
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(
+    header=st.fixed_dictionaries(
+        {},
+        optional={
+            "alg": st.sampled_from(["HS256", "EdDSA", "RS256", "ES256", "none"]) | ANYTHING,
+            "kid": st.sampled_from([KEY.kid, "rsa", "ed", "es"]) | ANYTHING,
+            "typ": st.sampled_from([OWN_TYP, "at+jwt"]) | ANYTHING,
+            "crit": ANYTHING,
+            "b64": st.booleans(),
+            "jwk": st.just(jwk("EdDSA")) | ANYTHING,
+            "jku": st.text(),
+        },
+    ),
+    signature=st.binary(max_size=300) | st.sampled_from([bytes(64), bytes(32), bytes(256)]),
+)
+def test_no_header_makes_a_signature_good(header: dict[str, Any], signature: bytes) -> None:
+    """Whatever it names, brings along or leaves out; and the refusal is typed."""
+    made = ".".join([_text(json.dumps(header).encode()), _text(json.dumps(CLAIMS).encode())])
+    with pytest.raises(TokenRefused):
+        authenticator(EVERY, **FOREIGN).identify(f"{made}.{_text(signature)}")
+
+
+@given(st.binary(max_size=100), st.binary(max_size=100))
+def test_a_header_that_is_no_json_is_malformed(before: bytes, behind: bytes) -> None:
+    """Also one that a lenient reader would take, such as with bytes that are no UTF-8."""
+    header = before + json.dumps(HEADER).encode() + behind
+    if not (before.strip() or behind.strip()):
+        return
+    _, claims, signature = token().split(".")
+    with pytest.raises(TokenRefused) as error:
+        authenticator(EVERY).identify(f"{_text(header)}.{claims}.{signature}")
+    assert error.value.reason == "malformed"
