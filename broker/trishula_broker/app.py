@@ -7,6 +7,7 @@ import gc
 import importlib.metadata
 import os
 import resource
+import shlex
 import signal
 import sys
 import time
@@ -16,6 +17,9 @@ from typing import Final
 import uvloop
 from structlog.typing import FilteringBoundLogger
 
+from trishula_broker.access import NoAccess, OwnTokens, check_reach, open_access, trust_own
+from trishula_broker.auth.authenticator import Authenticator
+from trishula_broker.auth.errors import AuthError
 from trishula_broker.config import Config, ConfigError, RedisConfig
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
@@ -25,10 +29,12 @@ from trishula_broker.net.admission import Admission
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
+from trishula_broker.net.key_watch import KeyWatch
 from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener, PortInUse
 from trishula_broker.net.neighbour import who_listens
 from trishula_broker.net.ports import Core
 from trishula_broker.net.refusals import Refusals
+from trishula_broker.net.tls import Tls
 from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreError
 from trishula_broker.store.sqlite import SqliteStore
 
@@ -73,13 +79,20 @@ async def serve(config: Config) -> int:
         lambda _, found: log.error("bug", during=found["message"], exc_info=found.get("exception"))
     )
     try:
+        access = open_access(config, clock, log)
+        await check_reach(config, access)
+    except NoAccess as error:
+        raise CannotStart(str(error)) from None
+    try:
         store = make_store(config)
     except StoreError as error:
         raise CannotStart(f"redis.url: {error}") from error
     settings = _hub_settings(config)
+    authenticator = access.authenticator
     life = f"{clock().wall:x}-{os.getpid():x}"
     # A port the system chooses is not known yet, and of no use to people tomorrow.
-    address = f"ws://{_host(config)}:{config.port}/ws" if config.port else ""
+    scheme = "ws" if access.tls is None else "wss"
+    address = f"{scheme}://{_host(config)}:{config.port}/ws" if config.port else ""
 
     def make_core(namespace: str) -> Core:
         return Hub(
@@ -89,6 +102,8 @@ async def serve(config: Config) -> int:
             life=life,
             address=address,
             settings=settings,
+            identify=None if authenticator is None else authenticator.identify,
+            revocations=None if authenticator is None else authenticator.revocations,
         )
 
     driver = Driver(
@@ -112,30 +127,42 @@ async def serve(config: Config) -> int:
     listener = Listener(
         driver,
         make_app(health.report),
-        Admission(config.websocket, None, time.monotonic, direct=False),
+        Admission(config.websocket, authenticator, time.monotonic),
         Refusals(log, driver.record),
         config.websocket,
         log,
         raise_descriptors(),
+        access.tls,
     )
+    watch = None if authenticator is None else _key_watch(config, authenticator, driver, log)
     try:
         try:
+            if watch is not None:
+                watch.start()  # what was revoked is known before anybody gets in
             port = await listener.bind(config.host, config.port)
+        except AuthError as error:
+            raise CannotStart(str(error)) from None
         except PortInUse as error:
             who = await who_listens(error.host, error.port)
             raise CannotStart(f"{error} by {who}") from error
         except OSError as error:
             why = error.strerror or error
             raise CannotStart(f"cannot listen on {config.host}:{config.port}: {why}") from error
-        stopping = _signals()
-        bridge = _start_bridge(config, port, log)
+        stopping = _signals(access.tls)
+        bridge = _start_bridge(config, port, log, with_tokens=authenticator is not None)
         _settle_memory()
         # Standard output has this line alone; who starts a hub with port 0 reads the port here.
         print(
-            f"serving ws://{_host(config)}:{port}/ws  node={config.node} role={config.role} "
+            f"serving {scheme}://{_host(config)}:{port}/ws  node={config.node} role={config.role} "
             f"{_kept(config)}",
             flush=True,
         )
+        if authenticator is None:
+            log.warning(
+                "no_keys",
+                why="whoever is on this host can be any agent, and nobody else gets in",
+                todo=f"broker keys init --keys {shlex.quote(str(config.key_file))}",
+            )
         log.info("serving", host=config.host, port=port, pid=os.getpid(), **about)
         await stopping.wait()
         await bridge.close()
@@ -145,12 +172,30 @@ async def serve(config: Config) -> int:
         log.info("stopped", left=driver.connections)
         return code
     finally:
+        if watch is not None:
+            await watch.close()
         await listener.close()
         await driver.close()
         await store.close()
 
 
-def _start_bridge(config: Config, port: int, log: FilteringBoundLogger) -> BridgeTask:
+def _key_watch(
+    config: Config, authenticator: Authenticator, driver: Driver, log: FilteringBoundLogger
+) -> KeyWatch:
+    trusted = config.auth.trusted
+    return KeyWatch(
+        config.key_file.expanduser(),
+        Path(trusted).expanduser() if trusted else None,
+        authenticator,
+        driver,
+        lambda: clock().wall,
+        log,
+    )
+
+
+def _start_bridge(
+    config: Config, port: int, log: FilteringBoundLogger, *, with_tokens: bool
+) -> BridgeTask:
     """Bridge the shared folder, if there is one, to this hub."""
     if not config.folder.path:
         return BridgeTask(None)
@@ -161,9 +206,14 @@ def _start_bridge(config: Config, port: int, log: FilteringBoundLogger) -> Bridg
 
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, _host(config))
     try:
-        bridge = Bridge(bridge_settings(config.folder, [f"ws://{host}:{port}/ws"], "of the hub"))
+        scheme = "wss" if config.tls.cert else "ws"
+        settings = bridge_settings(config.folder, [f"{scheme}://{host}:{port}/ws"], "of the hub")
+        tokens = OwnTokens(config, clock) if with_tokens else None
+        if tokens is not None:
+            tokens(next(iter((*settings.agents, *settings.version1))))  # or say why not, now
+        bridge = Bridge(settings._replace(token_for=tokens, ssl=trust_own(config)))
         bridge.lock()
-    except (ConfigError, FolderHeld) as error:
+    except (ConfigError, FolderHeld, NoAccess) as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
         raise CannotStart(f"folder.path: {config.folder.path}: {error.strerror}") from error
@@ -222,9 +272,11 @@ class Stopping:
         await self._second.wait()
 
 
-def _signals() -> Stopping:
+def _signals(tls: Tls | None) -> Stopping:
     stopping = Stopping()
     loop = asyncio.get_running_loop()
+    if tls is not None:
+        loop.add_signal_handler(signal.SIGHUP, tls.reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.signal)
     return stopping
@@ -275,6 +327,7 @@ def _hub_settings(config: Config) -> HubSettings:
         unaccepted_bytes=config.limits.unaccepted_bytes,
         messages_per_s=config.limits.messages_per_s,
         messages_burst=config.limits.messages_burst,
+        leeway_ms=int(config.auth.leeway_s * 1000),
     )
 
 

@@ -120,6 +120,16 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Their ``iss``."""
 
 
+class TlsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """TLS on the hub's own port: ``wss://`` and ``https://`` instead of ``ws://`` and ``http://``.
+    Both are PEM files, read again at SIGHUP."""
+
+    cert: str = ""
+    """The certificate, with its chain; empty for plain TCP."""
+    key: str = ""
+    """Its private key, 0600 and without a password."""
+
+
 class AuditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The archive of all that happens (docs/audit.md)."""
 
@@ -181,6 +191,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     redis: RedisConfig = RedisConfig()
     folder: FolderConfig = FolderConfig()
     auth: AuthConfig = AuthConfig()
+    tls: TlsConfig = TlsConfig()
     audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
 
@@ -271,6 +282,11 @@ def load(
             path, other = other, path
         raise ConfigError(
             path, f"must be given with {other}: whose tokens, and its keys", values[other].origin
+        )
+    if bool(config.tls.cert) != bool(config.tls.key):
+        path, other = ("tls.key", "tls.cert") if config.tls.cert else ("tls.cert", "tls.key")
+        raise ConfigError(
+            path, f"must be given with {other}: a certificate and its key", values[other].origin
         )
     if config.role == "failover" and not config.redis.url:
         warnings += (f"role: {APART} ({values['role'].origin})",)

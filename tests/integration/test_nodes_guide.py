@@ -23,7 +23,8 @@ TIMEOUT_S = 60.0
 def lines(page: str) -> list[str]:
     """The block that sets up several hubs."""
     text = (ROOT / page).read_text()
-    (block,) = re.findall(r"^```shell\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```shell\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (block,) = [each for each in found if "redis-server" in each]
     return str(block).splitlines()
 
 
@@ -82,7 +83,7 @@ async def test_two_hosts_in_ten_lines(page: str, tmp_path: Path) -> None:
     ):
         assert there in text
         text = text.replace(there, here)
-    server, first, second, export, nodes = (
+    server, init, first, second, export, token, nodes = (
         line for line in text.splitlines() if not line.startswith("#")
     )
     environ = {k: v for k, v in os.environ.items() if not k.startswith("TRISHULA_")}
@@ -92,15 +93,23 @@ async def test_two_hosts_in_ten_lines(page: str, tmp_path: Path) -> None:
         await said(
             await stack.enter_async_context(running(server, tmp_path, environ)), "Ready to accept"
         )
+        making = await stack.enter_async_context(running(init, tmp_path, environ))
+        assert "keys.json" in (await making.communicate())[0].decode()
         hub = await stack.enter_async_context(running(first, tmp_path, environ))
         await said(hub, "serving ws://")
         other = await stack.enter_async_context(running(second, tmp_path, environ))
         await said(other, "serving ws://")
-        asking = await stack.enter_async_context(running(nodes, tmp_path, environ | {name: urls}))
+        variable, _, command = token.removeprefix("export ").partition("=")
+        creating = await stack.enter_async_context(
+            running(command.removeprefix("$(").removesuffix(")"), tmp_path, environ)
+        )
+        bearer = (await creating.communicate())[0].decode().strip()
+        agents = environ | {name: urls, variable: bearer}
+        asking = await stack.enter_async_context(running(nodes, tmp_path, agents))
         out, _ = await asking.communicate()
         rows = [line.split()[:4] for line in out.decode().splitlines()[1:]]
         assert rows == [["a", "primary", "yes", "yes"], ["b", "failover", "yes", "no"]]
-        async with Agent("dc", urls) as dc:
+        async with Agent("dc", urls, token=bearer) as dc:
             await dc.send("dc", 1)
             hub.kill()
             await dc.send("dc", 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 START_TIMEOUT_S = 30.0
-READY = re.compile(r"serving ws://(?P<host>.+):(?P<port>\d+)/ws ")
+READY = re.compile(r"serving wss?://(?P<host>.+):(?P<port>\d+)/ws ")
 
 
 class HubProcess:

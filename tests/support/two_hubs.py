@@ -11,16 +11,15 @@ from tests.support.redis_server import RedisServer
 
 
 @asynccontextmanager
-async def two_hubs(directory: Path) -> AsyncIterator[tuple[HubProcess, HubProcess]]:
-    """The primary and the failover; their Redis ends with them."""
+async def two_hubs(directory: Path, *options: str) -> AsyncIterator[tuple[HubProcess, HubProcess]]:
+    """The primary and the failover, both with more ``options``; their Redis ends with them."""
     redis = RedisServer(directory / "redis")
     redis.start()
+    failover = ("--redis", redis.url, "--role", "failover", *options)
     try:
         async with (
-            HubProcess(directory / "one", "--redis", redis.url, node="one") as one,
-            HubProcess(
-                directory / "two", "--redis", redis.url, "--role", "failover", node="two"
-            ) as two,
+            HubProcess(directory / "one", "--redis", redis.url, *options, node="one") as one,
+            HubProcess(directory / "two", *failover, node="two") as two,
         ):
             yield one, two
     finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ssl as tls
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,9 @@ from trishula_protocol.folder_key import Keyring
 
 
 class BridgeSettings(NamedTuple):
-    """``urls`` are the hubs in the order in which they are tried."""
+    """``urls`` are the hubs in the order in which they are tried. ``token_for`` makes or reads an
+    agent's token, each time that one is needed; None is for hubs without keys, or one agent's
+    token in the environment."""
 
     folder: Path
     urls: Sequence[str]
@@ -22,6 +25,8 @@ class BridgeSettings(NamedTuple):
     version1: tuple[str, ...]
     keyring: Keyring | None
     unsigned: tuple[str, ...]
+    token_for: Callable[[str], str] | None = None
+    ssl: tls.SSLContext | None = None
 
 
 def bridge_settings(config: FolderConfig, urls: Sequence[str], origin: str) -> BridgeSettings:

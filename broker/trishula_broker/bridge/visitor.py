@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Container
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import time
 from typing import Final
 
@@ -50,7 +51,13 @@ class Visitor:
         self._keyring = settings.keyring
         self._old = old
         self._thread = ThreadPoolExecutor(1, f"bridge-{name}")
-        self._agent = Agent(name, settings.urls, connect_timeout=None)
+        self._agent = Agent(
+            name,
+            settings.urls,
+            token=None if settings.token_for is None else partial(settings.token_for, name),
+            ssl=settings.ssl,
+            connect_timeout=None,
+        )
         must_sign = None if name in settings.unsigned else settings.keyring
         self._post = Post(self._layout, name, must_sign)
         self._by_files = by_files

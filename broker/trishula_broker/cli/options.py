@@ -72,6 +72,24 @@ def hub_options(command: F) -> F:
             metavar="DIR",
             help="Where the archive of all that happens is written; audit in --data by default.",
         ),
+        click.option(
+            "--tls-key",
+            metavar="FILE",
+            help="The certificate's private key, in PEM, readable by its owner only.",
+        ),
+        click.option(
+            "--tls-cert",
+            metavar="FILE",
+            help="A certificate with its chain, in PEM: the hub speaks TLS, wss:// and https://. "
+            "Read again at SIGHUP.",
+        ),
+        click.option(
+            "--keys",
+            "auth_keys",
+            metavar="FILE",
+            help="The key file that tokens are checked with; keys.json in the data directory by "
+            "default. Without one the hub is for this host alone. `broker keys init` makes it.",
+        ),
         click.option("--node", help="This hub's name; the host's by default."),
         click.option(
             "--data",
@@ -88,7 +106,7 @@ def hub_options(command: F) -> F:
 
 def load_config(config: Path | None, **flags: Any) -> Loaded:
     """The configuration of this command line and environment; unusable ones end the command."""
-    keys = {name: re.sub("^(audit|auth|folder|redis)_", r"\1.", name) for name in flags}
+    keys = {name: re.sub("^(audit|auth|folder|redis|tls)_", r"\1.", name) for name in flags}
     flags = {keys[name]: value for name, value in flags.items()}
     try:
         loaded = load(flags, os.environ, config, Path.home())

@@ -44,7 +44,6 @@ class Admission:
         settings: origins, proxies.
         authenticator: who checks tokens; None on a hub without keys.
         seconds: a clock that never jumps.
-        direct: without keys nobody may come through a proxy.
     """
 
     def __init__(
@@ -52,10 +51,7 @@ class Admission:
         settings: NetSettings,
         authenticator: Authenticator | None,
         seconds: Callable[[], float],
-        *,
-        direct: bool = True,
     ) -> None:
-        self._direct = direct
         self._settings = settings
         self._bearers: Bearers | None = None
         if authenticator is not None:
@@ -73,7 +69,7 @@ class Admission:
             Denied: 403, it came through a proxy to a hub without keys.
         """
         forwarded = any(name in FORWARDED or name.startswith(FORWARDED_PREFIX) for name in headers)
-        if forwarded and self.keyless and self._direct:
+        if forwarded and self.keyless:
             raise Denied(
                 HTTPStatus.FORBIDDEN,
                 "forwarded",
@@ -84,15 +80,14 @@ class Admission:
             # The last entry is the proxy's own; what stands before it the client may have made up.
             said = ",".join(headers.get("x-forwarded-for", ())).rpartition(",")[2].strip()
             peer = said if is_address(said) else peer
-        return Guest(None, peer, forwarded and self._direct)
+        return Guest(None, peer, forwarded)
 
-    def enter(self, headers: Headers, query: str, peer: str) -> Guest:
+    def enter(self, guest: Guest, headers: Headers, query: str) -> Guest:
         """Who wants to upgrade.
 
         Raises:
-            Denied: 403, not by this way or from this page; 401 or 429, nobody is proven.
+            Denied: 403, not from this page; 401 or 429, nobody is proven.
         """
-        guest = self.look(headers, peer)
         hosts = headers.get("host", ())
         if any(not self._may_come_from(origin, hosts) for origin in headers.get("origin", ())):
             raise Denied(
@@ -111,13 +106,12 @@ class Admission:
             )
         return guest._replace(identity=self._bearers.identify(token, address_of(guest.peer)))
 
-    def asks(self, headers: Headers, query: str, peer: str) -> Guest:
+    def ask(self, guest: Guest, headers: Headers, query: str) -> Guest:
         """Who asks over HTTP; a token is not needed, but a bad one is refused.
 
         Raises:
-            Denied: as :meth:`enter` does.
+            Denied: 401 or 429, nobody is proven.
         """
-        guest = self.look(headers, peer)
         token = None if self._bearers is None else token_of(headers, query)
         if self._bearers is None or token is None:
             return guest

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from trishula_broker.net.admission import Admission, Guest, Headers
+from trishula_broker.net.admission import Admission, Guest
 from trishula_broker.net.denied import Denied
 from trishula_broker.net.peers import host_of, is_address, is_loopback
 from trishula_broker.net.problem import problem
@@ -46,10 +46,12 @@ class Door:
             headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
         client = scope.get("client")
         peer = f"{client[0]}:{client[1]}" if client else "unknown"
-        is_open = scope["path"] in OPEN_PATHS
-        judge = self._without_token if is_open else self._admission.asks
         try:
-            guest = judge(headers, scope["query_string"].decode("latin-1"), peer)
+            guest = self._admission.look(headers, peer)
+            peer = guest.peer
+            if scope["path"] not in OPEN_PATHS:
+                query = scope["query_string"].decode("latin-1")
+                guest = self._admission.ask(guest, headers, query)
         except Denied as denied:
             self._refusals.note("http", denied.reason, peer, denied.status)
             answer = problem(denied.status, denied.text, dict(denied.headers))
@@ -57,9 +59,6 @@ class Door:
             return
         scope.setdefault("state", {})[GUEST] = guest
         await self._app(scope, receive, send)
-
-    def _without_token(self, headers: Headers, query: str, peer: str) -> Guest:
-        return self._admission.look(headers, peer)
 
 
 def is_trusted(scope: Scope) -> bool:

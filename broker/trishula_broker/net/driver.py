@@ -26,6 +26,7 @@ from trishula_broker.store.base import (
     Operation,
     Outcome,
     Retention,
+    Revocation,
     Store,
     StoreUnavailable,
 )
@@ -143,6 +144,18 @@ class Driver:
         self._not_accepting = why
         for core in self._cores.values():
             core.accepting(why, self.clock())
+        self.wake()
+
+    # --- what the list of tokens has to say ---
+
+    def introduce(self, namespace: str, agent: str) -> None:
+        """A token was made for ``agent``: it is known from now on."""
+        self.core(namespace).introduce(agent, self.clock())
+        self.wake()
+
+    def revoke(self, namespace: str, what: Revocation) -> None:
+        """Tokens were taken back: their sessions end, on every node."""
+        self.core(namespace).revoke(what, self.clock())
         self.wake()
 
     # --- what connections have to say ---

@@ -101,7 +101,11 @@ class Gate:
         reason = "bad_request"
         if isinstance(request, Request):
             try:
-                guest = self._admit(request, peer)
+                self._hold_back(peer)
+                headers = _by_name(request)
+                guest = self._admission.look(headers, peer)
+                query = request.path.partition("?")[2]
+                guest = self._admission.enter(guest, headers, query)
                 place = self._strangers.enter(address_of(guest.peer))
                 if place is None:
                     raise _busy("crowded")
@@ -126,13 +130,16 @@ class Gate:
             status, response_bytes, protocol, codec, guest.peer, guest.identity, place=place
         )
 
-    def _admit(self, request: Request, peer: str) -> Guest:
+    def _hold_back(self, peer: str) -> None:
         if not self._shares.take(address_of(peer)):
             raise _busy("rate")
-        headers: dict[str, list[str]] = {}
-        for name, value in request.headers.raw_items():
-            headers.setdefault(name.lower(), []).append(value)
-        return self._admission.enter(headers, request.path.partition("?")[2], peer)
+
+
+def _by_name(request: Request) -> dict[str, list[str]]:
+    headers: dict[str, list[str]] = {}
+    for name, value in request.headers.raw_items():
+        headers.setdefault(name.lower(), []).append(value)
+    return headers
 
 
 def _busy(reason: str) -> Denied:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from websockets.asyncio.client import connect
 
 from trishula_broker.auth.identity import Identity
-from trishula_broker.hub.effects import Close, Effect
+from trishula_broker.hub.effects import Close, Effect, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.admission import Admission
 from trishula_broker.net.driver import Driver
@@ -73,6 +73,14 @@ class ScriptedHub:
         self.asks: list[Any] = []
         self.due: int | None = None
         self._effects: list[Effect] = []
+
+    def sent(self, link: int, frame: bytes) -> Send:
+        """What has a core send a text frame."""
+        return Send(link, frame, False)
+
+    def closed(self, link: int, code: int, reason: str) -> Close:
+        """What has a core close a connection."""
+        return Close(link, code, reason)
 
     def do(self, *effects: Effect) -> None:
         self._effects += effects
@@ -299,6 +307,14 @@ class Rig:
         head = await raw.head()
         assert head.startswith("HTTP/1.1 101"), head
         return raw
+
+    def sent(self, link: int, frame: bytes) -> Send:
+        """What has a core send a text frame."""
+        return Send(link, frame, False)
+
+    def closed(self, link: int, code: int, reason: str) -> Close:
+        """What has a core close a connection."""
+        return Close(link, code, reason)
 
     def do(self, *effects: Effect) -> None:
         self.hub.do(*effects)

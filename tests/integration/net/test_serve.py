@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.hub_process import HubProcess
+from tests.support.keys import Keys
 
 
 @pytest.fixture
@@ -163,6 +164,7 @@ async def test_a_data_directory_in_use_ends_with_one_line(hub: HubProcess) -> No
 
 
 async def test_an_address_of_another_machine_ends_with_one_line(tmp_path: Path) -> None:
+    Keys(tmp_path)
     code, out = await run("--host", "192.0.2.1", "--data", str(tmp_path))
     assert code == 3
     assert out.startswith("broker: cannot listen on 192.0.2.1:8765: ")
