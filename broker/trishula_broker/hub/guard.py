@@ -27,8 +27,9 @@ class Guard:
     """Asked for every message of a proven session, and of no other.
 
     Who may receive from somebody may answer: an answer goes to whoever sent what it answers, also
-    where the token's ``send`` does not name that address. What a session holds is at hand; of what
-    it held earlier the store knows who sent it.
+    where the token's ``send`` does not name that address. So does a STATUS about it, while the
+    session holds it. What that holds is at hand; of what was held earlier the store knows who sent
+    it.
 
     Args:
         accept: takes what is let through.
@@ -63,7 +64,7 @@ class Guard:
     def _answers_held(self, session: HubSession, envelope: Envelope) -> bool:
         """Whether it answers something that ``session`` holds, to whoever sent that."""
         seat = self._roster.seat_of(session)
-        if envelope.type not in ANSWER_TYPES or seat is None:
+        if envelope.type == "COMMAND" or envelope.reply_to is None or seat is None:
             return False
         held = seat.mailbox.held
         if envelope.settles is not None:

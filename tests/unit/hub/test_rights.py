@@ -194,7 +194,21 @@ def test_an_answer_goes_to_nobody_but_who_asked() -> None:
     assert refused(dc) == ("forbidden", "to")
     dc.send(answer_to("varuna", "never-asked"))
     assert refused(dc) == ("forbidden", "to")
-    dc.send({"type": "STATUS", "to": "varuna", "id": "s1", "reply_to": "q1"})
+    dc.send({"type": "COMMAND", "to": "varuna", "id": "s1", "reply_to": "q1"})
+    assert refused(dc) == ("forbidden", "to")
+
+
+def test_who_works_on_a_message_may_tell_its_sender_how_far_it_is_and_not_later() -> None:
+    bench = bench_with()
+    asker = bench.proven(identity("varuna"))
+    dc = bench.proven(identity("dc", send=()))
+    asker.tell("dc", "q1")
+    [asked] = dc.mail()
+    dc.tell("varuna", "s1", {"percent": 40}, reply_to="q1")
+    assert dc.acks("accepted") == ["s1"]
+    dc.ack("done", asked["seq"])
+    dc.take()
+    dc.tell("varuna", "s2", {"percent": 50}, reply_to="q1")
     assert refused(dc) == ("forbidden", "to")
 
 
