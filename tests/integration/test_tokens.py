@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.keys import Keys
 
 from tests.support.hub_process import HubProcess
+from tests.support.keys import Keys
 from tests.support.two_hubs import two_hubs
 from trishula import Agent, Refused, Unauthorized
 from trishula.agent import State
