@@ -416,6 +416,13 @@ class AgentHost:
             op = {"op": "join" if member else "leave", "group": group}
             self._ask(op, lambda _: core.joined(group, member))
 
+    def pause(self, agent: str, reason: str | None) -> None:
+        """As an operator, stop the deliveries of ``agent``, or (None) let them go on."""
+        if self.core is not None and not self.stopped:
+            on = {} if reason is None else {"reason": reason}
+            op = "resume" if reason is None else "pause"
+            self._ask({"op": op, "agent": agent, **on}, lambda _: None)
+
     def _ask(self, payload: dict[str, Any], waiter: Callable[[Any], None]) -> None:
         assert self.core is not None
         self._ids += 1

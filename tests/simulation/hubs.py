@@ -31,6 +31,8 @@ FAILURE_PAUSE_MS = 100
 """As the driver's."""
 NOTICED_MS = 2_500
 """Whoever stands still longer than this notices: two beats are late."""
+KNOWN_MS = 6_500
+"""Who has been paused for so long is paused on every hub, whatever was lost on the way."""
 RESTART_MS = 50
 """How long a drained hub takes to be back."""
 
@@ -56,6 +58,7 @@ class HubHost:
         commit_ms: a commit takes up to this long.
         hint_ms: a hint takes up to this long.
         wrong: told of what a hub must not do.
+        paused: who is paused in the store: why, and since when; kept by all of them.
         led: gets each sweep and ending of a node: the lease's epoch, or 0, and by which process.
         note: gets a line of the trace.
     """
@@ -71,6 +74,7 @@ class HubHost:
         commit_ms: int,
         hint_ms: int,
         led: list[tuple[int, str]],
+        paused: dict[str, tuple[str, int]],
         wrong: Callable[[str], None],
         note: Callable[[str], None] | None,
     ) -> None:
@@ -84,6 +88,13 @@ class HubHost:
         self.late_ms = 0
         """Extra time of every hint."""
         self._led = led
+        self._paused = paused
+        self._knows: dict[str, str] = {}
+        """Who is paused as far as this process was told: why."""
+        self._learned: dict[str, str] = {}
+        """What it was told and has not acted on yet."""
+        self._slow_links: set[int] = set()
+        """Links on which something may have been held back for long."""
         self._wrong = wrong
         self._position = 0
         store.on_hints(self._hinted)
@@ -150,6 +161,7 @@ class HubHost:
         self._draining = self._resting = self._unproved = False
         self._frozen = None
         self._committing = self._outcomes = None
+        self._knows, self._learned = {}, {}
         self._alarm = Alarm(self.clock, self._wake)
         self._trace("hub starts")
         self._soon()
@@ -227,6 +239,7 @@ class HubHost:
         """The agent's host takes nothing from this connection for ``ms``."""
         number = link.number
         if number in self.links:
+            self._slow_links.add(number)
             link.down.delay(self.clock.now + ms)
             self._tell(lambda hub: hub.writable(number, False, self.now()))
             self._stalled += 1
@@ -290,6 +303,7 @@ class HubHost:
             if link is None:
                 continue
             if isinstance(effect, Send):
+                self._watch_paused(hub, effect)
                 if self._unproved and not self._stalled and b'"attempt":' in effect.frame:
                     self._wrong(f"{self.name} delivers before it knows whom: {effect.frame!r}")
                 link.down.send(effect.frame)
@@ -301,6 +315,24 @@ class HubHost:
                 link.up.hold()
             elif isinstance(effect, Resume):
                 link.up.release()
+        self._knows |= self._learned
+        self._learned = {}
+
+    def _watch_paused(self, hub: Hub, send: Send) -> None:
+        """Nothing goes out to who is paused, by a hub that knows it, or could know it by now."""
+        if b'"attempt":' not in send.frame or send.link in self._slow_links:
+            return
+        session = hub._sessions.get(send.link)
+        paused = self._paused.get(session.agent) if session is not None else None
+        if session is None or paused is None:
+            return
+        why, since = paused
+        if self._knows.get(session.agent) == why or self.clock.now > since + KNOWN_MS:
+            self._wrong(f"{self.name} delivers to {session.agent}, {why}: {send.frame!r}")
+
+    def _learn(self, agent: str) -> None:
+        if agent in self._paused:
+            self._learned[agent] = self._paused[agent][0]
 
     # --- the store ---
 
@@ -329,6 +361,10 @@ class HubHost:
                 self._led.append((op.lead, f"{self.name} {self.starts}"))
             elif isinstance(op, base.Accept) and isinstance(outcome, base.Refused):
                 self.refused[op.id] = outcome.code
+            elif isinstance(op, base.Pause) and op.on:
+                self._paused[op.agent] = op.reason, self.clock.now
+            elif isinstance(op, base.Pause):
+                self._paused.pop(op.agent, None)
         return outcomes
 
     def _abort_commit(self, applied: Applied) -> None:
@@ -363,6 +399,9 @@ class HubHost:
                 self._unproved = False
             self._catch_up()
             hub.committed(outcomes, self.now())
+            for op in ops:
+                if isinstance(op, base.Pause) and self._paused.get(op.agent, ("",))[0] == op.reason:
+                    self._learn(op.agent)
         self._soon()
 
     # --- hints ---
@@ -389,7 +428,14 @@ class HubHost:
 
     def _hinted(self, namespace: str, hints: Sequence[base.Hint]) -> None:
         self._trace(f"hint {hints}")
-        self._tell(lambda hub: hub.hinted(hints, self.now()))
+
+        def hear(hub: Hub) -> None:
+            hub.hinted(hints, self.now())
+            for hint in hints:
+                if isinstance(hint, base.Mail) and hint.copy is None and not len(hub._hearing):
+                    self._learn(hint.agent)
+
+        self._tell(hear)
 
     def _rested(self, hub: Hub) -> None:
         if hub is self.hub:

@@ -243,6 +243,36 @@ def mail_for_another_node_that_is_not_told() -> Any:
     return patch.object(memory_hints, "_mail", lambda space, agent, seq: iter(()))
 
 
+def a_pause_that_is_not_told_to_other_nodes() -> Any:
+    def make(caused: Any) -> Any:
+        def silent(space: Any, op: Any, outcome: Any, before: Any) -> Iterator[Any]:
+            return iter(()) if isinstance(op, base.Pause) else caused(space, op, outcome, before)
+
+        return silent
+
+    return patch.object(memory, "caused", make(memory_hints.caused))
+
+
+def a_pause_after_which_the_window_is_still_handed_out() -> Any:
+    return replaced(Delivery, "look_at", lambda _: lambda self, agent: None)
+
+
+def a_store_that_hands_out_what_is_paused() -> Any:
+    def make(fetch: Any) -> Any:
+        def blind(books: Any, space: Any, now: int, op: base.Fetch) -> base.Outcome:
+            agent = space.agents.get(op.agent)
+            paused, agent.paused = agent.paused, None
+            try:
+                outcome: base.Outcome = fetch(books, space, now, op)
+                return outcome
+            finally:
+                agent.paused = paused
+
+        return blind
+
+    return operation(base.Fetch, make)
+
+
 MUTANTS: list[Callable[[], Any]] = [
     acknowledged_before_the_commit,
     a_copy_forgotten_at_a_restart,
@@ -266,4 +296,7 @@ MUTANTS: list[Callable[[], Any]] = [
     a_frozen_node_that_leads,
     a_frozen_node_that_delivers,
     mail_for_another_node_that_is_not_told,
+    a_pause_that_is_not_told_to_other_nodes,
+    a_pause_after_which_the_window_is_still_handed_out,
+    a_store_that_hands_out_what_is_paused,
 ]

@@ -90,6 +90,8 @@ class Plan:
     """``(at, agent, group, member)``: changes of the group ``flex``."""
     offers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Agents by capability."""
+    pauses: tuple[tuple[int, str, str, int], ...] = ()
+    """``(at, operator, agent, ms)``: the one pauses the other for so long."""
     hubs: int = 1
     """Nodes that share the store; the first is the primary."""
     homes: dict[str, int] = field(default_factory=dict)
@@ -142,7 +144,8 @@ def make_plan(seed: int) -> Plan:
     plan = _one_hub(seed)
     rng = Random(seed ^ 0xB0B)
     hubs = rng.choice((1, 1, 2, 3))
-    return plan if hubs == 1 else _more_hubs(plan, rng, hubs)
+    plan = plan if hubs == 1 else _more_hubs(plan, rng, hubs)
+    return replace(plan, pauses=_pauses(Random(seed ^ 0xA5E), plan))
 
 
 def _more_hubs(plan: Plan, rng: Random, hubs: int) -> Plan:
@@ -346,3 +349,15 @@ def _joins(
     member = rng.choice(agents[1:]).name
     times = sorted(rng.randrange(length) for _ in range(rng.randrange(1, 4)))
     return tuple((at, member, FLEX, n % 2 == 0) for n, at in enumerate(times))
+
+
+def _pauses(rng: Random, plan: Plan) -> tuple[tuple[int, str, str, int], ...]:
+    names = [agent.name for agent in plan.agents if not agent.late]
+    if rng.random() < 0.75 or len(names) < 2:
+        return ()
+    pauses = []
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        operator, agent = rng.choices(names, k=2)
+        at, ms = rng.randrange(plan.length_ms), rng.choice((5, 300, 2_000, 9_000))
+        pauses.append((at, operator, agent, ms))
+    return tuple(sorted(pauses))

@@ -28,6 +28,8 @@ from trishula_broker.store.memory import MemoryStore
 from trishula_broker.store.memory import hints as memory_hints
 
 START_MS = 1_000_000
+RESUME_MS = 1_000
+"""Between attempts to let go on whoever is still paused at the end."""
 LOOK_MS = 500
 """How often it is seen whether all is quiet."""
 PATIENCE_MS = 3 * HOUR_MS
@@ -60,6 +62,8 @@ class World:
         trace = self.note if note else None
         self.led: list[tuple[int, str]] = []
         """Sweeps and endings of nodes: the lease's epoch, or 0, and by which process."""
+        self.paused: dict[str, tuple[str, int]] = {}
+        """Who is paused in the store: why, and since when."""
         self.faults: list[str] = []
         self.store = MemoryStore(plan.mail)
         self.hosts = [self._make_host(n, trace) for n in range(plan.hubs)]
@@ -86,6 +90,7 @@ class World:
             plan.commit_ms,
             plan.hint_ms,
             self.led,
+            self.paused,
             self.faults.append,
             note,
         )
@@ -195,6 +200,9 @@ class World:
             clock.at(begin + at, self._join, name, group, member)
         for fault in self.plan.faults:
             clock.at(begin + fault.at, self._break, fault)
+        for n, (at, operator, name, ms) in enumerate(self.plan.pauses):
+            clock.at(begin + at, self._pause, operator, name, f"pause {n}")
+            clock.at(begin + at + ms, self._pause, operator, name, None)
         end = begin + self.plan.length_ms
         self._run_until(lambda: clock.now >= end, end + 1)
         self._mend()
@@ -239,7 +247,20 @@ class World:
     def _join(self, name: str, group: str, member: bool) -> None:
         self._current[name].join(group, member)
 
+    def _pause(self, operator: str, name: str, reason: str | None) -> None:
+        self._current[operator].pause(name, reason)
+
+    def _resume_all(self) -> None:
+        """Whoever is paused goes on, however late somebody said that he is."""
+        active = [a for a in self._current.values() if a.core is not None and a.core.active]
+        for name in list(self.paused):
+            if active:
+                active[0].pause(name, None)
+        self.clock.after(RESUME_MS, self._resume_all)
+
     def _is_quiet(self) -> bool:
+        if self.paused:
+            return False
         for host in self.hosts:
             hub = host.hub
             if hub is None or not host.steady or unfinished(hub) or len(hub._questions):
@@ -357,6 +378,8 @@ class World:
             self._hints_arrive(host)
             host.wall_offset = 0
             host.start()
+        if self.plan.pauses:
+            self._resume_all()
         # Two agents whose full mailboxes wait for each other's answers would wait for ever.
         self.store._books.limits = base.MailboxLimits()
         for agent in self._all:
