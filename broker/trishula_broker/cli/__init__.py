@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "resume": "Hand out mail again to an agent that was paused.",
     "forget": "Forget an agent that is no more.",
     "tap": "Print what passes between agents, as it passes.",
+    "audit": "Verify, search, show and export the archive of what happened.",
     "bench": "Put a load on a hub, and tell how it bears it.",
 }
 """Commands with their short help, by module name in this package; each has a ``command``."""

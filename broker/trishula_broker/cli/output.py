@@ -41,6 +41,10 @@ class Output:
         """A JSON document on one line."""
         self._write(_json(value))
 
+    def raw(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self._write(data)
+
     async def line_later(self, line: str) -> None:
         """As :meth:`lines`, while the event loop goes on whatever the reader does."""
         await self._write_later(_text([line]))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from trishula_broker.store import base
 from trishula_broker.store.redis import trimming
+from trishula_broker.store.redis.archivers import archivers_in
 from trishula_broker.store.redis.health import health_of
 from trishula_broker.store.redis.link import Link
 from trishula_broker.store.redis.space import Epochs, Settings, Space, prefix
@@ -182,6 +183,14 @@ class RedisStore:
         except base.StoreError as error:
             found = {"kind": "redis", "problem": str(error)}
         return found
+
+    async def archivers(self) -> dict[str, tuple[base.ArchiveRecord, ...]]:
+        """By namespace, the archivers it knows; asked without opening it, as no node of it.
+
+        Raises:
+            StoreError: it cannot be asked.
+        """
+        return await archivers_in(self._place, self._settings, HOME)
 
     def _use(self) -> Link:
         if self._home is None:
