@@ -18,6 +18,7 @@ import uvloop
 from structlog.typing import FilteringBoundLogger
 
 from trishula_broker.access import NoAccess, OwnTokens, check_reach, open_access, trust_own
+from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.authenticator import Authenticator
 from trishula_broker.auth.errors import AuthError
 from trishula_broker.config import Config, ConfigError, RedisConfig
@@ -94,7 +95,10 @@ async def serve(config: Config) -> int:
     scheme = "ws" if access.tls is None else "wss"
     address = f"{scheme}://{_host(config)}:{config.port}/ws" if config.port else ""
 
+    archive = NodeArchive(config, DEFAULT_NAMESPACE, lambda: clock().wall, log)
+
     def make_core(namespace: str) -> Core:
+        archive.follow(namespace)
         return Hub(
             namespace=namespace,
             node=config.node,
@@ -113,17 +117,21 @@ async def serve(config: Config) -> int:
         log,
         retention=_retention(config),
         trim_every_s=config.retention.every_s,
+        auditor=archive,
     )
     try:
         await store.open()
-    except StoreError as error:
+        await archive.open(driver, store)
+    except (StoreError, CannotArchive) as error:
         await driver.close()
+        await archive.close()
+        await store.close()
         raise CannotStart(str(error)) from error
     for warning in (await store.health()).get("warnings", ()):
         log.warning("store", warning=warning)
     driver.core(DEFAULT_NAMESPACE)  # its duties begin before anybody connects
     about = {"node": config.node, "role": config.role, "version": version()}
-    health = Health(driver, store, about)
+    health = Health(driver, store, about, archive)
     listener = Listener(
         driver,
         make_app(health.report),
@@ -169,6 +177,7 @@ async def serve(config: Config) -> int:
         log.info("draining", connections=driver.connections)
         listener.stop()
         code = await _drain(driver, stopping, config.drain_s)
+        await archive.finish()
         log.info("stopped", left=driver.connections)
         return code
     finally:
@@ -176,6 +185,7 @@ async def serve(config: Config) -> int:
             await watch.close()
         await listener.close()
         await driver.close()
+        await archive.close()
         await store.close()
 
 

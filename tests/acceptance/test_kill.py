@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.audit_agreement import assert_agrees
 from tests.support.history import assert_kept
 from tests.support.kill_campaign import Campaign
 
@@ -18,6 +19,7 @@ async def test_the_hub_is_killed_again_and_again(
     with capsys.disabled():
         print(f"\n{campaign.report}")
     assert_kept(history, str(campaign.report))
+    assert assert_agrees(campaign.data, history) >= campaign.report.messages
 
 
 async def test_agents_with_a_state_directory_are_killed_too(
@@ -28,3 +30,4 @@ async def test_agents_with_a_state_directory_are_killed_too(
     with capsys.disabled():
         print(f"\n{campaign.report}")
     assert_kept(history, str(campaign.report))
+    assert assert_agrees(campaign.data, history) >= campaign.report.messages

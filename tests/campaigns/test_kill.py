@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.audit_agreement import assert_agrees
 from tests.support.history import assert_kept
 from tests.support.kill_campaign import Campaign
 
@@ -29,3 +30,4 @@ async def test_twenty_thousand_messages_and_fifty_kills(
         with capsys.disabled():
             print(f"\nseed {seed}: {campaign.report}")
     assert_kept(history, f"seed {seed}: {campaign.report}")
+    assert assert_agrees(campaign.data, history) >= campaign.report.messages

@@ -169,6 +169,11 @@ class Campaign:
         self._rng.shuffle(self._kills)
         self.report = Report(self._each * len(NAMES), 0)
 
+    @property
+    def data(self) -> Path:
+        """The hub's data directory."""
+        return self._hub.data
+
     async def run(self) -> list[Event]:
         """Do it all; the agents' histories."""
         begun = time.monotonic()
@@ -187,6 +192,7 @@ class Campaign:
                 agent.say("stop")
             codes = await asyncio.gather(*(agent.ended() for agent in agents))
             assert not any(codes), [agent.errors for agent in agents]
+            await self._hub.terminate()  # so that its archive has the last of it
         finally:
             for agent in self._agents.values():
                 await agent.close()

@@ -83,7 +83,7 @@ class NodeArchive:
         """
         self._driver = driver
         config = self._config
-        if not config.audit.enabled:
+        if not config.audit.enabled or config.redis.url:
             return
         root = folder(config)
         try:
@@ -128,11 +128,9 @@ class NodeArchive:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with it, None when nothing is."""
-        archiver = self._archiver
-        if archiver is None:
-            return None
-        return archiver.problem or next(iter(archiver.alarms), None)
+        """Why it cannot be written, None when it can. Alarms are told beside that: they keep no
+        message from being accepted."""
+        return None if self._archiver is None else self._archiver.problem
 
     @property
     def mismatches(self) -> int:

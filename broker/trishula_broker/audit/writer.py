@@ -107,8 +107,8 @@ class ChainWriter:
             OSError: the folder cannot be read or written.
             Damaged: it holds what this chain cannot continue.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self.folder, *list(self.folder.parents)[:2]):
+        for folder in (*reversed(list(self.folder.parents)[:2]), self.folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             segment.sync_folder(folder)
         for left in self.folder.glob("*.tmp"):
             left.unlink()

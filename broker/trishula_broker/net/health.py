@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from trishula_broker.net.driver import Driver
 from trishula_broker.store.base import Store, StoreError
+
+
+class Archive(Protocol):
+    """The audit's archive, as seen from here."""
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with it, None when nothing is."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Particulars."""
+        ...
 
 
 class Health:
@@ -16,6 +29,7 @@ class Health:
         driver: who serves.
         store: who keeps.
         about: what never changes: node, role, version.
+        archive: keeps the audit, where there is one.
     """
 
     def __init__(
@@ -23,10 +37,12 @@ class Health:
         driver: Driver,
         store: Store,
         about: dict[str, str],
+        archive: Archive | None = None,
     ) -> None:
         self._driver = driver
         self._store = store
         self._about = about
+        self._archive = archive
         self._since = driver.clock().mono
 
     async def report(self) -> dict[str, Any]:
@@ -38,6 +54,8 @@ class Health:
         except StoreError as error:
             store = {"problem": str(error)}
         trouble = trouble or store.get("problem")
+        if self._archive is not None:
+            trouble = trouble or self._archive.problem
         report: dict[str, Any] = {"status": "degraded" if trouble else "ok", **self._about}
         if driver.draining:
             report["status"] = "draining"
@@ -51,4 +69,6 @@ class Health:
         report["agents_online"] = sum(found["agents_online"] for found in namespaces.values())
         report["namespaces"] = namespaces
         report["store"] = store
+        if self._archive is not None:
+            report["audit"] = self._archive.describe()
         return report
