@@ -134,7 +134,7 @@ async def test_every_command_has_help_with_an_example_and_its_exit_codes(
     if command == "deadletters":
         done = await broker(command, "retry", "--help")
     assert "Example" in done.out
-    no_agent = ("serve", "config", "drain", "folder", "keys")
+    no_agent = ("serve", "config", "drain", "folder", "keys", "audit")
     assert "TRISHULA_TOKEN" in done.out or command in no_agent
     assert f"broker {command} " in done.out
 
