@@ -10,7 +10,7 @@ from tests.contract.world import World
 from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
-from trishula_broker.store.redis.space import OPERATIONS, POINTERS
+from trishula_broker.store.redis.space import OPERATIONS, POINTERS, prefix
 
 CROWD = 2 * POINTERS + 500
 
@@ -77,3 +77,40 @@ async def test_hundreds_of_copies_change_hands(world: World) -> None:
     unassigned = await world.get(base.Unassigned, base.Unassign("cyd"))
     assert (unassigned.pools, len(unassigned.seqs)) == (("plan",), 600)
     assert (await world.ask(base.Peek("@plan", 0))).count == 700
+
+
+async def test_the_trail_has_each_operation_of_a_batch_in_pieces_once(
+    world: World, redis: RedisServer
+) -> None:
+    names = [f"agent{n}" for n in range(900)]
+    await world.do(
+        base.Archive("n", 0),
+        *(base.Register(name, "n", "s", False, False, 1_000, None, ("all",)) for name in names),
+    )
+    told = base.FullNotice("told", b"[", b"]")
+    size = 20_000
+    ops = [
+        world.mail("ada", to, f"m{n}", ttl=n or None, size=size, full_notice=told)
+        for n, to in enumerate(("#all", "bob", "nobody") * 6)
+    ]
+    outcomes = await world.do(*ops)
+    entries = await world.ask(base.Trail(1, 99))
+    assert len(entries) > 2
+    done = [pair for entry in entries for pair in entry.done]
+    pairs = zip(ops, outcomes, strict=True)
+    assert done == [pair for pair in pairs if isinstance(pair[1], base.Accepted)]
+    # Each piece has what it did, not what was left to do.
+    key = f"{prefix(world.namespace)}trail"
+    kept = sum(int(redis.ask("HSTRLEN", key, str(entry.pos))[1:]) for entry in entries)
+    assert kept < (len(ops) + 4) * size
+
+
+async def test_the_trail_of_many_operations_has_them_all(world: World) -> None:
+    await world.do(base.Archive("n", 0))
+    ops = [world.mail("ada", "bob", f"m{n}") for n in range(2 * OPERATIONS + 1)]
+    outcomes = await world.do(*ops)
+    entries = await world.ask(base.Trail(0, 99))
+    assert [entry.pos for entry in entries] == [1, 2, 3]
+    done = [pair for entry in entries for pair in entry.done]
+    assert done == list(zip(ops, outcomes, strict=True))
+    assert await world.get(base.Archived, base.Archive("n", 3)) == base.Archived(4, 3)

@@ -30,6 +30,7 @@ async def world(proxy: LossyProxy) -> AsyncIterator[World]:
     url = f"redis://127.0.0.1:{proxy.port}"
     world = World(lambda: RedisStore(url, own_clock=False))
     await world.store.open()
+    await world.do(base.Archive("n1", 0))
     for name in ("ada", "bob"):
         await world.come(name, caps=("plan",))
     yield world
@@ -49,6 +50,7 @@ async def all_there_is(world: World) -> list[Any]:
     """What can be asked about the world."""
     names = ("ada", "bob", "@plan")
     return [
+        await world.ask(base.Trail(0, 999)),
         await world.ask(base.Agents()),
         await world.ask(base.DeadLetters(None, 0, 99)),
         *[await world.ask(base.Peek(name, 99)) for name in names],
@@ -99,6 +101,7 @@ async def test_said_again_it_is_done_once(world: World, proxy: LossyProxy, make:
         before = once[-9][0].copies[0]
         after = msgspec.structs.replace(before, lease_until=before.lease_until + 10)
         assert (await world.fate("ada", "m0"))["bob"] == after
+        assert (await all_there_is(world))[0] == once[0]
     else:
         assert await all_there_is(world) == once
 
@@ -130,6 +133,10 @@ async def test_every_third_answer_is_lost_and_no_message_is(
         assert isinstance(outcome, base.Accepted if n % 3 else base.Duplicate)
     found = (await world.ask(base.Peek("bob", 99))).heads
     assert [copy.message.id for copy in found] == [f"m{n}" for n in range(60)]
+    entries = await world.ask(base.Trail(0, 999))
+    assert [entry.pos for entry in entries] == list(range(1, len(entries) + 1))
+    ops = [op for entry in entries for op, _ in entry.done]
+    assert [op.id for op in ops if isinstance(op, base.Accept)] == [f"m{n}" for n in range(60)]
 
 
 async def test_a_way_that_falls_silent_is_given_up(proxy: LossyProxy) -> None:

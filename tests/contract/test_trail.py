@@ -17,7 +17,7 @@ RETENTION = base.Retention()
 HOUR = 3_600_000
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def make(request: pytest.FixtureRequest, make: Callable[[], base.Store]) -> object:
     return make
 

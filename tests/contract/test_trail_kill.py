@@ -13,6 +13,7 @@ import pytest
 
 from tests.contract.killed_archiver import ids, make
 from tests.contract.world import World
+from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
 
 CHILD = Path(__file__).with_name("killed_archiver.py")
@@ -84,3 +85,25 @@ async def test_a_killed_process_leaves_a_whole_trail_in_sqlite(tmp_path: Path, s
     lines = random.Random(seed).randrange(2, 300)
     told = await run_and_kill(str(tmp_path), lines)
     await nothing_is_missing_or_doubled(str(tmp_path), told)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_killed_process_leaves_a_whole_trail_in_redis(
+    redis: RedisServer, seed: int
+) -> None:
+    lines = random.Random(seed).randrange(2, 300)
+    told = await run_and_kill(redis.url, lines)
+    await nothing_is_missing_or_doubled(redis.url, told)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_killed_redis_has_a_whole_trail(tmp_path: Path, seed: int) -> None:
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    try:
+        lines = random.Random(seed).randrange(2, 300)
+        told = await run_and_kill(server.url, lines, server.kill)
+        server.start()
+        await nothing_is_missing_or_doubled(server.url, told)
+    finally:
+        server.kill()

@@ -9,6 +9,8 @@ import msgspec
 from trishula_broker.store import base
 from trishula_broker.store.redis.encoding import names
 from trishula_broker.store.redis.messages import accepted_at, copy, held, message
+from trishula_broker.store.redis.trail import entry
+from trishula_broker.store.trail import merge_heads
 
 
 class _Agent(msgspec.Struct, array_like=True, gc=False):
@@ -46,6 +48,16 @@ class _Box(msgspec.Struct, array_like=True, gc=False):
     sent: int
 
 
+class _Archiver(msgspec.Struct, array_like=True, gc=False):
+    """See lua/trail.lua."""
+
+    upto: int
+    at: int
+    dropped: bool
+
+
+_archiver: Final = msgspec.msgpack.Decoder(_Archiver).decode
+_head: Final = msgspec.json.Decoder(base.Head).decode
 _agent: Final = msgspec.msgpack.Decoder(_Agent).decode
 _node: Final = msgspec.msgpack.Decoder(_Node).decode
 _box: Final = msgspec.msgpack.Decoder(_Box).decode
@@ -72,8 +84,10 @@ def question(query: base.Query) -> tuple[str | int, ...]:
             return ("nodes",)
         case base.Revocations():
             return ("revoked",)
-        case base.Trail() | base.Archives():
-            raise NotImplementedError
+        case base.Trail():
+            return ("trail", query.after, query.limit, query.limit_bytes)
+        case base.Archives():
+            return ("archives", query.since)
 
 
 def answer(query: base.Query, found: Any) -> Any:
@@ -93,6 +107,10 @@ def answer(query: base.Query, found: Any) -> Any:
             return _nodes(found)
         case base.Revocations():
             return _revocations(found)
+        case base.Trail():
+            return tuple(entry(pos, packed) for pos, packed in found)
+        case base.Archives():
+            return _archives(found)
 
 
 def _agents(query: base.Agents, found: list[list[Any]]) -> tuple[base.AgentRecord, ...]:
@@ -195,3 +213,21 @@ def _revocations(found: list[bytes]) -> tuple[base.Revocation, ...]:
         revoked.append(base.Revocation(token, agent, before, until if until >= 0 else None))
     revoked.sort(key=lambda each: (each.token_id, each.agent))
     return tuple(revoked)
+
+
+def _archives(found: list[list[Any]]) -> tuple[base.ArchiveRecord, ...]:
+    records: list[base.ArchiveRecord] = []
+    for node, packed, heads, digests in found:
+        archiver = _archiver(packed)
+        records.append(
+            base.ArchiveRecord(
+                node=node.decode(),
+                upto=archiver.upto,
+                at=archiver.at,
+                heads=merge_heads((), map(_head, heads)),
+                digests=tuple((number, digest.decode()) for number, digest in digests),
+                dropped=archiver.dropped,
+            )
+        )
+    records.sort(key=lambda record: record.node)
+    return tuple(records)

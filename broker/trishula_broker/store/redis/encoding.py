@@ -76,9 +76,11 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
             what = op.what
             told = text(hint(base.Revoked(what)))
             spare = REVOCATION_SPARE_MS
-            return ("revoke", revoked_name(what), what.issued_before, what.until, told, spare)
+            times = what.issued_before, what.until
+            return ("revoke", revoked_name(what), *times, told, spare, what.agent)
         case base.Archive():
-            raise NotImplementedError
+            heads = [(head.chain, msgspec.json.encode(head).decode()) for head in op.heads]
+            return ("archive", op.node, op.upto, heads, op.digests, op.ends)
 
 
 def revoked_name(what: base.Revocation) -> str:
@@ -96,6 +98,7 @@ def _accept(op: base.Accept) -> Arguments:
     header = Header(
         op.id, op.sender, op.type, str(address), op.priority, thread, op.receipt, op.ttl
     )
+    # The script needs no more than the first thirteen; the trail has the whole operation.
     return (
         "accept",
         op.sender,
@@ -104,12 +107,13 @@ def _accept(op: base.Accept) -> Arguments:
         address.name,
         op.id,
         op.priority,
-        thread,
+        op.thread,
         op.ttl,
         text(encode(header)),
         text(op.body),
         None if op.settles is None else str(op.settles),
         _told(op),
+        op.reply_to,
     )
 
 
@@ -153,6 +157,7 @@ def _register(op: base.Register) -> Arguments:
         _tags(op.groups),
         op.replaces,
         _texts(op.unread),
+        op.session,
     )
 
 
@@ -225,7 +230,7 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
         case base.Introduce() | base.Revoke():
             return base.Noted(found[1] == 1)
         case base.Archive():
-            raise NotImplementedError
+            return base.Archived(found[1], found[2])
 
 
 def names(found: list[bytes]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 
 _CONSTANTS: Final = re.compile(r"^local ([A-Z_, ]+) = ([0-9, ]+)  -- constants?$", re.MULTILINE)
 _MAIL: Final = ("prelude", "space", "directory", "hints", "mail")
-_SPACE: Final = (*_MAIL, "sessions", "nodes", "duties")
+_SPACE: Final = (*_MAIL, "sessions", "nodes", "duties", "trail")
 
 
 class Script:

@@ -175,9 +175,9 @@ class Space:
 
     async def trim(
         self, now: int, after: int, most_bytes: int, most: int, retention: base.Retention
-    ) -> tuple[int, int]:
+    ) -> tuple[int, int, bool]:
         """Remove ``most`` messages at most of those behind ``after``: how many, and up to where
-        it looked; 0 there when nothing behind that can go."""
+        it looked; 0 there when nothing behind that can go. And whether more of the trail can."""
         await self.link.ready()
         arguments = self._arguments(None if self._settings.own_clock else now)
         arguments |= {
@@ -186,12 +186,15 @@ class Space:
             "max_bytes": most_bytes,
             "dedup_ms": retention.dedup_ms,
             "dedup_ids": retention.dedup_ids,
+            "archiver_ms": retention.archiver_ms,
+            "archiver_away_ms": retention.archiver_away_ms,
+            "trail_bytes": retention.trail_bytes,
             "looks": OPERATIONS,
             "most": most,
         }
         command = script_call(TRIM, self.key, encode(arguments), encode([]))
-        ((gone, looked),) = await self.link.call(command)
-        return gone, looked
+        ((gone, looked, more),) = await self.link.call(command)
+        return gone, looked, more == 1
 
     async def log_bytes(self) -> int:
         """Bytes of the bodies in its log."""

@@ -17,6 +17,7 @@ from trishula_broker.store.redis.health import health_of
 from trishula_broker.store.redis.link import Link
 from trishula_broker.store.redis.space import Epochs, Settings, Space, prefix
 from trishula_broker.store.redis.urls import place_of
+from trishula_broker.store.trail import dropped_warning
 
 TIMEOUT: Final = 2.0
 """Seconds an answer of Redis may take before it is unavailable."""
@@ -180,6 +181,7 @@ class RedisStore:
             sizes = [await self._space(name).log_bytes() for name in await self._namespaces()]
             found["log_bytes"] = sum(sizes)
             found["problem"] = self._problem
+            found["warnings"] += await self._dropped()
         except base.StoreError as error:
             found = {"kind": "redis", "problem": str(error)}
         return found
@@ -191,6 +193,15 @@ class RedisStore:
             StoreError: it cannot be asked.
         """
         return await archivers_in(self._place, self._settings, HOME)
+
+    async def _dropped(self) -> list[str]:
+        """What is to be said of archivers that were dropped."""
+        return [
+            dropped_warning(name, archiver.node)
+            for name in await self._namespaces()
+            for archiver in await self._space(name).query(base.Archives(since=1 << 48))
+            if archiver.dropped
+        ]
 
     def _use(self) -> Link:
         if self._home is None:

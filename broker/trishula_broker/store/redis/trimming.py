@@ -34,8 +34,8 @@ async def trim(
                 return removed
             most = min(PIECE, TRIM_AT_ONCE - removed)
             after = places.get(space.key, 0)
-            gone, places[space.key] = await space.trim(now, after, share, most, retention)
+            gone, places[space.key], more = await space.trim(now, after, share, most, retention)
             removed += gone
-            if not places[space.key]:
+            if not places[space.key] and not more:
                 break
     return removed

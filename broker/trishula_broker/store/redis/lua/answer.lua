@@ -155,4 +155,37 @@ end
 -- -> field, value...; see sessions.lua
 function ANSWER.revoked() return call('HGETALL', P .. 'revoked') end
 
+-- after, limit, bytes -> {position, entry}...
+function ANSWER.trail(after, limit, limit_bytes)
+  local state = call('HMGET', P .. 'state', 'trail', 'trail_first')
+  local last, first = tonumber(state[1] or 0), tonumber(state[2] or 1)
+  local found, left = {}, tonumber(limit_bytes)
+  for pos = math.max(tonumber(after) + 1, first), last do
+    local entry = #found < tonumber(limit) and call('HGET', P .. 'trail', string.format('%.0f', pos))
+    if not entry then break end
+    left = left - #entry
+    if left < 0 and found[1] then break end
+    found[#found + 1] = { pos, entry }
+  end
+  return found
+end
+
+-- The first block -> {node, archiver, heads, {number, digest}...} of each
+function ANSWER.archives(since)
+  local found, all = {}, call('HGETALL', P .. 'archivers')
+  for i = 1, #all, 2 do
+    local node, newest = all[i], unpack_blob(all[i + 1])[4]
+    local numbers = {}
+    for number = math.max(tonumber(since), newest - 9999, 1), newest do
+      numbers[#numbers + 1] = string.format('%.0f', number)
+    end
+    local digests, known = each('digests:' .. node, numbers), {}
+    for j = 1, #numbers do
+      if digests[j] then known[#known + 1] = { tonumber(numbers[j]), digests[j] } end
+    end
+    found[#found + 1] = { node, all[i + 1], call('HVALS', P .. 'heads:' .. node), known }
+  end
+  return found
+end
+
 return ANSWER[ARGV[1]](unpack(ARGV, 2))

@@ -29,6 +29,49 @@ local function prefetch()
   for i = 1, #found_ids do ids[found_ids[i]] = known[i] end
 end
 
+-- Whether an operation did something that the trail tells of; recorded.py decides the same.
+local function is_recorded(op, outcome)
+  if type(outcome) == 'number' then return true end  -- accepted
+  local code, first = op[1], outcome[1]
+  if first == -1 then return false end
+  if code == 'settle' or code == 'read' or code == 'delivered' then
+    -- Each of its seqs that is stale, or was so before, has its place in the answer.
+    return #op[4] >= #(type(first) == 'table' and first or outcome)
+  end
+  if code == 'accept' or code == 'register' then return first == 0 end
+  if code == 'requeue' then return #outcome[2] > #outcome[4] end
+  if code == 'discard' then return outcome[2] == 1 and not outcome[5] end
+  if code == 'assign' or code == 'end_node' then return #outcome[2] > 0 end
+  if code == 'unassign' then return #outcome[3] > 0 end
+  if code == 'leave' then return op[3] > 0 end
+  if code == 'retry' then return outcome[2] ~= nil end
+  if code == 'forget' then return outcome[2] == 0 and not outcome[3] end
+  if code == 'pause' or code == 'introduce' or code == 'revoke' then return outcome[2] == 1 end
+  return false
+end
+
+-- Adds what was done to the trail: one entry, of what is packed already.
+local function record(outcomes)
+  local kept, some = {}, false
+  for i = 1, #outcomes do
+    kept[i] = is_recorded(ops[i], outcomes[i]) and outcomes[i]
+    some = some or kept[i]
+  end
+  if not some then return end
+  local given = ARGV[2]
+  if #outcomes < #ops then
+    -- Those that were done, as they are: what Lua would pack again is not what it unpacked.
+    local head = ({ [220] = 3, [221] = 5 })[string.byte(given)] or 1
+    local till = cmsgpack.unpack_limit(given, #outcomes, head)
+    given = struct.pack('>BI2', 220, #outcomes) .. sub(given, head + 1, till)
+  end
+  local entry = '\148' .. pack(NOW) .. pack(NODE) .. given .. pack(kept)
+  last_entry = last_entry + 1
+  hset(TRAIL, fmt('%.0f', last_entry), entry)
+  hset(STATE, 'trail', fmt('%.0f', last_entry))
+  hset(STATE, 'trail_bytes', trail_bytes + #entry)
+end
+
 -- What the caller has given up must not be done later: it may have gone another way since.
 if args.deadline and clock > args.deadline then return { -1, clock } end
 
@@ -39,6 +82,7 @@ for i = 1, #ops do
   outcomes[i] = APPLY[ops[i][1]](ops[i])
   if pointers >= args.pointers then break end
 end
+if archivers > 0 then record(outcomes) end
 flush()
 publish_hints()
 return { #outcomes, clock, tonumber(call('HGET', TOLD, NODE) or 0), last_epoch, outcomes }

@@ -16,11 +16,15 @@ local TO, POOLS, GHOSTS, ORPHANS = P .. 'to', P .. 'pools', P .. 'ghosts', P .. 
 local PLACE = 281474976710656  -- constant
 
 -- The state of the namespace.
-local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes')
+local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes', 'archivers', 'trail', 'trail_bytes')
 local last_seq = tonumber(state[1] or 0)
 local last_epoch = tonumber(state[2] or 0)
 local log_bytes = tonumber(state[3] or 0)
 local state_changed = false
+local archivers = tonumber(state[4] or 0)
+local last_entry = tonumber(state[5] or 0)
+local trail_bytes = tonumber(state[6] or 0)
+local TRAIL = P .. 'trail'  -- see trail.lua
 
 -- A mailbox's counters: messages that wait, their bytes, the same without the hub's (which is
 -- outside limits), how many came by a capability, and how many messages it ever sent.

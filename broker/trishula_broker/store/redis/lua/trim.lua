@@ -29,6 +29,8 @@ local function remove_message(seq, message, names)
   end
 end
 
+local trail_left = drop_silent(args.archiver_ms, args.archiver_away_ms, args.trail_bytes)
+
 -- after, retention: max_age_ms, max_bytes, dedup_ms, dedup_ids; how many to look at and to remove
 local after, most_age, most_bytes, dedup_ms, dedup_ids, looks, most =
   args.after, args.max_age_ms, args.max_bytes, args.dedup_ms, args.dedup_ids, args.looks, args.most
@@ -96,4 +98,4 @@ while not done and looks > 0 and gone < most and pointers < args.pointers do
 end
 if gap then hset(STATE, 'first', fmt('%.0f', seq)) end
 flush()
-return { gone, done and 0 or seq - 1 }
+return { gone, done and 0 or seq - 1, trail_left and 1 or false }
