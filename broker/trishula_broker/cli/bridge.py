@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,10 +61,16 @@ EPILOG: Final = (
     metavar="URL[,URL...]",
     envvar="TRISHULA_URL",
     show_envvar=True,
-    help="The hubs, tried in this order; by default ws://127.0.0.1:8765/ws. A token is taken from "
-    "TRISHULA_TOKEN.",
+    help="The hubs, tried in this order; by default ws://127.0.0.1:8765/ws.",
 )
-def command(config: Path | None, url: str | None, **flags: Any) -> None:
+@click.option(
+    "--tokens",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where the agents' tokens are, for a hub that has keys: AGENT.token for each, read again "
+    "when one is needed. For one agent TRISHULA_TOKEN will do.",
+)
+def command(config: Path | None, url: str | None, tokens: Path | None, **flags: Any) -> None:
     """Join a shared folder to a hub, until SIGTERM or Ctrl-C.
 
     What the agents named write is accepted into the hub under their names, and what is sent to
@@ -71,8 +78,9 @@ def command(config: Path | None, url: str | None, **flags: Any) -> None:
     bridge a folder; `broker serve --shared-folder DIR` runs it inside the hub.
 
     \b
-    Example:
+    Examples:
       broker bridge --folder ~/trishula --v1 mac
+      broker bridge --folder ~/trishula --v1 mac --tokens ~/tokens
     """
     with exits():
         loaded = load_config(config, **flags)
@@ -87,10 +95,23 @@ def command(config: Path | None, url: str | None, **flags: Any) -> None:
             settings = bridge_settings(loaded.config.folder, hub_urls(url), origin)
         except ConfigError as error:
             raise Failure(ExitCode.USAGE, str(error)) from None
+        if tokens is not None:
+            settings = settings._replace(token_for=_tokens(tokens, settings))
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         logging.getLogger("trishula").setLevel(logging.INFO)
         ended = asyncio.run(_bridge(settings))
     sys.exit(ExitCode.OK if ended else ExitCode.REFUSED)
+
+
+def _tokens(folder: Path, settings: BridgeSettings) -> Callable[[str], str]:
+    from trishula_broker.bridge.token_files import TokenFileError, TokenFiles
+
+    files = TokenFiles(folder.expanduser())
+    try:
+        files.check([*settings.agents, *settings.version1])
+    except TokenFileError as error:
+        raise Failure(ExitCode.USAGE, f"--tokens: {error}") from None
+    return files
 
 
 async def _bridge(settings: BridgeSettings) -> bool:

@@ -108,10 +108,7 @@ def failure(error: Exception) -> Failure:
             code = ExitCode.NO_HUB
             text += "; start one with `broker serve`, or name another with --url or TRISHULA_URL"
         case Unauthorized():
-            text += (
-                "; give a good one with --token-file or TRISHULA_TOKEN: `broker token create "
-                "AGENT` makes it where the hub's keys are"
-            )
+            text += "; give a good one with --token-file or TRISHULA_TOKEN"
         case RegistrationRefused(code="forbidden"):
             text += "; a token is for one agent: leave --as out, or use that agent's token"
         case Refused(retryable=True) if "again" not in text:

@@ -29,6 +29,7 @@ from tests.integration.folder.rig import (
     until_files,
 )
 from tests.support.hub_process import HubProcess
+from tests.support.keys import Keys
 from trishula import Agent, Message
 from trishula.folder.layout import Layout
 from trishula_protocol.envelope import Envelope
@@ -151,6 +152,56 @@ async def test_files_of_version_2_become_mail_and_mail_becomes_files(
         assert len(files(folder, "vayu", "inbox")) == 1
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
+
+
+async def test_on_a_hub_with_keys_each_agent_has_a_token_of_its_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    keys = Keys(tmp_path / "hub")
+    tokens = tmp_path / "tokens"
+    tokens.mkdir(0o700)
+    async with HubProcess(tmp_path / "hub") as hub:
+        for name in ("dc", "mac"):
+            (tokens / f"{name}.token").touch(0o600)
+            (tokens / f"{name}.token").write_text(keys.token(name) + "\n")
+        options = ("--agents", "dc", "--v1", "mac", "--tokens", str(tokens))
+        async with (
+            Agent("agni", hub.url, token=keys.token("agni")) as agni,
+            bridge(folder, hub.url, *options),
+        ):
+            inbound = Inbound(agni)
+            drop(folder, letter("dc", "agni", "m1", "proven"))
+            assert await inbound.until(1) == ["proven"]
+            receipt = await agni.send("mac", {"n": 1}, receipt=True)
+            assert await receipt.reached("done", timeout=PATIENCE_S) == "mac"
+
+
+@pytest.mark.parametrize(
+    ("token", "mode", "says"),
+    [
+        (None, 0o600, "no such file; `broker token create dc` prints what belongs into it"),
+        ("letmein", 0o600, "it is not three parts of base64url"),
+        ("agni", 0o600, "this token is for 'agni'; it must be for dc"),
+        ("dc", 0o644, "others may read it (mode 0644); chmod 600 "),
+    ],
+)
+async def test_a_token_that_does_not_do_is_told_before_anything_is_bridged(
+    folder: Path, tmp_path: Path, token: str | None, mode: int, says: str
+) -> None:
+    path = tmp_path / "dc.token"
+    if token is not None:
+        keys = Keys(tmp_path / "keys")
+        path.touch(mode)
+        path.write_text(token if token == "letmein" else keys.token(token))
+        path.chmod(mode)
+    done = await Broker("ws://127.0.0.1:1")(
+        *("bridge", "--folder", str(folder), "--agents", "dc", "--tokens", str(tmp_path))
+    )
+    assert done.code == 2
+    assert done.err.startswith(f"Error: --tokens: {path}: ")
+    assert says in done.err
+    assert not token or token == "dc" or path.read_text() not in done.err
+    assert not (folder / ".bridge.lock").exists()
 
 
 async def test_what_the_hub_refuses_is_put_aside_with_the_reason_and_told(
