@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import jwt
 import pytest
 import pytest_asyncio
 
 from tests.integration.cli.command import TIMEOUT_S, Broker, Done
 from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
+from tests.unit.auth.making import jwk, private
 from trishula import Agent
 
 GUIDE = Path(__file__).parents[3] / "docs" / "tokens.md"
@@ -113,6 +117,38 @@ async def test_a_running_hub_takes_the_new_key_of_a_rotation(
                 pass  # a look a second
         assert (await broker("agents", env=as_(old))).code == 0
         assert vayu.state == "active"
+
+
+async def test_another_issuers_access_token_is_good_where_its_keys_are_trusted(
+    tmp_path: Path, keys: Keys
+) -> None:
+    path = tmp_path / "id.json"
+    path.write_text(json.dumps({"keys": [jwk("RS256", "their-key", use="sig")]}))
+    now = int(time.time())
+    claims = {
+        "iss": "https://id.example",
+        "aud": "hubs",
+        "sub": "dc",
+        "client_id": "x",
+        "jti": "j",
+        "iat": now,
+        "exp": now + 60,
+        "send": ["agni"],
+    }
+    headers = {"typ": "at+jwt", "kid": "their-key"}
+    token = jwt.encode(claims, private("RS256"), "RS256", headers)
+    trusting = {
+        "TRISHULA_AUTH_TRUSTED": str(path),
+        "TRISHULA_AUTH_TRUSTED_ISSUER": "https://id.example",
+        "TRISHULA_AUTH_AUDIENCE": "hubs",
+    }
+    async with HubProcess(keys.path.parent, environ=trusting) as hub:
+        done = await Broker(hub.url)("send", "vayu", "1", env=as_(token))
+    assert "to: your token does not allow vayu; it allows agni" in done.err
+    trusting["TRISHULA_AUTH_AUDIENCE"] = "others"
+    async with HubProcess(keys.path.parent, environ=trusting) as hub:
+        done = await Broker(hub.url)("send", "agni", "1", env=as_(token))
+    assert "aud must be 'others' (auth.audience): it is for others" in done.err
 
 
 async def test_the_guide_works_as_it_is_written(hub: HubProcess, tmp_path: Path) -> None:
