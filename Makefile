@@ -8,8 +8,9 @@ STAMPS := .venv/stamps
 # What the tests need from the system, as command=package (see tools/system-packages.sh).
 TEST_PACKAGES := rsync=rsync redis-server=redis-server:redis openssl=openssl nginx=nginx
 
-# How long `make fuzz` tries each of its targets.
-FUZZ_SECONDS ?= 300
+# How long `make fuzz` tries each of its targets, and then the property tests.
+FUZZ_SECONDS     ?= 300
+PROPERTY_SECONDS ?= 720
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,9 +51,8 @@ load: $(STAMPS)/dev ## 100, 200, 1000 users and back, by Locust; fails when a ma
 demo: $(STAMPS)/dev ## watch a few agents talk through a hub
 	$(BIN)/python tests/demo/demo.py $(ARGS)
 
-fuzz: $(STAMPS)/dev ## hostile input, guided by coverage, FUZZ_SECONDS a target; then property tests
-	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --timeout=3600 $(ARGS)
+fuzz: $(STAMPS)/dev $(STAMPS)/system ## hostile input for FUZZ_SECONDS a target, then property tests
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --properties $(PROPERTY_SECONDS) $(ARGS)
 
 chaos: $(STAMPS)/dev $(STAMPS)/system ## the long campaigns of injected failures
 	$(BIN)/python -m pytest tests/campaigns -m campaign --timeout=3600 $(ARGS)

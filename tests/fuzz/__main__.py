@@ -1,5 +1,7 @@
 """Coverage-guided fuzzing: ``python -m tests.fuzz [TARGET ...] [--seconds N]`` (``make fuzz``).
 
+With ``--properties N`` the property tests follow, for so many seconds.
+
 Each target runs in a process of its own, for so long; it ends at once with what it has found: an
 exception, a hang, or memory that grows. The input is kept, and how to run it again is printed.
 What has been learned stays in ``.fuzz/``, so that the next run goes on from there.
@@ -13,12 +15,21 @@ import importlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from tests.fuzz import properties
 from tests.fuzz.target import Target
 
-TARGETS: Final = ("json_frames", "msgpack_frames", "upgrades", "http_front", "websocket_bytes")
+TARGETS: Final = (
+    "json_frames",
+    "msgpack_frames",
+    "http_front",
+    "upgrades",
+    "websocket_bytes",
+    "tokens",
+)
 INSTRUMENTED: Final = ["trishula_protocol", "trishula_broker", "websockets", "uvicorn", "starlette"]
 """Packages whose branches guide the search."""
 HANG_S: Final = 10
@@ -34,6 +45,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("target", nargs="*", help=f"of {', '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=int, default=300, help="for each target (default 300)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time")
+    parser.add_argument("--properties", type=int, default=0, help="seconds of property tests")
     parser.add_argument("--work", type=Path, default=Path(".fuzz"), help="what was learned")
     parser.add_argument("--again", type=Path, help="run this one input instead")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -49,11 +62,22 @@ def main() -> int:
     if args.inside:
         _fuzz(names[0], args.seconds, args.work)
         return 1  # libFuzzer ends the process itself
+    code = 0
+    rounds = -(-len(names) // args.jobs)
+    minutes = -(-(rounds * args.seconds + args.properties) // 60)
+    print(
+        f"{len(names)} targets for {args.seconds} s each, {args.jobs} at a time, then property "
+        f"tests for {args.properties} s: {minutes} minutes, and a few for starting and ending",
+        flush=True,
+    )
     if why := unavailable():
-        print(f"fuzzing is skipped: {why}", file=sys.stderr)
-        return 0
-    print(f"fuzzing {len(names)} targets for {args.seconds} s each", flush=True)
-    return max(_start(name, args.seconds, args.work) for name in names)
+        print(f"the targets are skipped: {why}", flush=True)
+    else:
+        with ThreadPoolExecutor(args.jobs) as pool:
+            for done, text in pool.map(lambda name: _start(name, args.seconds, args.work), names):
+                print(text, flush=True)
+                code = max(code, done)
+    return max(code, properties.run(args.properties))
 
 
 def unavailable() -> str | None:
@@ -71,27 +95,30 @@ def command(name: str, seconds: int, work: Path) -> list[str]:
     return [*own, "--seconds", str(seconds), "--work", str(work)]
 
 
-def _start(name: str, seconds: int, work: Path) -> int:
-    print(f"{name}: ", end="", flush=True)
+def _start(name: str, seconds: int, work: Path) -> tuple[int, str]:
+    """Fuzz ``name``; whether something was found, and what there is to say."""
     log = work / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
-        done = subprocess.run(
-            command(name, seconds, work),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            timeout=seconds + START_S,
-            check=False,
+        process = subprocess.Popen(
+            command(name, seconds, work), stdout=out, stderr=subprocess.STDOUT
         )
+        try:
+            code = process.wait(seconds + START_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
     lines = log.read_text(errors="replace").splitlines()
-    if done.returncode == 0:
-        print(next((line for line in reversed(lines) if line.startswith("Done")), "done"))
-        return 0
-    print(f"failed with exit code {done.returncode}; the end of {log}:")
-    print("\n".join(lines[-60:]))
-    for found in sorted((work / "found").glob(f"{name}-*"), key=lambda path: path.stat().st_mtime):
-        print(f"to run it again: python -m tests.fuzz {name} --again {found}", flush=True)
-    return 1
+    if code == 0:
+        return 0, f"{name}: {next((each for each in reversed(lines) if 'Done' in each), 'done')}"
+    again = [
+        f"to run it again: python -m tests.fuzz {name} --again {found}"
+        for found in sorted(
+            (work / "found").glob(f"{name}-*"), key=lambda path: path.stat().st_mtime
+        )
+    ]
+    ended = f"{name}: failed with exit code {code}; the end of {log}:"
+    return 1, "\n".join([ended, *lines[-60:], *again])
 
 
 def _load(name: str) -> Target:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import jwt
 
 from trishula_broker.auth import key_file
-from trishula_broker.auth.keys import Key, make_key
+from trishula_broker.auth.keys import Key, KeyRing, make_key
 from trishula_broker.auth.tokens import FOREIGN_TYP, OWN_TYP
 
 HOUR_S: Final = 3600
@@ -62,7 +62,9 @@ class Forger:
 
     def same_kid(self) -> str:
         """Another key under this one's name."""
-        return self._signed(key=make_key("EdDSA", 1, self._key.kid))
+        document = {**make_key("EdDSA", 1, "elsewhere").document(), "kid": self._key.kid}
+        ring = KeyRing.parse(json.dumps({"keys": [document]}).encode(), "forged")
+        return self._signed(key=ring.signing)
 
     def wrong_typ(self) -> str:
         """Made for something else."""
