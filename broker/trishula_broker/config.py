@@ -25,7 +25,9 @@ from trishula_protocol import limits
 from trishula_protocol.address import AGENT_PATTERN
 
 PREFIX: Final = "TRISHULA_"
-SDK_VARIABLES: Final = frozenset({"TRISHULA_AGENT", "TRISHULA_URL", "TRISHULA_TOKEN"})
+SDK_VARIABLES: Final = frozenset(
+    {"TRISHULA_AGENT", "TRISHULA_CA_FILE", "TRISHULA_TOKEN", "TRISHULA_URL"}
+)
 """Variables of the SDK, which a shell that starts a hub may well have set."""
 
 APART: Final = (

@@ -21,7 +21,7 @@ from trishula.folder.settings import folder_settings
 from trishula.intake import Handler, Intake, Messages
 from trishula.message import Message
 from trishula.operations import Copies, Operations, Watcher, checked
-from trishula.options import agent_name, bearer, failback_seconds, hub_urls, tag_list
+from trishula.options import agent_name, bearer, failback_seconds, hub_urls, tag_list, trust
 from trishula.receipt import Receipt
 from trishula.websocket import check_url
 from trishula_protocol import limits
@@ -93,7 +93,8 @@ class Agent(Operations):
         connect_timeout: seconds entering the context waits for a hub, or for ``fallback_after``
             to pass; None for ever.
         ssl: the context for ``wss://``.
-        ca_file: certificates to trust for ``wss://``, instead of the system's.
+        ca_file: certificates to trust for ``wss://``, instead of the system's; default
+            ``TRISHULA_CA_FILE``.
 
     Raises:
         ValueError: an argument breaks a rule; the text names both.
@@ -125,8 +126,7 @@ class Agent(Operations):
         self.name = name = agent_name(name)
         self.urls = hub_urls(urls)
         shown = [check_url(url) for url in self.urls]
-        if ssl is None and ca_file is not None:
-            ssl = tls.create_default_context(cafile=ca_file)
+        ssl = trust(ssl, ca_file)
         register = checked(
             Register(
                 name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl as tls
 from collections.abc import Sequence
 from typing import Final
 
@@ -62,6 +63,27 @@ def bearer(token: Token) -> Token:
     if isinstance(token, str) and not (token.isascii() and token.isprintable()):
         raise ValueError("token: must be printable ASCII")
     return token
+
+
+def trust(
+    ssl: tls.SSLContext | None, ca_file: str | os.PathLike[str] | None
+) -> tls.SSLContext | None:
+    """What ``wss://`` trusts: ``ssl``, or ``ca_file``, or ``TRISHULA_CA_FILE``; None: the system's
+    certificates."""
+    if ssl is not None:
+        return ssl
+    field = "ca_file"
+    if ca_file is None and (named := os.environ.get("TRISHULA_CA_FILE")):
+        ca_file, field = named, "TRISHULA_CA_FILE"
+    if ca_file is None:
+        return None
+    path = os.fspath(ca_file)
+    try:
+        return tls.create_default_context(cafile=path)
+    except tls.SSLError:
+        raise ValueError(f"{field}: {path!r} has no certificate in PEM") from None
+    except OSError as error:
+        raise ValueError(f"{field}: {path!r}: {error.strerror}") from None
 
 
 def tag_list(field: str, tags: Sequence[str] | None) -> list[str] | None:

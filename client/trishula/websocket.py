@@ -31,12 +31,26 @@ CLOSE_SECONDS: Final = 1.0
 """How long the hub may take to end the TCP connection after the close frames."""
 
 START_ONE: Final = "is a hub running there? `broker serve` starts one"
-SPEAKS_TLS: Final = "does it speak TLS? a hub itself does not: use ws://, or a proxy's address"
+SPEAKS_TLS: Final = "does it speak TLS? a hub does with --tls-cert; else use ws://"
+TLS_PORT: Final = "This port speaks TLS"
+"""What a hub with TLS answers to a request in plain text."""
 PASSING: Final = frozenset({401, 403, 408, 425, 429})
 """HTTP refusals below 500 that another attempt, or another token, may overcome."""
 
 NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
 """What OpenSSL says of an answer in plain text, by version."""
+
+UNTRUSTED: Final = {
+    9: "its certificate is not valid yet: is the clock of this host right?",
+    10: "its certificate has expired: put a new one there",
+    62: "its certificate is for other names: use a URL with one of them",
+    64: "its certificate is for other addresses: use a URL with a name that it is for",
+}
+"""What to do about a certificate, by OpenSSL's code (X509_V_ERR_…)."""
+UNKNOWN_AUTHORITY: Final = (
+    "its certificate is of an authority that is not known here: name that one's with ca_file or "
+    "TRISHULA_CA_FILE"
+)
 
 _log = logging.getLogger("trishula.websocket")
 
@@ -298,6 +312,9 @@ async def open_link(
         if isinstance(error, TimeoutError):
             hint = SPEAKS_TLS if uri.secure else START_ONE
             raise ConnectFailed(f"no answer within {seconds:g} s", hint) from error
+        if isinstance(error, tls.SSLCertVerificationError):
+            todo = UNTRUSTED.get(error.verify_code, UNKNOWN_AUTHORITY)
+            raise ConnectFailed(f"{todo} ({error.verify_message})") from error
         if isinstance(error, tls.SSLError) and error.reason in NOT_TLS:
             use = f"it does not speak TLS; use {_shown(uri, uri.path, secure=False)}"
             raise ConnectFailed(_why(error), use, final=True) from error
@@ -322,6 +339,9 @@ def _refusal(response: Response, uri: WebSocketURI) -> ConnectFailed:
     status = response.status_code
     said = _detail(bytes(response.body or b"")) if status >= 400 else ""
     reason = f"HTTP {status} {response.reason_phrase}" + (f": {said}" if said else "")
+    if said.startswith(TLS_PORT):
+        use = f"use {_shown(uri, uri.path, secure=True)}"
+        return ConnectFailed(reason, use, status=status, final=True)
     if status < 500 and status not in PASSING:
         use = f"no hub is under this path; use {_shown(uri, limits.WEBSOCKET_PATH)}"
         if uri.path == limits.WEBSOCKET_PATH:

@@ -236,6 +236,7 @@ def _plans(
         run=run,
         urls=session.urls,
         connect_s=session.connect_seconds,
+        ca_file=session.ca_file,
         members=senders,
         group=f"bench-{run}" if fan_out > 1 else "",
         to=[each.name for each in receivers],

@@ -42,6 +42,7 @@ class Session:
         name: the agent named with ``--as``, or the one the token is for; None for a name of the
             command's own.
         out: where results go.
+        ca_file: what ``wss://`` trusts; None for the system's certificates.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Session:
         as_json: bool,
         connect_timeout: float | None,
         token: str | None = None,
+        ca_file: str | None = None,
     ) -> None:
         self.name = name
+        self.ca_file = ca_file
         self._token = token
         self.out = Output(as_json)
         self._url = url
@@ -69,6 +72,7 @@ class Session:
             ephemeral=ephemeral,
             connect_timeout=self.connect_seconds,
             token=self._token,
+            ca_file=self.ca_file,
             **options,
         )
 
@@ -141,7 +145,7 @@ def session_options(
                 params["name"] = params["name"] or subject_of(token)
                 if required and params["name"] is None:
                     raise _nobody()
-                common = ("url", "name", "as_json", "connect_timeout", "token")
+                common = ("url", "name", "as_json", "connect_timeout", "token", "ca_file")
                 command(Session(*(params.pop(key) for key in common)), **params)
 
         wrapped: Callable[..., None] = call
@@ -170,6 +174,13 @@ def session_options(
                 metavar="FILE",
                 help="A file with the token that the hub asks for; by default it is taken from "
                 "TRISHULA_TOKEN. Not an option itself: those are seen by everybody on the host.",
+            ),
+            click.option(
+                "--ca-file",
+                metavar="FILE",
+                envvar="TRISHULA_CA_FILE",
+                show_envvar=True,
+                help="Certificates to trust for wss://, in PEM, instead of the system's.",
             ),
             click.option(
                 "--url",
