@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.two_hubs import two_hubs
 from trishula import Agent, Message, State, failback
+from trishula_protocol.bodies import Pause, Resume
 
 
 class Traffic:
@@ -102,3 +103,34 @@ async def test_a_primary_that_froze_is_left_and_returned_to(
             await traffic.on(one.url, dc, agni)
             await traffic.end()
         assert traffic.got == list(range(traffic.sent))
+
+
+async def test_operators_reach_agents_and_hear_mail_on_the_other_hub(tmp_path: Path) -> None:
+    async with (
+        two_hubs(tmp_path) as (one, two),
+        Agent("op", one.url, receive=False, ephemeral=True) as operator,
+        Agent("dc", two.url) as dc,
+        Agent("agni", two.url) as agni,
+    ):
+        copies = operator.tap(to="agni")
+        heard = asyncio.ensure_future(anext(copies))
+        async with asyncio.timeout(30):
+            while not heard.done():  # until the other hub has heard that somebody listens
+                await dc.send("agni", "first")
+                await asyncio.wait({heard}, timeout=0.05)
+        first = await heard
+        assert (first["tap"], first["node"]) == ("accepted", "two")
+        assert first["envelope"]["payload"] == "first"
+
+        await operator.ask(Pause("agni", "audit"))
+        [record] = [each for each in await dc.agents() if each["id"] == "agni"]
+        assert record["paused"] == {"reason": "audit"}
+        await dc.send("agni", "later")
+        mail = agni.messages()
+        while (await agni.peek())["count"] > 1:  # what it was handed before it may finish
+            await (await anext(mail)).done()
+        trace = await dc.trace((await dc.send("agni", "last")).id)
+        assert trace["messages"][0]["copies"][0]["waits_for"] == "agni to be resumed: it is paused"
+        await operator.ask(Resume("agni"))
+        got = [(await anext(mail)).payload for _ in range(2)]
+        assert got == ["later", "last"]
