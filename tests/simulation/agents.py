@@ -207,7 +207,7 @@ class AgentHost:
             self.link = None
             self._dial_later()
             return
-        host.connected(link)
+        host.connected(link, self.name)
         self.core.connect(f"reg-{self.instance}-{link.number}", self._clock.now)
         self._pump()
 

@@ -8,12 +8,14 @@ the hints between them are lost and late as the plan says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any, Literal
 
 from tests.simulation.clock import Alarm, Scheduler
 from tests.simulation.wire import Link
+from trishula_broker.auth.identity import Identity
+from trishula_broker.auth.revocations import Revocations
 from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
@@ -61,6 +63,7 @@ class HubHost:
         paused: who is paused in the store: why, and since when; kept by all of them.
         led: gets each sweep and ending of a node: the lease's epoch, or 0, and by which process.
         note: gets a line of the trace.
+        identities: who agents are proven to be, by name; None on a hub without keys.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class HubHost:
         paused: dict[str, tuple[str, int]],
         wrong: Callable[[str], None],
         note: Callable[[str], None] | None,
+        identities: Mapping[str, Identity] | None,
     ) -> None:
         self.clock = clock
         self.store = store
@@ -116,6 +120,7 @@ class HubHost:
         self._settings = settings
         self._commit_ms = commit_ms
         self._note = note
+        self._identities = identities
         self._committing: list[base.Operation] | None = None
         self._outcomes: list[base.Outcome] | None = None
         self._resting = False
@@ -157,6 +162,7 @@ class HubHost:
             role=self._role,
             life=f"life {self.starts}",
             settings=self._settings,
+            revocations=None if self._identities is None else Revocations(),
         )
         self._draining = self._resting = self._unproved = False
         self._frozen = None
@@ -214,10 +220,11 @@ class HubHost:
 
     # --- connections ---
 
-    def connected(self, link: Link) -> None:
-        """A connection is up."""
+    def connected(self, link: Link, agent: str) -> None:
+        """A connection is up; its token is that of ``agent``."""
         self.links[link.number] = link
-        self._tell(lambda hub: hub.connect(link.number, JSON, "sim", None, self.now()))
+        identity = self._identities[agent] if self._identities is not None else None
+        self._tell(lambda hub: hub.connect(link.number, JSON, "sim", identity, self.now()))
 
     def arrived(self, link: Link, frame: bytes) -> None:
         def receive(hub: Hub) -> None:

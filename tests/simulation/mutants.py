@@ -12,6 +12,7 @@ import msgspec
 from tests.simulation.hubs import HubHost
 from trishula.inbox import Inbox
 from trishula.outbox import Outbox
+from trishula_broker.hub import guard as hub_guard
 from trishula_broker.hub.acceptance import Acceptance
 from trishula_broker.hub.backpressure import Backpressure
 from trishula_broker.hub.delivery import Delivery
@@ -20,6 +21,7 @@ from trishula_broker.hub.mailbox import Mailbox
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.registration import Registration
+from trishula_broker.hub.standing import Standing
 from trishula_broker.hub.window import Window
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore, mail, sessions
@@ -273,6 +275,14 @@ def a_store_that_hands_out_what_is_paused() -> Any:
     return operation(base.Fetch, make)
 
 
+def answers_to_an_earlier_sessions_mail_not_allowed() -> Any:
+    return patch.object(hub_guard, "_received", lambda traced, agent, sender: False)
+
+
+def a_token_that_does_not_allow_a_group() -> Any:
+    return replaced(Standing, "allowed", lambda _: lambda self, sign, names: ())
+
+
 MUTANTS: list[Callable[[], Any]] = [
     acknowledged_before_the_commit,
     a_copy_forgotten_at_a_restart,
@@ -299,4 +309,6 @@ MUTANTS: list[Callable[[], Any]] = [
     a_pause_that_is_not_told_to_other_nodes,
     a_pause_after_which_the_window_is_still_handed_out,
     a_store_that_hands_out_what_is_paused,
+    answers_to_an_earlier_sessions_mail_not_allowed,
+    a_token_that_does_not_allow_a_group,
 ]

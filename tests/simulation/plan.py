@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from trishula_broker.auth.identity import Identity, Rights
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store.base import MailboxLimits
 
@@ -100,6 +101,21 @@ class Plan:
     """What a hint takes at most."""
     hint_bytes: int = 8_192
     """The biggest message that travels with a hint."""
+
+    @property
+    def identities(self) -> dict[str, Identity] | None:
+        """In a third of the runs the hubs have keys: each agent may send where it is to and be
+        reached by what it is to, and no more. Answers go to whoever asked all the same."""
+        if self.seed % 3:
+            return None
+        return {agent.name: self._identity(agent) for agent in self.agents}
+
+    def _identity(self, agent: AgentPlan) -> Identity:
+        send = {send.to for send in self.sends if send.sender == agent.name}
+        groups = {*agent.groups, *(group for _, name, group, _ in self.joins if name == agent.name)}
+        receive = {f"@{name}" for name in agent.capabilities} | {f"#{name}" for name in groups}
+        rights = Rights(tuple(sorted(send)), tuple(sorted(receive)))
+        return Identity(agent.name, "sim", "agent", f"t-{agent.name}", 1, None, rights)
 
     @property
     def calm(self) -> bool:

@@ -93,6 +93,7 @@ class World:
             self.paused,
             self.faults.append,
             note,
+            plan.identities,
         )
 
     # --- what agents ask of the world ---

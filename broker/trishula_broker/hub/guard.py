@@ -11,7 +11,7 @@ from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
 from trishula_broker.hub.refusals import about
 from trishula_broker.hub.roster import Roster
-from trishula_broker.hub.standing import standing_of
+from trishula_broker.hub.standing import Standing, standing_of
 from trishula_broker.store import base
 from trishula_protocol.envelope import ANSWER_TYPES, AUTH, Envelope
 from trishula_protocol.errors import ErrorCode, ProtocolError
@@ -107,13 +107,28 @@ class Guard:
             if isinstance(answer, Unavailable):
                 raise answer.error("send it again under the same id", envelope.id)
             if not _received(answer, session.agent, envelope.to):
-                assert envelope.to is not None
-                raise standing.not_allowed(envelope.to)
+                raise self._unanswerable(session, standing, envelope)
             envelope.headers[AUTH] = standing.auth
             self._accept(session, envelope, now)
         except ProtocolError as error:
             error.reply_to = envelope.id
             session.error(error, **about(envelope))
+
+    def _unanswerable(
+        self, session: HubSession, standing: Standing, envelope: Envelope
+    ) -> ProtocolError:
+        """What an answer is refused with that is none to whom it is sent."""
+        seat = self._roster.seat_of(session)
+        settles = envelope.settles
+        if settles is None or (seat is not None and settles in seat.mailbox.held):
+            assert envelope.to is not None
+            return standing.not_allowed(envelope.to)
+        # It may have been its mail, and be another's now: that is nobody's fault.
+        return ProtocolError(
+            ErrorCode.STALE_ACK,
+            f"settles: {settles} is not yours, or not any more; it was not settled",
+            details={"seqs": [settles]},
+        )
 
 
 def _received(traced: Sequence[base.Traced], agent: str, sender: str | None) -> bool:

@@ -194,6 +194,8 @@ def test_an_answer_goes_to_nobody_but_who_asked() -> None:
     assert refused(dc) == ("forbidden", "to")
     dc.send(answer_to("varuna", "never-asked"))
     assert refused(dc) == ("forbidden", "to")
+    dc.send(answer_to("varuna", "never-asked", settles=asked["seq"] + 1))
+    assert refused(dc) == ("stale_ack", "settles")
     dc.send({"type": "COMMAND", "to": "varuna", "id": "s1", "reply_to": "q1"})
     assert refused(dc) == ("forbidden", "to")
 
