@@ -12,9 +12,15 @@ TEST_PACKAGES := rsync=rsync redis-server=redis-server:redis openssl=openssl ngi
 FUZZ_SECONDS     ?= 300
 PROPERTY_SECONDS ?= 720
 
+# The brokers that `make peers` measures; one that cannot be had is left out, and that is told.
+PEER_PACKAGES := redis-server=redis-server:redis nats-server=nats-server mosquitto=mosquitto \
+	rabbitmqctl=rabbitmq-server:rabbitmq
+ROUNDS  ?= 3
+SECONDS ?= 5
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format bench load demo fuzz chaos lock clean
+.PHONY: help setup run test check format bench load peers demo fuzz chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -48,6 +54,10 @@ bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 load: $(STAMPS)/dev ## 100, 200, 1000 users and back, by Locust; fails when a mark is missed
 	$(BIN)/python -m loadtests.load $(ARGS)
 
+peers: $(STAMPS)/dev $(STAMPS)/peers ## measure beside NATS, Redis Streams, RabbitMQ, Mosquitto; installs them
+	@for each in $(PEER_PACKAGES); do sh tools/system-packages.sh $$each || true; done
+	$(BIN)/python -m loadtests.peers --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
+
 demo: $(STAMPS)/dev ## watch a few agents talk through a hub
 	$(BIN)/python tests/demo/demo.py $(ARGS)
 
@@ -76,6 +86,13 @@ $(STAMPS)/run: $(STAMPS)/venv requirements/run.txt pyproject.toml
 
 $(STAMPS)/dev: $(STAMPS)/venv requirements/dev.txt pyproject.toml
 	sh tools/install.sh .venv requirements/dev.txt
+	@touch $@
+
+# The clients of other brokers, apart from what the project itself needs.
+$(STAMPS)/peers: $(STAMPS)/venv requirements/peers.txt
+	PYTHON="$(PYTHON)" sh tools/venv.sh .venv/peers
+	.venv/peers/bin/python -m pip --disable-pip-version-check --quiet install \
+		--require-hashes -r requirements/peers.txt
 	@touch $@
 
 $(STAMPS)/system: $(STAMPS)/venv tools/system-packages.sh Makefile

@@ -13,18 +13,22 @@ trap 'rm -rf "$work"' EXIT
 # hatchling and editables build the editable install, which runs without build isolation.
 printf 'hatchling\neditables\n' >"$work/build.in"
 
-compile() { # compile EXTRA OUTPUT
+compile() { # compile NAME OUTPUT INPUTS...
+    name=$1 output=$2
+    shift 2
     "$work/env/bin/uv" --no-config pip compile --quiet --universal --python-version 3.11 \
         --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-        --upgrade --extra "$1" pyproject.toml "$work/build.in" --output-file "$work/$1.txt"
+        --upgrade "$@" --output-file "$work/$name.txt"
     {
         echo "# Written by \`make lock\`: do not edit."
-        cat "$work/$1.txt"
-    } >"$2"
-    echo "wrote $2"
+        cat "$work/$name.txt"
+    } >"$output"
+    echo "wrote $output"
 }
 
-# dev first; run.txt is then resolved within it, so that tests run what users run.
-compile dev requirements/dev.txt
+# dev first; run.txt is then resolved within it, so that tests run what users run, and peers.txt
+# too, so that all brokers are measured with the same event loop.
+compile dev requirements/dev.txt --extra dev pyproject.toml "$work/build.in"
 echo "-c $PWD/requirements/dev.txt" >>"$work/build.in"
-compile broker requirements/run.txt
+compile broker requirements/run.txt --extra broker pyproject.toml "$work/build.in"
+compile peers requirements/peers.txt --group pyproject.toml:peers -c requirements/dev.txt
