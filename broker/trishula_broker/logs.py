@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import TextIO
@@ -9,6 +10,7 @@ from typing import TextIO
 import structlog
 
 from trishula_broker.config import LogConfig
+from trishula_broker.visible import visible
 
 
 def make_log(
@@ -33,10 +35,9 @@ def make_log(
             structlog.processors.JSONRenderer(default=str),
         ]
     else:
+        processors.append(_shown)
         processors.append(
-            structlog.dev.ConsoleRenderer(
-                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=_traceback)
         )
     level = logging.getLevelNamesMapping()[config.level.upper()]
     # Libraries (uvicorn, asyncio) speak through the standard library; warnings of theirs matter.
@@ -50,3 +51,17 @@ def make_log(
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     return logger
+
+
+def _shown(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What others sent must not write to a terminal; what is no text is shown by its repr."""
+    return {
+        name: visible(value) if isinstance(value, str) else value for name, value in fields.items()
+    }
+
+
+def _traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """As :func:`structlog.dev.plain_traceback`; an exception's text may be others' too."""
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    out.write("\n".join(map(visible, plain.getvalue().split("\n"))))

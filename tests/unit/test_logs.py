@@ -3,6 +3,8 @@
 import io
 import json
 
+import pytest
+
 from trishula_broker.config import LogConfig
 from trishula_broker.logs import make_log
 
@@ -37,3 +39,28 @@ def test_tracebacks_come_without_local_variables() -> None:
         assert "a bug" in out.getvalue()
         assert "test_logs.py" in out.getvalue()
         assert secret not in out.getvalue()
+
+
+@pytest.mark.parametrize("form", [LogConfig(format="json"), LogConfig(format="text")])
+@pytest.mark.parametrize(
+    "sent", ["\x1b[2J", "a\x9b31m", "a\nfake line", "\u202egnp", "\u2028", "\ud800", "\x00"]
+)
+def test_what_others_sent_does_not_write_to_a_terminal(form: LogConfig, sent: str) -> None:
+    out = io.StringIO()
+    try:
+        raise ValueError(sent)
+    except ValueError as error:
+        make_log(form, out).error("refused", agent=sent, details={"of": [sent]}, why=error)
+    [line] = out.getvalue().splitlines()
+    assert all(character.isprintable() for character in line), line
+
+
+def test_a_traceback_does_not_write_to_a_terminal() -> None:
+    out = io.StringIO()
+    try:
+        raise ValueError("\x1b[2J\r\x9b")
+    except ValueError as error:
+        make_log(LogConfig(format="text"), out).error("bug", exc_info=error)
+    assert "Traceback" in out.getvalue()
+    assert "\\u001b[2J" in out.getvalue()
+    assert out.getvalue().replace("\n", "").isprintable()
