@@ -114,9 +114,11 @@ async def test_operators_reach_agents_and_hear_mail_on_the_other_hub(tmp_path: P
     ):
         copies = operator.tap(to="agni")
         heard = asyncio.ensure_future(anext(copies))
+        sent = 0
         async with asyncio.timeout(30):
             while not heard.done():  # until the other hub has heard that somebody listens
                 await dc.send("agni", "first")
+                sent += 1
                 await asyncio.wait({heard}, timeout=0.05)
         first = await heard
         assert (first["tap"], first["node"]) == ("accepted", "two")
@@ -127,7 +129,7 @@ async def test_operators_reach_agents_and_hear_mail_on_the_other_hub(tmp_path: P
         assert record["paused"] == {"reason": "audit"}
         await dc.send("agni", "later")
         mail = agni.messages()
-        while (await agni.peek())["count"] > 1:  # what it was handed before it may finish
+        for _ in range(sent):  # what it was handed before it may finish
             await (await anext(mail)).done()
         trace = await dc.trace((await dc.send("agni", "last")).id)
         assert trace["messages"][0]["copies"][0]["waits_for"] == "agni to be resumed: it is paused"
