@@ -45,6 +45,7 @@ format: $(STAMPS)/dev ## format, and fix what ruff can fix safely
 bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.bench $(ARGS)
 	$(BIN)/python -m loadtests.bench --redis $(ARGS)
+	$(BIN)/python -m loadtests.audit_bench
 	$(BIN)/python -m loadtests.failover
 	$(BIN)/python -m loadtests.idle_connections
 	$(BIN)/python -m loadtests.journal_bench
