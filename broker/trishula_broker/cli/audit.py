@@ -309,8 +309,10 @@ def search(
         out = Output(as_json)
         if any(each is not None for each in (sender, to, thread, kind)):
             event = event or "accepted"
-        asked = [each for each in (sender, to, thread, kind, event, text) if each is not None]
+        asked = [each for each in (sender, to, thread, kind, event) if each is not None]
         needles = tuple(msgspec.json.encode(each)[1:-1] for each in asked)
+        # As JSON, or a piece of JSON as it stands.
+        texts = () if text is None else (msgspec.json.encode(text)[1:-1], text.encode())
         found = archive.records(namespace, since, until, needles)
         for line, record in found:
             if (
@@ -319,6 +321,7 @@ def search(
                 and (thread is None or thread in (record.get("thread"), record.get("id")))
                 and (kind is None or record.get("type") == kind)
                 and (event is None or record.get("event") == event)
+                and (text is None or any(each in line for each in texts))
             ):
                 if as_json:
                     out.document(msgspec.Raw(line))
