@@ -9,6 +9,7 @@ import os
 import resource
 import shlex
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -33,6 +34,7 @@ from trishula_broker.net.http import make_app
 from trishula_broker.net.key_watch import KeyWatch
 from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener, PortInUse
 from trishula_broker.net.neighbour import who_listens
+from trishula_broker.net.peers import reached_at
 from trishula_broker.net.ports import Core
 from trishula_broker.net.refusals import Refusals
 from trishula_broker.net.tls import Tls
@@ -93,7 +95,8 @@ async def serve(config: Config) -> int:
     life = f"{clock().wall:x}-{os.getpid():x}"
     # A port the system chooses is not known yet, and of no use to people tomorrow.
     scheme = "ws" if access.tls is None else "wss"
-    address = f"{scheme}://{_host(config)}:{config.port}/ws" if config.port else ""
+    found_at = reached_at(config.host, socket.gethostname())
+    address = f"{scheme}://{found_at}:{config.port}/ws" if config.port else ""
 
     archive = NodeArchive(config, DEFAULT_NAMESPACE, lambda: clock().wall, log)
 

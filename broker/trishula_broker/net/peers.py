@@ -64,3 +64,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def reached_at(host: str, own_name: str) -> str:
+    """Where others reach who listens on ``host``, as a URL has it: on every address, that is by
+    the machine's ``own_name``."""
+    try:
+        everywhere = not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        everywhere = False
+    if everywhere:
+        return own_name
+    return f"[{host}]" if ":" in host else host

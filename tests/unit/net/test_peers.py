@@ -2,7 +2,14 @@
 
 import pytest
 
-from trishula_broker.net.peers import address_of, host_of, is_address, is_loopback, named
+from trishula_broker.net.peers import (
+    address_of,
+    host_of,
+    is_address,
+    is_loopback,
+    named,
+    reached_at,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +64,19 @@ def test_a_name_is_no_address() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "found_at"),
+    [
+        ("0.0.0.0", "host-a"),
+        ("::", "host-a"),
+        ("0:0::0", "host-a"),
+        ("", "host-a"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("2001:db8::1", "[2001:db8::1]"),
+        ("hub.example", "hub.example"),
+    ],
+)
+def test_who_listens_everywhere_is_reached_by_the_machines_name(host: str, found_at: str) -> None:
+    assert reached_at(host, "host-a") == found_at

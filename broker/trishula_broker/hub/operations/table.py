@@ -93,7 +93,7 @@ def perform(call: Call, payload: Any) -> None:
     if standing is not None and standing.identity.role not in entry.roles:
         call.error(
             ErrorCode.FORBIDDEN,
-            f"payload.op: {op} is for {' and '.join(sorted(entry.roles))}s; "
+            f"payload.op: {op} is for {' and '.join(f'{role}s' for role in sorted(entry.roles))}; "
             f"your token's role is {standing.identity.role}",
         )
         return
