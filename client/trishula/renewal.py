@@ -23,7 +23,7 @@ LIFE: Final = 0.75
 JITTER: Final = 0.1
 """... and up to this more, so that agents that began together do not all ask at once."""
 SHORTEST_S: Final = 1.0
-LONGEST_S: Final = 30.0
+LONGEST_S: Final = 3_600.0
 """Seconds between two attempts, when one has failed."""
 
 _log = logging.getLogger("trishula")
