@@ -17,7 +17,7 @@ import click
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.output import Output
 from trishula_broker.cli.text import visible
-from trishula_broker.cli.token_file import read_token, subject_of
+from trishula_broker.cli.token_file import read_token, subject_of, token_in
 
 if TYPE_CHECKING:  # the SDK is imported once the command line is found to be good
     from trishula import Agent
@@ -51,7 +51,7 @@ class Session:
         name: str | None,
         as_json: bool,
         connect_timeout: float | None,
-        token: str | None = None,
+        token: str | Callable[[], str] | None = None,
         ca_file: str | None = None,
     ) -> None:
         self.name = name
@@ -141,7 +141,10 @@ def session_options(
         @functools.wraps(command)
         def call(**params: Any) -> None:
             with exits():
-                params["token"] = token = read_token(params.pop("token_file"))
+                path = params.pop("token_file")
+                token = read_token(path)
+                # A command that runs for long reads the file again before the token expires.
+                params["token"] = token if path is None else functools.partial(token_in, path)
                 params["name"] = params["name"] or subject_of(token)
                 if required and params["name"] is None:
                     raise _nobody()

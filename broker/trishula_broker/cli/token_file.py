@@ -22,9 +22,14 @@ def read_token(path: str | None) -> str | None:
     """
     if path is None:
         return os.environ.get(VARIABLE) or None
+    return token_in(path, warn=True)
+
+
+def token_in(path: str, *, warn: bool = False) -> str:
+    """The token in a file; ``warn`` of one that others may read. Raises as :func:`read_token`."""
     try:
         with Path(path).open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            if warn and os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 _warn(path)
             text = file.read(FILE_BYTES + 1)
     except OSError as error:

@@ -104,6 +104,29 @@ async def test_who_is_revoked_while_listening_is_told_and_does_not_come_back(
     assert (await broker("peek", env=as_(made.out.strip()))).code == 0
 
 
+async def test_a_token_file_is_read_again_before_its_token_expires(
+    tmp_path: Path, keys: Keys
+) -> None:
+    no_leeway = {"TRISHULA_AUTH_LEEWAY_S": "0"}
+    async with HubProcess(tmp_path / "data", environ=no_leeway) as hub:
+        path = tmp_path / "agni.token"
+        path.touch(0o600)
+        path.write_text(keys.token("agni", lives_ms=6_000))
+        async with await Broker(hub.url).start("listen", "--token-file", str(path)) as listening:
+            await listening.said("listening as agni")
+            path.write_text(keys.token("agni"))
+            over = asyncio.Event()
+            dc = Agent("dc", hub.url, token=keys.token("dc", lives_ms=6_000))
+            dc.on_state(lambda state: over.set() if state == "refused" else None)
+            async with dc, asyncio.timeout(TIMEOUT_S):
+                await over.wait()  # the first token of the other has expired before
+            async with Agent("vayu", hub.url, token=keys.token("vayu")) as vayu:
+                await vayu.send("agni", "still there")
+            assert "still there" in await listening.line()
+            done = await listening.interrupt()
+        assert "4401" not in done.err
+
+
 async def test_a_running_hub_takes_the_new_key_of_a_rotation(
     hub: HubProcess, broker: Broker, keys: Keys
 ) -> None:
