@@ -435,9 +435,8 @@ class Agent(Operations):
         Changes while the connection is down are missed; :meth:`agents` tells the present.
         Of a watcher that does not read the last 10 000 are kept. Raises as :meth:`ask`.
         """
-        watcher = Watcher(self._engine, Watch())
+        watcher = Watcher(self._engine, "watch", Watch())
         self._watchers.add(watcher)
-        self._engine.core.standing["watch"] = Watch()
         return watcher
 
     def tap(
@@ -460,9 +459,8 @@ class Agent(Operations):
         for earlier in self._taps:
             earlier.end()
         self._taps.clear()
-        copies = Copies(self._engine, op)
+        copies = Copies(self._engine, "tap", op)
         self._taps.add(copies)
-        self._engine.core.standing["tap"] = op
         return copies
 
     # --- inside ---

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from trishula.engine import Engine
-from trishula.errors import AgentClosed
+from trishula.errors import AgentClosed, Refused
 from trishula_protocol import bodies
 
 NEWS: Final = 10_000
@@ -100,12 +100,15 @@ class Watcher:
     The hub is told when the last watcher is no longer referred to.
 
     Args:
-        op: what the hub is asked for.
+        name: of the operation.
+        op: what the hub is asked for, now and at each connection.
     """
 
-    def __init__(self, engine: Engine, op: bodies.Op) -> None:
+    def __init__(self, engine: Engine, name: str, op: bodies.Op) -> None:
         self._engine = engine
+        self._name = name
         self._op = op
+        engine.core.standing[name] = op
         self._asked = False
         self._over = False
         self._news: deque[Any] = deque()
@@ -116,7 +119,11 @@ class Watcher:
 
     async def __anext__(self) -> Any:
         if not self._asked:
-            await self._engine.sending.ask(self._op)
+            try:
+                await self._engine.sending.ask(self._op)
+            except Refused:
+                self._engine.core.standing.pop(self._name, None)
+                raise
             self._asked = True
         while (change := self._next()) is None:
             failure = self._engine.failure
@@ -154,8 +161,8 @@ class Watcher:
 class Copies(Watcher):
     """An async iterator of copies; see ``Agent.tap``. What it has no room for is counted."""
 
-    def __init__(self, engine: Engine, op: bodies.Op) -> None:
-        super().__init__(engine, op)
+    def __init__(self, engine: Engine, name: str, op: bodies.Op) -> None:
+        super().__init__(engine, name, op)
         self._missed = 0
 
     def _next(self) -> Any:

@@ -54,6 +54,7 @@ class ScriptedHub:
         self.body = "no\n"
         """Of the answer with that status."""
         self.refuse: dict[str, Any] | None = None
+        self.refuse_ops: set[str] = set()
         self.on_message: Callable[[Session, Envelope], Awaitable[bool]] | None = None
         """Called before a message is accepted; True when that was all there is to do."""
         self.settle_silently = False
@@ -223,6 +224,10 @@ class ScriptedHub:
 
     async def _answer(self, session: Session, item: Envelope) -> None:
         op = item.payload["op"]
+        if op in self.refuse_ops:
+            error = {"code": "forbidden", "message": "not for you", "retryable": False}
+            await session.say(Envelope("ERROR", sender="hub", reply_to=item.id, payload=error))
+            return
         if op == "agents":
             payload: Any = {"agents": [{"id": name} for name in sorted(self.sessions)]}
         elif op == "recall":

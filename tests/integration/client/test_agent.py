@@ -349,6 +349,14 @@ async def test_a_tap_hears_copies_apart_from_watchers_and_ends_when_nobody_refer
         await found.until(lambda: any(e.payload == {"op": "tap", "on": False} for e in found.seen))
 
 
+async def test_a_tap_that_was_refused_is_not_asked_for_again() -> None:
+    async with pair() as (found, dc, _):
+        found.refuse_ops.add("tap")
+        with pytest.raises(Refused, match="forbidden"):
+            await anext(dc.tap())
+        assert dc._engine.core.standing == {}
+
+
 async def test_a_second_tap_ends_the_first() -> None:
     async with pair() as (_, dc, _):
         first = dc.tap()
