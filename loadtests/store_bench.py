@@ -5,7 +5,8 @@ Accepts messages with 200-byte payloads in batches and settles each batch, every
 fan-outs to 100 agents. Prints the median of several rounds, which take turns so that a busy moment
 does not fall on one of them alone, and what a sync of the same disk took in between: a batch takes
 two of them. ``--directory /dev/shm`` shows what is left without a disk. For Redis it also prints
-what the scripts themselves took.
+what the scripts themselves took. ``--trail`` measures each with and without an archiver in turn: it
+reads the trail meanwhile, as the audit does, and says once a second how far it is.
 """
 
 from __future__ import annotations
@@ -51,9 +52,12 @@ def _accept(sender: str, epoch: int, to: str) -> base.Accept:
 class Bench:
     """An open store with its agents registered."""
 
-    def __init__(self, store: base.Store) -> None:
+    def __init__(self, store: base.Store, trail: bool) -> None:
         self._store = store
+        self._trail = trail
         self._epochs: dict[str, int] = {}
+        self._pos = 0
+        self._archived_at = 0
 
     async def register(self) -> None:
         """Make the agents known, all of one group."""
@@ -62,6 +66,18 @@ class Bench:
         for name, outcome in zip(names, await self.commit(ops), strict=True):
             assert isinstance(outcome, base.Registered)
             self._epochs[name] = outcome.epoch
+        if self._trail:
+            await self.commit([base.Archive("n", 0)])
+
+    async def archive(self) -> None:
+        """What an archiver does after each commit: read, and now and then say how far it is."""
+        if not self._trail:
+            return
+        for entry in await self._store.query("default", base.Trail(self._pos, 1_000)):
+            self._pos = entry.pos
+        if _now() >= self._archived_at + 1_000:
+            self._archived_at = _now()
+            await self.commit([base.Archive("n", self._pos)])
 
     async def commit(self, ops: Sequence[base.Operation]) -> list[base.Outcome]:
         """One batch in the only namespace."""
@@ -83,6 +99,7 @@ class Bench:
                 seqs = tuple(o.seq for o in outcomes[n : n + 20] if isinstance(o, base.Accepted))
                 settles.append(base.Settle(taker, self._epochs[taker], seqs, (at,) * len(seqs)))
             await self.commit(settles)
+            await self.archive()
             spent += time.perf_counter() - start
         return messages / spent
 
@@ -95,6 +112,7 @@ class Bench:
             ]
             start = time.perf_counter()
             await self.commit(accepts)
+            await self.archive()
             spent += time.perf_counter() - start
         return messages * AGENTS / spent
 
@@ -113,7 +131,7 @@ def _sync_ms(where: str | None) -> float:
 
 
 async def _measure(
-    run: Callable[[Bench], Awaitable[float]], where: str | None, redis: bool
+    run: Callable[[Bench], Awaitable[float]], where: str | None, redis: bool, trail: bool
 ) -> tuple[float, str]:
     with tempfile.TemporaryDirectory(prefix="store-bench", dir=where) as directory:
         server = RedisServer(Path(directory)) if redis else None
@@ -123,7 +141,7 @@ async def _measure(
             store = RedisStore(server.url, node="n")
         try:
             await store.open()
-            bench = Bench(store)
+            bench = Bench(store, trail)
             await bench.register()
             if server is None:
                 return await run(bench), ""
@@ -152,6 +170,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=40_000)
     parser.add_argument("--directory", help="where the databases are made")
     parser.add_argument("--redis", action="store_true", help="measure the Redis store")
+    parser.add_argument("--trail", action="store_true", help="with and without an archiver")
     options = parser.parse_args()
     runs: dict[str, Callable[[Bench], Awaitable[float]]] = {
         "accept + settle, batches of 100: messages/s": (
@@ -162,20 +181,26 @@ def main() -> None:
         ),
         "accept, fan-out to 100, batches of 20: copies/s": lambda bench: bench.fan_out(1_000, 20),
     }
-    results: dict[str, list[float]] = {name: [] for name in runs}
-    more: dict[str, str] = {}
+    ways = (False, True) if options.trail else (False,)
+    results: dict[tuple[str, bool], list[float]] = {(n, w): [] for n in runs for w in ways}
+    more: dict[tuple[str, bool], str] = {}
     syncs: list[float] = []
     for _ in range(options.rounds):
-        for name, run in runs.items():
+        for name, trail in results:
             syncs.append(_sync_ms(options.directory))
-            measured = asyncio.run(_measure(run, options.directory, options.redis))
-            results[name].append(measured[0])
-            more[name] = measured[1]
+            run = runs[name]
+            measured = asyncio.run(_measure(run, options.directory, options.redis, trail))
+            results[name, trail].append(measured[0])
+            more[name, trail] = measured[1]
     print(f"a sync: {statistics.median(syncs):.2f} ms  ({min(syncs):.2f}-{max(syncs):.2f})")
-    for name, figures in results.items():
+    for (name, trail), figures in results.items():
         low, high = min(figures), max(figures)
         figure = f"{statistics.median(figures):>10,.0f}  ({low:,.0f}-{high:,.0f})"
-        print(f"{name} {figure}  {more[name]}".rstrip())
+        kept = ", with the trail" if trail else ""
+        print(f"{name}{kept} {figure}  {more[name, trail]}".rstrip())
+        if trail:
+            ratios = [a / b for a, b in zip(figures, results[name, False], strict=True)]
+            print(f"    of that without: {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":

@@ -292,7 +292,7 @@ async def test_when_the_only_archiver_is_dropped_nothing_more_is_kept(archived: 
     assert await archive(world) == base.Archived(first=2, last=1)
 
 
-async def test_a_large_trail_waits_ten_minutes_for_an_archiver(archived: World) -> None:
+async def test_a_large_trail_waits_half_an_hour_for_an_archiver(archived: World) -> None:
     world = archived
     await archive(world, "n2")
     await world.send("ada", "bob", "m1", size=300)

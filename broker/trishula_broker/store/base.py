@@ -223,7 +223,7 @@ class Retention(msgspec.Struct, frozen=True):
     dedup_ids: int = limits.DEDUP_IDS
     archiver_ms: int = 24 * 3600 * 1000
     """The trail waits so long for an archiver that is not heard."""
-    archiver_away_ms: int = 10 * 60 * 1000
+    archiver_away_ms: int = 30 * 60 * 1000
     """Or so long, while a namespace's trail is larger than ``trail_bytes``."""
     trail_bytes: int = 1 << 30
 

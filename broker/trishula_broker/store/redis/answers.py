@@ -9,7 +9,6 @@ import msgspec
 from trishula_broker.store import base
 from trishula_broker.store.redis.encoding import names
 from trishula_broker.store.redis.messages import accepted_at, copy, held, message
-from trishula_broker.store.redis.trail import entry
 from trishula_broker.store.trail import merge_heads
 
 
@@ -107,8 +106,6 @@ def answer(query: base.Query, found: Any) -> Any:
             return _nodes(found)
         case base.Revocations():
             return _revocations(found)
-        case base.Trail():
-            return tuple(entry(pos, packed) for pos, packed in found)
         case base.Archives():
             return _archives(found)
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from trishula_broker.store import base
+from trishula_broker.store.recent import Recent
+from trishula_broker.store.recorded import recorded
 from trishula_broker.store.redis.answers import answer, question
 from trishula_broker.store.redis.encoding import MAIL, Arguments, operation, outcome
 from trishula_broker.store.redis.hints import HINT_BYTES, Listener, encode_hint
@@ -17,6 +19,7 @@ from trishula_broker.store.redis.link import Command, Link, Server, script_call
 from trishula_broker.store.redis.messages import encode
 from trishula_broker.store.redis.places import Place
 from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRIM
+from trishula_broker.store.redis.trail import entry
 from trishula_protocol import limits
 
 OPERATIONS: Final = 1_000
@@ -73,6 +76,10 @@ class Space:
         self._settings = settings
         self._epochs = epochs
         self._arrived = False
+        self.recent = Recent()
+        """What this node added to the trail last, once somebody here follows that."""
+        self._followed = False
+        self._sent = 0
         self._listener: Listener | None = None
         if settings.node:
             self._listener = Listener(
@@ -101,14 +108,25 @@ class Space:
         outcomes: list[base.Outcome] = []
         while True:
             piece = encoded[len(outcomes) : len(outcomes) + OPERATIONS]
-            done, clock, number, epoch, found = await self._run(
-                piece, None if self._settings.own_clock else now, arriving=not self._arrived
-            )
+            try:
+                count, clock, number, epoch, found, pos = await self._run(
+                    piece, None if self._settings.own_clock else now, arriving=not self._arrived
+                )
+            except BaseException:
+                self.recent.clear()  # a Redis that was set back may have others in their places
+                raise
             self._arrived = True
             self._epochs.last = max(self._epochs.last, epoch)
             at = clock if self._settings.own_clock else now
-            some = ops[len(outcomes) : len(outcomes) + done]
-            outcomes += [outcome(op, one, at) for op, one in zip(some, found, strict=True)]
+            some = ops[len(outcomes) : len(outcomes) + count]
+            fresh = [outcome(op, one, at) for op, one in zip(some, found, strict=True)]
+            outcomes += fresh
+            if pos and self._followed:
+                done = tuple(recorded(some, fresh))
+                self.recent.add(base.Entry(pos, at, self._settings.node, done), self._sent)
+            for one in fresh if self._followed else ():
+                if isinstance(one, base.Archived):
+                    self.recent.remove_upto(one.first - 1)
             if len(outcomes) == len(ops):
                 break
         if self._listener is not None:
@@ -121,7 +139,9 @@ class Space:
         arguments["arriving"] = arriving
         mail = not arriving and all(op[0] in MAIL for op in ops)
         script = COMMIT_MAIL if mail else COMMIT
-        commands = [script_call(script, self.key, encode(arguments), encode(ops))]
+        packed = encode(ops)
+        self._sent = len(packed)
+        commands = [script_call(script, self.key, encode(arguments), packed)]
         if self._settings.require_replicas:
             commands.append(self._confirmation(server))
         found, *confirmed = await self.link.call(*commands)
@@ -170,8 +190,35 @@ class Space:
 
     async def query(self, query: base.Query) -> Any:
         """As :meth:`base.Store.query`."""
+        if isinstance(query, base.Trail):
+            return await self._read_trail(query)
         (found,) = await self._asking.call(script_call(ANSWER, self.key, *question(query)))
         return answer(query, found)
+
+    async def _read_trail(self, query: base.Trail) -> tuple[base.Entry, ...]:
+        """What is at hand, and between that what Redis has of other nodes."""
+        self._followed = True
+        found: list[base.Entry] = []
+        left, after = query.limit_bytes, query.after
+        while len(found) < query.limit:
+            some = self.recent.read(after, query.limit - len(found))
+            gap = 0
+            if not some:
+                until = self.recent.next_after(after)
+                gap = query.limit if until is None else until - after - 1
+                limit = min(gap, query.limit - len(found))
+                asked = question(base.Trail(after, limit, max(left, 0)))
+                (rows,) = await self._asking.call(script_call(ANSWER, self.key, *asked))
+                some = [(entry(pos, packed), len(packed)) for pos, packed in rows]
+            for one, size in some:
+                left -= size
+                if found and left < 0:
+                    return tuple(found)
+                found.append(one)
+                after = one.pos
+            if len(some) < gap:
+                break
+        return tuple(found)
 
     async def trim(
         self, now: int, after: int, most_bytes: int, most: int, retention: base.Retention
@@ -179,6 +226,7 @@ class Space:
         """Remove ``most`` messages at most of those behind ``after``: how many, and up to where
         it looked; 0 there when nothing behind that can go. And whether more of the trail can."""
         await self.link.ready()
+        self.recent.clear()  # it may remove what is there
         arguments = self._arguments(None if self._settings.own_clock else now)
         arguments |= {
             "after": after,

@@ -26,6 +26,7 @@ from trishula_broker.store.base import (
     Retention,
     Trail,
 )
+from trishula_broker.store.recent import Recent
 from trishula_broker.store.recorded import decode_done, recorded
 from trishula_broker.store.sqlite.statements import statements
 from trishula_broker.store.trail import DIGESTS_KEPT, Done, merge_heads
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 SQL: Final = statements("commit")
 ANSWERS: Final = statements("answers")
 
-RECENT_BYTES: Final = 8 << 20
-"""Of entries of a namespace at hand, as they are stored: a third of a second at full speed."""
 PAGE: Final = 16
 """Entries read from the table together: each may have megabytes."""
 PLACE_BITS: Final = 40
@@ -71,8 +70,7 @@ class SpaceTrail:
         self.size = 0
         self.is_kept = False
         self.archivers: dict[str, ArchiveRecord] = {}
-        self._recent: dict[int, tuple[Entry, int]] = {}
-        self._recent_bytes = 0
+        self._recent = Recent()
 
     def __repr__(self) -> str:
         return f"<SpaceTrail {self.first}-{self.last}, {len(self.archivers)} archivers>"
@@ -94,30 +92,21 @@ class SpaceTrail:
     def publish(self, entry: Entry, size: int) -> None:
         """``entry`` is durable now."""
         if entry.pos >= self.first:
-            self._recent[entry.pos] = entry, size
-            self._recent_bytes += size
-            while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
-                self._forget(next(iter(self._recent)))
+            self._recent.add(entry, size)
         self.durable = entry.pos
-
-    def _forget(self, pos: int) -> None:
-        found = self._recent.pop(pos, None)
-        if found is not None:
-            self._recent_bytes -= found[1]
 
     def recent(self, query: Trail) -> tuple[Entry, ...] | None:
         """The answer to ``query``, when it needs no look into the table."""
-        pos = max(query.after + 1, self.first)
-        if pos > self.durable:
+        after = max(query.after, self.first - 1)
+        if after >= self.durable:
             return ()
         found: list[Entry] = []
         left = query.limit_bytes
-        while len(found) < query.limit and (kept := self._recent.get(pos)) is not None:
-            left -= kept[1]
+        for entry, size in self._recent.read(after, query.limit):
+            left -= size
             if found and left < 0:
                 break
-            found.append(kept[0])
-            pos += 1
+            found.append(entry)
         return tuple(found) or None
 
     def hear(self, op: Archive, now: int) -> ArchiveRecord:
@@ -144,10 +133,7 @@ class SpaceTrail:
         live = [each.upto for each in self.archivers.values() if not each.dropped]
         self.is_kept = bool(live)
         upto = min(live, default=self.last)
-        for pos in list(self._recent):
-            if pos > upto:
-                break
-            self._forget(pos)
+        self._recent.remove_upto(upto)
         return upto
 
 

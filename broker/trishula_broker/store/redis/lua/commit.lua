@@ -1,5 +1,6 @@
 -- Does the operations in their order, and answers: how many of them were done, the time, the
--- number of the last message to this node, the epoch given last, and what became of each.
+-- number of the last message to this node, the epoch given last, what became of each, and the
+-- position of its entry in the trail, 0 for none.
 
 -- Reads at once what most operations will ask for.
 local function prefetch()
@@ -57,7 +58,7 @@ local function record(outcomes)
     kept[i] = is_recorded(ops[i], outcomes[i]) and outcomes[i]
     some = some or kept[i]
   end
-  if not some then return end
+  if not some then return 0 end
   local given = ARGV[2]
   if #outcomes < #ops then
     -- Those that were done, as they are: what Lua would pack again is not what it unpacked.
@@ -70,6 +71,7 @@ local function record(outcomes)
   hset(TRAIL, fmt('%.0f', last_entry), entry)
   hset(STATE, 'trail', fmt('%.0f', last_entry))
   hset(STATE, 'trail_bytes', trail_bytes + #entry)
+  return last_entry
 end
 
 -- What the caller has given up must not be done later: it may have gone another way since.
@@ -82,7 +84,7 @@ for i = 1, #ops do
   outcomes[i] = APPLY[ops[i][1]](ops[i])
   if pointers >= args.pointers then break end
 end
-if archivers > 0 then record(outcomes) end
+local entry = archivers > 0 and record(outcomes) or 0
 flush()
 publish_hints()
-return { #outcomes, clock, tonumber(call('HGET', TOLD, NODE) or 0), last_epoch, outcomes }
+return { #outcomes, clock, tonumber(call('HGET', TOLD, NODE) or 0), last_epoch, outcomes, entry }
