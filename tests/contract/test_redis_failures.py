@@ -15,6 +15,7 @@ from tests.contract.world import World
 from tests.support.redis_server import RedisServer, free_port
 from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
+from trishula_broker.store.redis.link import SCHEMA
 
 TIMEOUT = 0.5
 
@@ -186,11 +187,14 @@ async def test_a_newer_schema_is_refused_and_a_compatible_one_is_not(server: Red
     await store.open()
     await store.close()
     assert "version" in server.ask("HGETALL", key)
-    server.ask("HSET", key, "version", "2", "oldest", "1")
+    server.ask("HSET", key, "version", str(SCHEMA + 1), "oldest", str(SCHEMA))
     await store.open()
     await store.close()
-    server.ask("HSET", key, "version", "3", "oldest", "2")
-    with pytest.raises(base.StoreError, match=r"made by a newer version.*schema 3") as raised:
+    newer = SCHEMA + 1
+    server.ask("HSET", key, "version", str(newer), "oldest", str(newer))
+    with pytest.raises(
+        base.StoreError, match=rf"made by a newer version.*schema {newer}"
+    ) as raised:
         await store.open()
     assert not isinstance(raised.value, base.StoreUnavailable)
 

@@ -27,8 +27,9 @@ from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRI
 Command = tuple[str | bytes | int, ...]
 
 OLDEST_VERSION: Final = (7, 0)
-SCHEMA: Final = 1
-"""What the scripts of this version write."""
+SCHEMA: Final = 2
+"""What the scripts of this version write; 2 has the trail, which nodes of 1 know nothing of: what
+they commit has no entry, and is not archived."""
 SCHEMA_OLDEST: Final = 1
 """What a node must know at least to share it, during an upgrade."""
 _SCRIPTS: Final = (COMMIT, COMMIT_MAIL, ANSWER, TRIM)
