@@ -102,6 +102,23 @@ async def test_what_a_token_allows_is_told_and_its_sender_is_proven(
         assert message.headers == {"auth": f"dc default {jti}"}
 
 
+async def test_who_has_a_token_is_known_to_a_hub_that_starts_but_observers_are_no_addresses(
+    tmp_path: Path, keys: Keys
+) -> None:
+    keys.token("eye", role="observer")
+    keys.token("agni")
+    async with (
+        HubProcess(tmp_path / "hub", "--keys", str(keys.path)) as hub,
+        Agent("dc", hub.url, token=keys.token("dc")) as dc,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        known: set[str] = set()
+        while "agni" not in known:
+            known = {each["id"] for each in await dc.agents()}
+        assert known == {"agni", "dc"}
+        assert (await dc.send("agni", "for later")).id
+
+
 async def test_operators_alone_may_ask_what_is_theirs(hub: HubProcess, keys: Keys) -> None:
     async with (
         Agent("dc", hub.url, token=keys.token("dc")) as dc,

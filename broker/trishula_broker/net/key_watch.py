@@ -179,6 +179,7 @@ class KeyWatch:
         for entry in entries:
             if (
                 isinstance(entry, Issued)
+                and entry.role != "observer"  # it is no address: nothing would ever be read
                 and (entry.exp is None or entry.exp > now)
                 and not revocations.is_revoked(entry.identity())
             ):
