@@ -77,7 +77,7 @@ class Tenure:
         """Watch over the token that ``session`` has now."""
         standing = standing_of(session)
         if standing is not None and standing.identity.expires_at is not None:
-            left = standing.identity.expires_at + self._leeway_ms - self._wall(now)
+            left = standing.identity.expires_at + self._leeway_ms - self.host_wall(now)
             key = ("expiry", session.link)
             due = now.mono + max(0, min(left, CLOCK_MS))
             self._agenda.at(due, key, lambda now: self._expire(session, now))
@@ -94,13 +94,13 @@ class Tenure:
         if session.closed or standing is None:
             return
         ends = standing.identity.expires_at
-        if ends is not None and ends + self._leeway_ms <= self._wall(now):
+        if ends is not None and ends + self._leeway_ms <= self.host_wall(now):
             session.close(CloseCode.TOKEN, "your token has expired; come back with a new one")
         else:
             self.begin(session, now)
 
-    def _wall(self, now: Now) -> int:
-        """This host's clock."""
+    def host_wall(self, now: Now) -> int:
+        """This host's clock: what tokens are dated by."""
         return now.wall + self.ahead_ms
 
     # --- revocation ---
@@ -166,10 +166,6 @@ class Tenure:
         }
         return max(end for end in ends if end is not None) if ends and None not in ends else None
 
-    def clock(self, now: Now) -> int:
-        """This host's clock: what tokens are dated by."""
-        return self._wall(now)
-
     # --- what other nodes revoked ---
 
     def look(self, now: Now) -> None:
@@ -195,7 +191,7 @@ class Tenure:
         if news:
             self._end_revoked()
         assert self._revocations is not None
-        self._revocations.forget(self._wall(now) - self._leeway_ms)
+        self._revocations.forget(self.host_wall(now) - self._leeway_ms)
         self._known = True
         self._agenda.at(now.mono + LOOK_MS, "revoked", self._look_later)
         self._go_on(None, now)
