@@ -26,6 +26,7 @@ import math
 import os
 import random
 import secrets
+from pathlib import Path
 from threading import Thread
 from time import perf_counter, sleep
 from typing import Any, Final
@@ -38,6 +39,7 @@ from locust.runners import LocalRunner
 from loadtests.swarm import marks, stages
 from loadtests.swarm.agent import Counters, LoadError, SocketAgent
 from trishula.options import hub_urls
+from trishula_broker.benchmark.passes import Passes
 
 RUN: Final = secrets.token_hex(3)
 STAGES: Final = stages.parse(os.environ.get("TRISHULA_LOAD_STAGES", stages.DEFAULT))
@@ -66,6 +68,8 @@ SPAWN: Final = setting("SPAWN", 100)
 PACE: Final = setting("PACE", 0.75)
 STORM_S: Final = setting("STORM_S", 20)
 BROADCAST_S: Final = setting("BROADCAST_S", 10)
+KEYS: Final = os.environ.get("TRISHULA_LOAD_KEYS")
+PASSES: Final = Passes(Path(KEYS), sum(each.seconds for each in STAGES)) if KEYS else None
 
 
 class Field:
@@ -271,7 +275,7 @@ class Stages(LoadTestShape):
 
 def token(name: str) -> str | None:
     """What the user proves its name with, if the hub asks for that."""
-    return None
+    return None if PASSES is None else PASSES.token(name)
 
 
 @events.init.add_listener

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic_ns
-from typing import Final
+from typing import Any, Final
 
 from trishula import Agent, Message
 from trishula_broker.benchmark.crew import Crew
@@ -47,13 +47,13 @@ class Counting:
     async def _read(self, agent: Agent, tally: Tally) -> None:
         async for message in agent.messages():
             now = monotonic_ns()
-            self._note(tally, message, now)
-            await message.done()
+            body = message.payload
+            if isinstance(body, dict) and body.get("run") == self._run:
+                self._note(tally, message, body, now)
+                await message.done()
+            # Other mail is not ours to settle: it waits for whoever the agent is next.
 
-    def _note(self, tally: Tally, message: Message, now_ns: int) -> None:
-        body = message.payload
-        if not isinstance(body, dict) or body.get("run") != self._run:
-            return  # somebody else's, or the hub's
+    def _note(self, tally: Tally, message: Message, body: dict[str, Any], now_ns: int) -> None:
         priority = message.priority
         if not tally.note(body["s"], body["n"], priority):
             return

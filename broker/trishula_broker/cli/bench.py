@@ -6,20 +6,24 @@ import asyncio
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from trishula_broker.cli.durations import Span
 from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.cli.load_progress import shown
+from trishula_broker.cli.options import load_config
 from trishula_broker.cli.session import Session, note, session_options
-from trishula_broker.cli.span import Span
+from trishula_broker.cli.text import counted
 
 if TYPE_CHECKING:
+    from trishula import Agent
     from trishula_broker.benchmark.report import Report
     from trishula_broker.benchmark.run import Run
-    from trishula_broker.benchmark.talk import Plan
+    from trishula_broker.benchmark.talk import Member, Plan
 
 BENCH_EPILOG: Final = (
     "Exit codes: 0 done, every target met; 1 the hub refused an agent; 2 wrong usage; 3 no hub "
@@ -81,6 +85,12 @@ LARGEST: Final = 1 << 19
     help="Where receivers connect; by default where senders do. For hubs that share a store.",
 )
 @click.option(
+    "--keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The hub's key file, where it has one: agents made for the run get tokens from it.",
+)
+@click.option(
     "--max-p99", type=Span(), metavar="TIME", help="Fail when p99 of the latency is longer."
 )
 @click.option(
@@ -106,8 +116,8 @@ LARGEST: Final = 1 << 19
 )
 @session_options(
     environment=False,
-    as_help="Send as this agent to itself. It must not be at work: its session is taken over. By "
-    "default agents are made for the run, and forgotten after it.",
+    as_help="Send as this agent to itself; it must be offline, with an empty mailbox. By default "
+    "agents are made for the run, and forgotten after it.",
 )
 def command(
     session: Session,
@@ -119,6 +129,7 @@ def command(
     fan_out: int,
     window: int,
     node: str | None,
+    keys: Path | None,
     max_p99: float | None,
     min_rate: float | None,
     min_success: float | None,
@@ -144,8 +155,13 @@ def command(
     from trishula_broker.benchmark.report import Targets, document, lines, missed
     from trishula_broker.benchmark.run import BenchFailed, Run
 
+    if session.name is not None and keys is not None:
+        raise click.UsageError("--keys makes agents for the run; leave --as and the token out.")
     if session.name is not None and fan_out > 1:
-        raise click.UsageError("--fan-out needs several receivers, and --as is one agent.")
+        raise click.UsageError(
+            "--fan-out needs several receivers, and --as, or a token, is one agent; with the "
+            "hub's keys use --keys."
+        )
     if plot is not None and (fault := picture.fault(plot)):
         raise click.UsageError(f"--plot: {fault}.")
     targets = Targets(
@@ -154,9 +170,10 @@ def command(
         min_success=min_success,
         max_connect_ms=_ms(max_connect),
     )
-    sending, receiving = _plans(
-        session, node, duration, connections, _rate(rate), size, _mix(priority_mix), fan_out, window
-    )
+    load = Load(duration, connections, _rate(rate), size, _mix(priority_mix), fan_out, window, keys)
+    sending, receiving = _plans(session, node, load)
+    if session.name is not None:
+        _check_idle(session)
     with shown(duration, sys.stderr) as show:
         run = Run(sending, receiving, show, note)
         try:
@@ -208,47 +225,84 @@ async def _interruptible(run: Run, version: str) -> Report:
             loop.remove_signal_handler(number)
 
 
-def _plans(
-    session: Session,
-    node: str | None,
-    seconds: float,
-    connections: int,
-    rate: float,
-    size: int,
-    mix: dict[int, int],
-    fan_out: int,
-    window: int,
-) -> tuple[Plan, Plan]:
+class Load(NamedTuple):
+    """What the options say of the load."""
+
+    seconds: float
+    connections: int
+    rate: float
+    size: int
+    mix: dict[int, int]
+    fan_out: int
+    window: int
+    keys: Path | None
+
+
+def _plans(session: Session, node: str | None, load: Load) -> tuple[Plan, Plan]:
     """What the process with the senders is to do, and the one with the receivers."""
     import msgspec
 
     from trishula_broker.benchmark.talk import Member, Plan
 
     run = secrets.token_hex(4)
-    count = fan_out if fan_out > 1 else connections
     if session.name is None:
-        receivers = [Member(f"bench-{run}-to-{n}") for n in range(count)]
-        senders = [Member(f"bench-{run}-from-{n}") for n in range(connections)]
+        make = _maker(load)
+        count = load.fan_out if load.fan_out > 1 else load.connections
+        receivers = [make(f"bench-{run}-to-{n}") for n in range(count)]
+        senders = [make(f"bench-{run}-from-{n}") for n in range(load.connections)]
     else:
-        receivers = [Member(session.name, lasting=True)]
-        senders = [Member(session.name, receive=False, lasting=True)] * connections
+        one = Member(session.name, session.token, lasting=True)
+        receivers = [one]
+        senders = [msgspec.structs.replace(one, receive=False)] * load.connections
     sending = Plan(
         run=run,
         urls=session.urls,
         connect_s=session.connect_seconds,
-        ca_file=session.ca_file,
         members=senders,
-        group=f"bench-{run}" if fan_out > 1 else "",
+        group=f"bench-{run}" if load.fan_out > 1 else "",
         to=[each.name for each in receivers],
-        seconds=seconds,
-        rate=rate,
-        size=size,
-        mix=mix,
-        window=window,
-        fan_out=fan_out,
+        seconds=load.seconds,
+        rate=load.rate,
+        size=load.size,
+        mix=load.mix,
+        window=load.window,
+        fan_out=load.fan_out,
+        ca_file=session.ca_file,
     )
     urls = session.urls if node is None else _node_urls(node)
     return sending, msgspec.structs.replace(sending, urls=urls, members=receivers)
+
+
+def _maker(load: Load) -> Callable[[str], Member]:
+    """What makes an agent for the run, with a token where there are keys."""
+    from trishula_broker.benchmark.talk import Member
+
+    if load.keys is None:
+        return Member
+    from trishula_broker.auth.errors import AuthError
+    from trishula_broker.benchmark.passes import Passes
+
+    auth = load_config(None, auth_keys=str(load.keys)).config.auth
+    try:
+        passes = Passes(load.keys, load.seconds, auth.issuer, auth.audience)
+    except AuthError as error:
+        raise Failure(ExitCode.REFUSED, str(error)) from None
+    return lambda name: Member(name, passes.token(name))
+
+
+def _check_idle(session: Session) -> None:
+    """The run takes over the agent's session and would be handed its mail: it must have neither."""
+
+    async def look(agent: Agent) -> tuple[bool, int]:
+        online = await agent.agents(online=True)
+        return session.name in [each["id"] for each in online], (await agent.peek())["count"]
+
+    online, waiting = session.ask(look)
+    if online or waiting:
+        why = "is online" if online else f"has {counted(waiting, 'message')} waiting"
+        raise click.UsageError(
+            f"{session.name} {why}: use an agent that nobody else uses, or the hub's --keys."
+        )
 
 
 def _node_urls(node: str) -> list[str]:

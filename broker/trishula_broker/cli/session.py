@@ -43,6 +43,7 @@ class Session:
             command's own.
         out: where results go.
         ca_file: what ``wss://`` trusts; None for the system's certificates.
+        token: what the hub is shown; None without one.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Session:
     ) -> None:
         self.name = name
         self.ca_file = ca_file
-        self._token = token
+        self.token = token
         self.out = Output(as_json)
         self._url = url
         self._connect_timeout = connect_timeout
@@ -71,7 +72,7 @@ class Session:
             receive=receive,
             ephemeral=ephemeral,
             connect_timeout=self.connect_seconds,
-            token=self._token,
+            token=self.token,
             ca_file=self.ca_file,
             **options,
         )

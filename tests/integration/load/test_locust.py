@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from loadtests.swarm.agent import Counters, LoadError, SocketAgent
 from tests.support.hub_process import HubProcess
+from tests.support.keys import Keys
 from trishula import Agent
 from trishula_protocol.bodies import Peek
 
@@ -122,6 +123,17 @@ async def test_the_stages_run_and_the_marks_are_reached(hub: HubProcess) -> None
     assert "Traceback" not in said
     async with Agent("looker", hub.url, receive=False, ephemeral=True) as looker:
         assert not [each for each in await looker.agents() if each["id"].startswith("load-")]
+
+
+async def test_with_the_hubs_keys_every_user_has_a_token(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    async with HubProcess(tmp_path / "data", "--keys", str(keys.path)) as hub:
+        usual = {"STAGES": "3:4s", "PACE": "5", "RATE": "0", "CONNECT_MS": "60000"}
+        code, said = await locust(hub, **usual, KEYS=str(keys.path))
+        assert code == 0, said
+        code, said = await locust(hub, **usual)
+        assert code == 1, said
+        assert "401" in said
 
 
 async def test_a_missed_mark_decides_the_exit_code(hub: HubProcess) -> None:

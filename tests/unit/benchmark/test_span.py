@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from trishula_broker.cli.span import Span
+from trishula_broker.cli.durations import Span
 
 
 @pytest.mark.parametrize(
