@@ -290,9 +290,21 @@ def load(
         raise ConfigError(
             path, f"must be given with {other}: a certificate and its key", values[other].origin
         )
+    if values["redis.url"].origin == FLAGS["redis.url"] and _has_password(config.redis.url):
+        raise ConfigError(
+            "redis.url",
+            "a password on the command line is seen by everybody on this host: leave it out, and "
+            "set TRISHULA_REDIS_PASSWORD",
+            FLAGS["redis.url"],
+        )
     if config.role == "failover" and not config.redis.url:
         warnings += (f"role: {APART} ({values['role'].origin})",)
     return Loaded(config, values, warnings)
+
+
+def _has_password(url: str) -> bool:
+    credentials, at, _ = url.partition("://")[2].rpartition("@")
+    return bool(at) and ":" in credentials
 
 
 _Leaf = tuple[Any, Any]

@@ -226,9 +226,24 @@ def test_redis_keeps_the_log_for_an_hour_unless_told_otherwise(layers: Layers) -
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch, form: list[str]) -> None:
     monkeypatch.setenv("TRISHULA_REDIS_PASSWORD", "s3cret")
-    options = ["--redis", "redis://:t0psecret@localhost", *form]
-    result = CliRunner().invoke(main, ["config", *options])
+    monkeypatch.setenv("TRISHULA_REDIS_URL", "redis://:t0psecret@localhost")
+    result = CliRunner().invoke(main, ["config", *form])
     assert result.exit_code == 0
     assert "s3cret" not in result.stdout
     assert "t0psecret" not in result.stdout
     assert "TRISHULA_REDIS_PASSWORD" in result.stdout
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(layers: Layers) -> None:
+    url = "redis://me:t0psecret@localhost/0"
+    with pytest.raises(ConfigError, match="TRISHULA_REDIS_PASSWORD") as found:
+        layers({"redis.url": url})
+    assert "t0psecret" not in str(found.value)
+    assert layers(environ={"TRISHULA_REDIS_URL": url}).config.redis.url == url
+    assert layers({"redis.url": "redis://me@localhost/0"}).config.redis.url
+
+
+@pytest.mark.parametrize("given", ["tls.cert", "tls.key"])
+def test_a_certificate_comes_with_its_key(layers: Layers, given: str) -> None:
+    with pytest.raises(ConfigError, match=r"^tls\.(cert|key): must be given with tls\."):
+        layers({given: "x.pem"})

@@ -28,6 +28,7 @@ from tests.integration.folder.rig import (
     until,
     until_files,
 )
+from tests.support.certificates import Authority
 from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
 from trishula import Agent, Message
@@ -302,6 +303,20 @@ async def test_a_hub_bridges_its_folder_itself(folder: Path, tmp_path: Path) -> 
             done = await Broker(other.url)("bridge", "--folder", str(folder))
             assert f"is bridged by process {hub.pid} on" in done.err
         assert await hub.terminate() == 0
+
+
+async def test_a_hub_with_keys_and_tls_bridges_its_folder_itself(
+    folder: Path, tmp_path: Path
+) -> None:
+    keys = Keys(tmp_path / "hub")
+    signed = Authority(tmp_path / "tls").sign(hosts=("hub.example.org",))
+    Layout(folder).mark_version1("mac")
+    options = ("--tls-cert", str(signed.cert), "--tls-key", str(signed.key))
+    async with HubProcess(tmp_path / "hub", "--shared-folder", str(folder), *options):
+        message = {"id": "x", "from": "mac", "to": "mac", "type": "ack", "body": 1}
+        keys.token("agni")
+        (folder / "outbox" / "x.json").write_text(json.dumps(message))
+        await until(folder, lambda: len(list((folder / "inbox").glob("*.json"))) == 1)
 
 
 @pytest.mark.parametrize(

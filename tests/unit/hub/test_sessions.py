@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.support.hub_bench import START, Bench
 from trishula_broker.store.base import Batch
@@ -29,6 +30,21 @@ def test_anything_before_registration_is_refused_and_the_connection_lives() -> N
     peer.tell("agni", "m1")
     assert peer.errors() == ["not_registered"]
     peer.register("dc")
+
+
+@pytest.mark.parametrize("said", [None, {"type": "HEARTBEAT"}, {"type": "STATUS", "id": "m"}])
+def test_who_does_not_register_within_ten_seconds_is_closed_whatever_it_says(
+    said: dict[str, Any] | None,
+) -> None:
+    bench = Bench()
+    peer = bench.peer()
+    for _ in range(9):
+        bench.advance(1_000)
+        if said is not None:
+            peer.send(said)
+    assert peer.close_code() is None
+    bench.advance(1_001)
+    assert peer.close_code() == 4400
 
 
 def test_a_bad_registration_names_the_field() -> None:
