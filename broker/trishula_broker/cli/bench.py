@@ -251,7 +251,8 @@ def _plans(session: Session, node: str | None, load: Load) -> tuple[Plan, Plan]:
         receivers = [make(f"bench-{run}-to-{n}") for n in range(count)]
         senders = [make(f"bench-{run}-from-{n}") for n in range(load.connections)]
     else:
-        one = Member(session.name, session.token, lasting=True)
+        token = session.token() if callable(session.token) else session.token
+        one = Member(session.name, token, lasting=True)
         receivers = [one]
         senders = [msgspec.structs.replace(one, receive=False)] * load.connections
     sending = Plan(
