@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -97,7 +98,11 @@ async def test_two_hosts_in_ten_lines(page: str, tmp_path: Path) -> None:
         assert "keys.json" in (await making.communicate())[0].decode()
         hub = await stack.enter_async_context(running(first, tmp_path, environ))
         await said(hub, "serving ws://")
-        other = await stack.enter_async_context(running(second, tmp_path, environ))
+        second_home = tmp_path / "host-b" / "trishula"
+        second_home.mkdir(mode=0o700, parents=True)
+        shutil.copy2(tmp_path / "trishula" / "keys.json", second_home)
+        elsewhere = environ | {"XDG_DATA_HOME": str(second_home.parent)}
+        other = await stack.enter_async_context(running(second, tmp_path, elsewhere))
         await said(other, "serving ws://")
         variable, _, command = token.removeprefix("export ").partition("=")
         creating = await stack.enter_async_context(

@@ -83,7 +83,7 @@ class NodeArchive:
         """
         self._driver = driver
         config = self._config
-        if not config.audit.enabled or config.redis.url:
+        if not config.audit.enabled:
             return
         root = folder(config)
         try:
