@@ -43,7 +43,7 @@ class Session:
             command's own.
         out: where results go.
         ca_file: what ``wss://`` trusts; None for the system's certificates.
-        token: what the hub is shown; None without one.
+        token: what the hub is shown, or what reads it from its file; None without one.
     """
 
     def __init__(

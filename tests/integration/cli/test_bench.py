@@ -176,8 +176,10 @@ async def test_with_the_hubs_keys_its_agents_get_tokens(tmp_path: Path, keys: Ke
 
 async def test_with_a_token_the_agent_it_is_for_sends_to_itself(tmp_path: Path, keys: Keys) -> None:
     async with HubProcess(tmp_path / "data", "--keys", str(keys.path)) as hub:
-        env = {"TRISHULA_TOKEN": keys.token("prober")}
-        done = await Broker(hub.url)(*SHORT, "--rate", "50", "--json", env=env)
+        file = tmp_path / "prober.token"
+        file.write_text(keys.token("prober"))
+        options = ("--rate", "50", "--json", "--token-file", str(file))
+        done = await Broker(hub.url)(*SHORT, *options)
         assert done.code == 0, done
         assert done.json["received"] == done.json["planned"] == 15
 
