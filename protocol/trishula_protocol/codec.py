@@ -15,7 +15,8 @@ import msgspec
 from trishula_protocol import limits
 from trishula_protocol.envelope import DirectError, Envelope, fault
 from trishula_protocol.errors import ErrorCode, ProtocolError
-from trishula_protocol.payload import find_fault, to_json_value, to_msgpack_value
+from trishula_protocol.map_keys import key_refusal
+from trishula_protocol.payload import find_fault, survey, to_json_value, to_msgpack_value
 from trishula_protocol.refusals import (
     DECODE_ERRORS,
     elements,
@@ -196,13 +197,19 @@ def _decode_json(raw: bytes, from_hub: bool) -> Item:
 
 
 def _decode_msgpack(raw: msgspec.Raw, from_hub: bool) -> Item:
+    refusal = key_refusal(raw)
+    if refusal is not None:
+        return refusal
     try:
         envelope = _msgpack_one.decode(raw)
     except DECODE_ERRORS as error:
         return msgpack_refusal(raw, error)
     depth = limits.ANSWER_DEPTH if from_hub else limits.PAYLOAD_DEPTH
-    problem = find_fault(envelope.payload, depth=depth)
-    if problem is not None:
-        return ProtocolError(ErrorCode.BAD_MESSAGE, problem, reply_to=envelope.id)
-    envelope.payload = to_json_value(envelope.payload)
+    clean, binary = survey(envelope.payload, depth)
+    if not clean:
+        problem = find_fault(envelope.payload, depth=depth)
+        if problem is not None:
+            return ProtocolError(ErrorCode.BAD_MESSAGE, problem, reply_to=envelope.id)
+    if binary or not clean:
+        envelope.payload = to_json_value(envelope.payload)
     return envelope if from_hub else _checked(envelope)

@@ -173,7 +173,25 @@ def _packed(payload: bytes, **fields: Any) -> bytes:
     return bytes([0x80 + len(head) + 1]) + packed + b"\xa7payload" + payload
 
 
+def _of_one_hash(count: int) -> bytes:
+    """A map of so many arrays of two numbers, whose tuples all have the same hash in Python."""
+    # What CPython makes of a tuple's first number (xxHash), solved for the second one.
+    first, second, last = 11400714785074694791, 14029467366897019727, 2870177450012600261
+    inverse = pow(second, -1, 1 << 64)
+    keys: list[bytes] = []
+    number = 0
+    while len(keys) < count:
+        number += 1
+        mixed = (last + number * second) % (1 << 64)
+        mixed = (((mixed << 31) | (mixed >> 33)) % (1 << 64)) * first % (1 << 64)
+        other = (12345 - mixed) * inverse % (1 << 64)
+        if other < (1 << 61) - 1:  # these are their own hash
+            keys.append(pack([number, other]))
+    return b"\xdf" + count.to_bytes(4, "big") + b"".join(key + b"\xc0" for key in keys)
+
+
 MSGPACK_ENVELOPES: list[Hostile] = [
+    Hostile("4000 keys of one hash", _packed(_of_one_hash(4_000)), ("payload", "must be strings")),
     Hostile("ext", _packed(b"\x81\xa1k\x91\xd4\x05\x00"), ("payload.k[0]", "not a JSON value")),
     Hostile(
         "timestamp", _packed(b"\x91\xd6\xff\x00\x00\x00\x01"), ("payload[0]", "not a JSON value")
