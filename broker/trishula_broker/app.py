@@ -180,7 +180,8 @@ async def serve(config: Config) -> int:
         log.info("draining", connections=driver.connections)
         listener.stop()
         code = await _drain(driver, stopping, config.drain_s)
-        await archive.finish()
+        if code == EXIT_OK:  # else what is left is archived at the next start
+            await archive.finish()
         log.info("stopped", left=driver.connections)
         return code
     finally:

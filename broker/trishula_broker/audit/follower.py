@@ -115,6 +115,7 @@ class Follower:
         self._full = False
         self._failing = False
         self._made = 0
+        self._stuck = False
 
     def __repr__(self) -> str:
         return f"<Follower {self.writer!r}>"
@@ -131,6 +132,9 @@ class Follower:
                 moved, pause = False, RETRY_S
             except Exception as error:
                 self._log.error("bug", during="audit", exc_info=error)
+                if not self._stuck:
+                    self._stuck = True
+                    self._alarm(f"the archive of {self.namespace} does not go on: {error!r}")
                 moved, pause = False, RETRY_S
             if not moved or pause:
                 await asyncio.sleep(pause or POLL_S)

@@ -252,7 +252,20 @@ def _assigned(op: base.Assign, outcome: base.Assigned) -> _Plain:
 
 
 def _unassigned(op: base.Unassign, outcome: base.Unassigned) -> _Plain:
-    return {"event": "unassigned", "agent": op.agent, "pools": outcome.pools}
+    return {
+        "event": "unassigned",
+        "agent": op.agent,
+        "pools": outcome.pools,
+        "seqs": outcome.seqs,
+    }
+
+
+def _paused(op: base.Pause, outcome: base.Paused) -> _Plain:
+    return {
+        "event": "paused" if op.on else "resumed",
+        "agent": op.agent,
+        "reason": op.reason,
+    }
 
 
 def _registered(op: base.Register, outcome: base.Registered) -> _Plain:
@@ -299,6 +312,7 @@ _OTHERS: Final[dict[type[base.Op], Callable[[Any, Any], _Plain]]] = {
     base.Retry: _retried,
     base.Forget: _forgotten,
     base.EndNode: _node_ended,
+    base.Pause: _paused,
 }
 
 EVENTS: Final = {"Introduce": "introduced", "Revoke": "revoked"}

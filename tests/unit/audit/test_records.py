@@ -170,6 +170,19 @@ COPY = base.Copy(NOTICE, 0, 0, None)
         (base.Retry("agni", 8), base.Retried(COPY), {"event": "retried", "seqs": [8]}),
         (base.Forget("agni", 0), base.Forgotten(0), {"event": "forgotten", "agent": "agni"}),
         (
+            base.Unassign("agni"),
+            base.Unassigned(("review",), (4, 5)),
+            {"event": "unassigned", "agent": "agni", "pools": ["review"], "seqs": [4, 5]},
+        ),
+        *(
+            (
+                base.Pause("agni", on, "holiday"),
+                base.Paused(True),
+                {"event": event, "agent": "agni", "reason": "holiday"},
+            )
+            for on, event in [(True, "paused"), (False, "resumed")]
+        ),
+        (
             base.Update("agni", 0, None, "ops", None),
             base.Updated(("ops",)),
             {"event": "update", "agent": "agni", "join": "ops"},
