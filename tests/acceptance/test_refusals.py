@@ -25,6 +25,8 @@ from trishula_broker.audit.segment import LOCAL, ChainName, lines, read, segment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+OBSERVER = "ada"
+"""It is known while it is there, for its token makes no address."""
 ELSEWHERE = "https://elsewhere.example"
 
 
@@ -37,7 +39,7 @@ class Stage:
         self.forger = Forger(keys.path)
         self.tokens = {name: keys.token(name) for name in ("dc", "agni", "eve", "mallory")}
         self.tokens["ops"] = keys.token("ops", role="operator")
-        self.tokens["ada"] = keys.token("ada", role="observer")
+        self.tokens[OBSERVER] = keys.token("ada", role="observer")
         self.tokens["foreigner"] = keys.token("foreigner", namespace="other")
         self.tokens["ci"] = keys.token(
             "ci", send=("build-1", "#ops"), types=("COMMAND",), receive=("#ops",)
@@ -62,7 +64,7 @@ class Stage:
     async def _introduced(self) -> None:
         """Wait until the hub has read the list of tokens: it makes their agents known."""
         async with asyncio.timeout(GENEROUS_S):
-            missing = self.tokens.keys() - {"foreigner"}
+            missing = self.tokens.keys() - {"foreigner", OBSERVER}
             while missing:
                 agents = (await self.ops.ask("agents"))["payload"]["agents"]
                 missing -= {agent["id"] for agent in agents}
@@ -71,7 +73,7 @@ class Stage:
     async def agent(self, name: str) -> AsyncIterator[Wire]:
         """A registered agent with its own token."""
         async with wire(self.hub.url, self.tokens[name]) as connected:
-            answer = await connected.register(name, receive=name != "ada")
+            answer = await connected.register(name, receive=name != OBSERVER)
             assert answer["type"] == "RESULT", answer
             yield connected
 
@@ -80,7 +82,11 @@ class Stage:
         agents = (await self.ops.ask("agents"))["payload"]["agents"]
         shown = ("id", "capabilities", "groups", "unsettled", "status", "paused")
         return {
-            "agents": [{name: agent.get(name) for name in shown} for agent in agents],
+            "agents": [
+                {name: agent.get(name) for name in shown}
+                for agent in agents
+                if agent["id"] != OBSERVER
+            ],
             "mailbox": (await self.agni.ask("peek"))["payload"],
             "deadletters": (await self.ops.ask("deadletters"))["payload"],
             "history": (await self.agni.ask("history"))["payload"],
@@ -428,3 +434,7 @@ async def test_a_revoked_token_is_refused_by_every_hub(tmp_path: Path) -> None:
             assert "revoked" in refused.text
         agents = (await operator.ask("agents"))["payload"]["agents"]
         assert [agent["online"] for agent in agents if agent["id"] == "eve"] == [False]
+        for hub in (two, one):
+            assert await hub.terminate() == 0
+            refusals = [each for each in seen(hub.data / "audit") if each["event"] == "refused"]
+            assert [each["reason"] for each in refusals if "reason" in each] == ["revoked"]
