@@ -13,7 +13,8 @@ that decide the exit code (1 when one is missed) may be set by environment:
     TRISHULA_LOAD_STORM_S     seconds between two reconnect storms: 20
     TRISHULA_LOAD_BROADCAST_S seconds between two broadcasts: 10
     TRISHULA_LOAD_CONNECT_MS, TRISHULA_LOAD_RATE, TRISHULA_LOAD_ERRORS   the marks: 500, 1000, 1
-    TRISHULA_LOAD_KEYS        the hub's keys file, when it has one: each user gets a token
+    TRISHULA_LOAD_KEYS        the hub's key file, when it has one: each user gets a token
+    TRISHULA_CA_FILE          what to trust for wss:// instead of the system's certificates
 
 Broadcasts reach every agent the hub knows: give it a hub of its own, as `make load` does.
 """

@@ -15,7 +15,7 @@ import msgspec
 
 from loadtests.peers.child import Spec
 from loadtests.peers.jobs import RATE, WINDOW, Figures, Job
-from loadtests.peers.peer import NotHere
+from loadtests.peers.peer import NotHere, clean_environment
 from loadtests.peers.registry import PEERS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ async def child(spec: Spec) -> AsyncIterator[Child]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**clean_environment(), "PYTHONPATH": path},
     )
     assert process.stderr is not None
     errors = asyncio.create_task(process.stderr.read())

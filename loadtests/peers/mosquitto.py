@@ -12,10 +12,10 @@ from loadtests.peers.peer import (
     Value,
     decode,
     encode,
-    free_port,
     program,
     said,
 )
+from tests.support.redis_server import free_port
 
 INFLIGHT = 512
 

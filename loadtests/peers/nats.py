@@ -13,10 +13,10 @@ from loadtests.peers.peer import (
     Value,
     decode,
     encode,
-    free_port,
     program,
     said,
 )
+from tests.support.redis_server import free_port
 
 PENDING_MESSAGES = 10**7
 PENDING_BYTES = 10**10

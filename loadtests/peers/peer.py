@@ -50,11 +50,9 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def clean_environment() -> dict[str, str]:
+    """The environment without what would tell hubs and agents where to go, and as whom."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TRISHULA_")}
 
 
 class Server(ABC):
@@ -107,7 +105,7 @@ class Server(ABC):
                 stdout=output,
                 stderr=output,
                 cwd=self.folder,
-                env={**os.environ, **(env or {})},
+                env={**clean_environment(), **(env or {})},
                 start_new_session=True,
             )
         give_up = time.monotonic() + START_SECONDS

@@ -13,10 +13,10 @@ from loadtests.peers.peer import (
     Value,
     decode,
     encode,
-    free_port,
     program,
     said,
 )
+from tests.support.redis_server import free_port
 
 PREFETCH = 500
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 from loadtests.peers.peer import (
@@ -13,34 +12,29 @@ from loadtests.peers.peer import (
     Value,
     decode,
     encode,
-    free_port,
     program,
     said,
 )
+from tests.support.redis_server import RedisServer
 
 BATCH = 500
 CONNECTIONS = 64
 
 
-class RedisServer(Server):
+class StreamsServer(Server):
     """``redis-server`` with ``appendfsync everysec``, as Redis ships it."""
 
     FSYNC = "everysec"
 
     def start(self) -> None:
-        binary, port = program("redis-server"), free_port()
-        self.address = f"redis://127.0.0.1:{port}/0"
+        binary = program("redis-server")
         self.version = said(binary, "--version").partition("v=")[2].partition(" ")[0]
-        options = {
-            "bind": "127.0.0.1",
-            "port": str(port),
-            "dir": os.fspath(self.folder),
-            "appendonly": "yes",
-            "appendfsync": self.FSYNC,
-            "save": "",
-        }
-        flags = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self.run(binary, *flags, port=port)
+        self._redis = RedisServer(self.folder, appendfsync=self.FSYNC)
+        self._redis.start()
+        self.address = self._redis.url
+
+    def stop(self) -> None:
+        self._redis.kill()
 
 
 class StreamsClient(Client):

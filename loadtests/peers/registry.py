@@ -42,7 +42,7 @@ PEERS: Final[dict[str, Peer]] = {
         nats.NatsServer, nats.JetStreamPullClient, "written; synced every two minutes"
     ),
     "redis-streams": Peer(
-        redis_streams.RedisServer, redis_streams.StreamsClient, "written; synced every second"
+        redis_streams.StreamsServer, redis_streams.StreamsClient, "written; synced every second"
     ),
     "rabbitmq": Peer(
         rabbitmq.RabbitServer, rabbitmq.RabbitClient, "written; synced when it sees fit"

@@ -8,8 +8,9 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from loadtests.peers.peer import Client, Server, Take, Value, free_port
-from loadtests.peers.redis_streams import RedisServer
+from loadtests.peers.peer import Client, Server, Take, Value
+from loadtests.peers.redis_streams import StreamsServer
+from tests.support.redis_server import free_port
 
 
 class SqliteHub(Server):
@@ -26,7 +27,7 @@ class SqliteHub(Server):
         self.run(*serve, "--data", str(self.folder / "data"), *options, port=port)
 
 
-class _SyncingRedis(RedisServer):
+class _SyncingRedis(StreamsServer):
     FSYNC = "always"
 
 

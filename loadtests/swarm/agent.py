@@ -8,6 +8,7 @@ not accepted is sent again under its id, and whoever waits for an answer goes on
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import socket
 import ssl as tls
@@ -141,7 +142,7 @@ class SocketAgent:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._uri.secure:
-                context = tls.create_default_context()
+                context = tls.create_default_context(cafile=os.environ.get("TRISHULA_CA_FILE"))
                 sock = context.wrap_socket(sock, server_hostname=self._uri.host)
             self._upgrade(sock)
             session = self._session

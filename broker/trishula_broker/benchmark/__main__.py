@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
 from typing import Final
 
@@ -44,8 +43,6 @@ async def main(part: str) -> None:
 
 
 if __name__ == "__main__":
-    # Ctrl-C is for the command, which says what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         import uvloop
     except ModuleNotFoundError:  # there is none for this system

@@ -174,7 +174,7 @@ def lines(report: Report) -> list[str]:
     for what, count in (
         ("delivered again", report.redelivered),
         ("connections lost", report.reconnects),
-        ("sent late", report.late),
+        ("sent late", report.late if report.rate else 0),
     ):
         if count:
             rows.append(f"{what}: {count}")

@@ -14,7 +14,7 @@ import click
 
 from trishula_broker.cli.durations import Span
 from trishula_broker.cli.exits import ExitCode, Failure
-from trishula_broker.cli.load_progress import shown
+from trishula_broker.cli.load_progress import Screen, screen
 from trishula_broker.cli.options import load_config
 from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.text import counted
@@ -174,10 +174,10 @@ def command(
     sending, receiving = _plans(session, node, load)
     if session.name is not None:
         _check_idle(session)
-    with shown(duration, sys.stderr) as show:
-        run = Run(sending, receiving, show, note)
+    with screen(duration, sys.stderr) as shown:
+        run = Run(sending, receiving, shown.show, shown.note)
         try:
-            report = session.run(_interruptible(run, version()))
+            report = session.run(_interruptible(run, shown, version()))
         except BenchFailed as error:
             raise Failure(ExitCode(error.code), error.text) from None
     misses = missed(report, targets)
@@ -198,7 +198,7 @@ def command(
         sys.exit(ExitCode.MISSED)
 
 
-async def _interruptible(run: Run, version: str) -> Report:
+async def _interruptible(run: Run, shown: Screen, version: str) -> Report:
     """The run; Ctrl-C, or SIGTERM, cuts it short, and another one ends it at once."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -212,7 +212,9 @@ async def _interruptible(run: Run, version: str) -> Report:
             return
         asked = True
         run.stop()
-        note("interrupted: finishing; once more ends it at once, and the hub forgets its agents")
+        shown.note(
+            "interrupted: finishing; once more ends it at once, and the hub forgets its agents"
+        )
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
