@@ -14,6 +14,7 @@ from tests.support.attacker import knock, wire
 from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
 from trishula import Agent, errors
+from trishula_broker.audit.segment import chains, read, segments
 
 UPGRADE = (
     b"GET /ws?token=%b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -73,6 +74,15 @@ async def _raw(hub: HubProcess, data: bytes) -> str:
         writer.close()
 
 
+def _archived(audit: Path) -> bytes:
+    """What an archive has, decompressed."""
+    return b"".join(
+        read(segment, chain, None).text
+        for chain in chains(audit)
+        for segment in segments(chain.folder(audit))
+    )
+
+
 async def test_a_token_is_found_nowhere(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +129,9 @@ async def test_a_token_is_found_nowhere(
     for path in data.rglob("*"):
         if path.is_file():
             assert known.found_in(path.read_bytes()) == [], path
+    archived = _archived(data / "audit")
+    assert b"unauthorized" in archived
+    assert known.found_in(archived) == []
 
 
 async def test_a_refused_upgrade_says_nothing_of_its_query(tmp_path: Path) -> None:
