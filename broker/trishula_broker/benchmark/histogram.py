@@ -81,6 +81,14 @@ class Histogram(msgspec.Struct):
                 break
         return [found[share] for share in shares]
 
+    def percentile_of_us(self, share: float, count: int) -> int | None:
+        """As :meth:`percentile_us` of ``count`` durations, of which those not recorded have not
+        ended: longer than any. None when the percentile is one of them."""
+        found = self.count
+        if not found or round(share * count, 6) > found:
+            return None
+        return self.percentile_us(min(1.0, share * count / found))
+
     def summary(self) -> Summary:
         """The usual percentiles."""
         count = self.count

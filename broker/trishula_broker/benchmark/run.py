@@ -106,6 +106,7 @@ class Run:
         self._intervals: list[Interval] = []
         self._shown = (0, 0)
         self._start_ns = 0
+        self._end_ns = 0
         self._interrupted = False
         self._news = asyncio.Event()
 
@@ -117,6 +118,7 @@ class Run:
     def stop(self) -> None:
         """Send nothing more, once :attr:`begun`; :meth:`run` ends with what there is."""
         self._interrupted = True
+        self._end_ns = min(self._end_ns, monotonic_ns())
         self._tell("send", Stop())
 
     async def run(self, version: str) -> Report:
@@ -131,6 +133,7 @@ class Run:
                 self._following.append(await stack.enter_async_context(self._process(part)))
                 await self._registered(part)
             self._start_ns = monotonic_ns() + HEAD_START_NS
+            self._end_ns = self._start_ns + int(self._plans["send"].seconds * 1e9)
             for part in self._plans:
                 self._tell(part, Go(self._start_ns))
             self._show(self._progress())
@@ -140,7 +143,8 @@ class Run:
                 await self._drained()
             finally:
                 ticking.cancel()
-            self._end_interval()
+            if (self._sent.accepted, self._received.received) != self._shown:
+                self._end_interval()
         return self._report(version)
 
     # --- the processes ---
@@ -247,15 +251,14 @@ class Run:
         recent, self._recent = self._recent, Histogram()
         sent, received = self._shown
         self._shown = (self._sent.accepted, self._received.received)
-        if self._shown != (sent, received):
-            self._intervals.append(
-                Interval(
-                    (monotonic_ns() - self._start_ns) / 1e9,
-                    self._sent.accepted - sent,
-                    self._received.received - received,
-                    recent.summary(),
-                )
+        self._intervals.append(
+            Interval(
+                (monotonic_ns() - self._start_ns) / 1e9,
+                self._sent.accepted - sent,
+                self._received.received - received,
+                recent.summary(),
             )
+        )
 
     def _progress(self) -> Progress:
         return Progress(
@@ -271,8 +274,11 @@ class Run:
     def _report(self, version: str) -> Report:
         plan, sent, received = self._plans["send"], self._sent, self._received
         expected = self._expected(sent.planned)
-        took = max((received.last_ns - self._start_ns) / 1e9, 1e-9)
-        deliveries_per_s = received.received / took if received.received else 0.0
+        # A hub that has died half-way was not fast until then.
+        took = max(received.last_ns, self._end_ns) - self._start_ns
+        latency = merged(self._latency.values())
+        p99_us = latency.percentile_of_us(0.99, expected)
+        deliveries_per_s = received.received / max(took / 1e9, 1e-9)
         return Report(
             version=version,
             urls=self._ready["send"].urls,
@@ -285,7 +291,8 @@ class Run:
             window=plan.window,
             mix=plan.mix,
             connect_ms=merged(each.connecting for each in self._ready.values()).summary(),
-            latency_ms=merged(self._latency.values()).summary(),
+            latency_ms=latency.summary(),
+            p99_of_expected_ms=None if p99_us is None else p99_us / 1000,
             latency_by_priority_ms={
                 priority: self._latency[priority].summary() for priority in sorted(self._latency)
             },

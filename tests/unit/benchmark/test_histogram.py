@@ -66,6 +66,20 @@ def test_it_survives_json(values: list[int]) -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Histogram) == found
 
 
+@given(st.lists(durations, min_size=1), st.integers(0, 30), st.sampled_from(SHARES[1:]))
+def test_what_has_not_ended_counts_as_longer_than_any(
+    values: list[int], missing: int, share: float
+) -> None:
+    whole = [*values, *[10**15] * missing]
+    true = exact(whole, share)
+    found = histogram(values).percentile_of_us(share, len(whole))
+    if true == 10**15:
+        assert found is None
+    else:
+        assert found is not None
+        assert true <= found <= true * (1 + 1 / 1024)
+
+
 def test_of_nothing_everything_is_zero() -> None:
     assert set(msgspec.structs.astuple(Histogram().summary())) == {0}
 

@@ -34,6 +34,7 @@ def report(**values: Any) -> Report:
         "connect_ms": summary(3, 5, 8),
         "latency_ms": summary(1, 2, 20),
         "latency_by_priority_ms": {3: summary(1, 2, 20)},
+        "p99_of_expected_ms": 20.0,
         "accepting_ms": summary(1, 1, 10),
         "planned": 1000,
         "accepted": 1000,
@@ -102,12 +103,19 @@ def test_every_missed_target_is_named() -> None:
 
 
 def test_a_target_that_nothing_was_measured_for_is_missed() -> None:
-    nothing = report(latency_ms=summary(), received=0, success=0.0, messages_per_s=0.0)
-    found = missed(nothing, Targets(max_p99_ms=50, min_rate=1))
-    assert [each.text for each in found] == [
-        "--max-p99 50 ms: nothing was measured",
-        "--min-rate 1 messages/s: nothing was measured",
-    ]
+    nothing = report(
+        latency_ms=summary(), connect_ms=summary(), expected=0, received=0, success=0.0
+    )
+    found = missed(nothing, Targets(max_p99_ms=50, min_rate=1, min_success=1, max_connect_ms=1))
+    assert [each.text.partition(": ")[2] for each in found] == ["nothing was measured"] * 4
+
+
+def test_what_never_came_was_not_in_time() -> None:
+    found = report(received=636, success=63.6, p99_of_expected_ms=None)
+    [miss] = missed(found, Targets(max_p99_ms=1e6))
+    assert miss.found is None
+    assert miss.text == "--max-p99 1000000 ms: 36.4 % of what was expected never came"
+    assert "note: the latencies are of what came" in lines(found)
 
 
 def test_the_lines_have_every_figure() -> None:
