@@ -172,14 +172,11 @@ class ChainWriter:
     def _find_unsaid(self, found: Sequence[Segment], text: bytes) -> None:
         """Segments that a crash left sealed without a record that says so."""
         sealed = [each for each in found if each.sealed][-3:]
-        recent = text
+        said = _said(text)
+        if not sealed or sealed[-1].number in said:
+            return  # those before it were said before
         for each in found[-3:-1]:
-            recent += segment.read(each, self.name, self._sealer).text
-        said = {
-            _kept(line).segment
-            for line in segment.lines(recent)
-            if b'"event":"sealed","segment":' in line
-        }
+            said |= _said(segment.read(each, self.name, self._sealer).text)
         self._unsaid = [each for each in sealed if each.number not in said]
 
     def close(self) -> None:
@@ -399,6 +396,15 @@ class ChainWriter:
             each.path.unlink()
             segment.sync_folder(self.folder)
             total -= stat.st_size
+
+
+def _said(text: bytes) -> set[int]:
+    """Segments of which a record says how they were sealed."""
+    return {
+        _kept(line).segment
+        for line in segment.lines(text)
+        if b'"event":"sealed","segment":' in line
+    }
 
 
 def _sync(file: int) -> None:
