@@ -14,6 +14,8 @@ from trishula_broker.cli.exits import failure
 
 NOTES: Final = 5
 """Of the SDK's warnings that are passed on; a hundred agents may all say the same."""
+FEW: Final = 200
+"""Agents for which any system's limit of descriptors is enough."""
 
 
 class Notes(logging.Handler):
@@ -35,6 +37,10 @@ async def main(part: str) -> None:
     post = await Post.open()
     logging.getLogger("trishula").addHandler(Notes(post))
     plan = await post.plan()
+    if len(plan.members) > FEW:
+        from trishula_broker.app import raise_descriptors  # a server's libraries, only now
+
+        raise_descriptors()
     try:
         await (send if part == "send" else receive)(plan, post)
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import secrets
 import signal
 import sys
@@ -150,7 +151,6 @@ def command(
       broker bench --rate max --connections 10 --json > figures.json
       broker bench --url ws://host-a:8765 --node ws://host-b:8765 --plot latency.png
     """
-    from trishula_broker.app import version
     from trishula_broker.benchmark import plot as picture
     from trishula_broker.benchmark.report import Targets, document, lines, missed
     from trishula_broker.benchmark.run import BenchFailed, Run
@@ -177,7 +177,7 @@ def command(
     with screen(duration, sys.stderr) as shown:
         run = Run(sending, receiving, shown.show, shown.note)
         try:
-            report = session.run(_interruptible(run, shown, version()))
+            report = session.run(_interruptible(run, shown, importlib.metadata.version("trishula")))
         except BenchFailed as error:
             raise Failure(ExitCode(error.code), error.text) from None
     misses = missed(report, targets)

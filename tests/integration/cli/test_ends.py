@@ -28,6 +28,7 @@ ALL = [
     "deadletters show dc 1",
     "deadletters retry dc 1",
     "deadletters drop dc 1 --yes",
+    "bench --duration 1s",
     "pause dc",
     "resume dc",
     "forget dc --yes",
