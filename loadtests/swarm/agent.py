@@ -1,30 +1,20 @@
-"""An agent over a plain blocking socket, for threads or for gevent's greenlets.
+"""An agent for load tests, over a blocking socket: for threads or for gevent's greenlets.
 
-The protocol is ``trishula_protocol.ClientSession`` and the Sans-I/O layer of ``websockets``; this
-file moves bytes. What survives a connection is as little as a load test needs: what was sent and
-not accepted is sent again under its id, and whoever waits for an answer goes on waiting.
+The protocol is ``trishula_protocol.ClientSession``. What survives a connection is as little as a
+load test needs: what was sent and not accepted is sent again under its id, and whoever waits for an
+answer goes on waiting.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
-import socket
-import ssl as tls
 import threading
 from time import monotonic, sleep
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Response
-from websockets.protocol import State as Open
-from websockets.typing import Subprotocol
-from websockets.uri import parse_uri
-
+from loadtests.swarm.wire import Wire
 from trishula_protocol import client_session as said
-from trishula_protocol import limits
 from trishula_protocol.address import HUB
 from trishula_protocol.bodies import Deregister, Op, Register, Settle
 from trishula_protocol.client_session import ClientSession, State
@@ -32,7 +22,6 @@ from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import ErrorCode
 
-RECEIVE_BYTES: Final = 1 << 16
 TICK_SECONDS: Final = 5.0
 """How often heartbeats are looked after."""
 HEARTBEAT_MS: Final = 20_000
@@ -98,7 +87,7 @@ class SocketAgent:
     ) -> None:
         self.name = name
         self.error = ""
-        self._uri = parse_uri(url)
+        self._url = url
         self._token = token
         self._seconds = seconds
         self._counters = counters
@@ -109,10 +98,8 @@ class SocketAgent:
         self._answers: dict[str, _Waiter] = {}
         self._asking: dict[str, _Waiter] = {}
         self._answering: dict[str, int] = {}
-        self._ws: ClientProtocol
-        self._session: ClientSession | None = None
-        self._fragments: list[bytes] = []
-        self._sock: socket.socket | None = None
+        self._session: ClientSession
+        self._wire: Wire | None = None
         self._lock = threading.RLock()
         self._reader: threading.Thread | None = None
 
@@ -124,7 +111,7 @@ class SocketAgent:
     @property
     def is_open(self) -> bool:
         """Whether it is registered."""
-        return self._sock is not None
+        return self._wire is not None
 
     def open(self) -> None:
         """Connect and register.
@@ -138,60 +125,40 @@ class SocketAgent:
             raise LoadError(f"connect: {error.strerror or error}") from error
 
     def _open(self) -> None:
-        sock = socket.create_connection((self._uri.host, self._uri.port), self._seconds)
+        wire = Wire(self._url, self._token, self._seconds)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._uri.secure:
-                context = tls.create_default_context(cafile=os.environ.get("TRISHULA_CA_FILE"))
-                sock = context.wrap_socket(sock, server_hostname=self._uri.host)
-            self._upgrade(sock)
-            session = self._session
-            while session is None or session.state is State.REGISTERING:
-                if not self._receive(sock):
-                    raise LoadError(f"connect: {self.error or 'the hub hung up'}")
-                session = self._session
-            if session.state is State.CLOSED:
+            self._session = ClientSession(self._register, next(self._ids), JSON, _now())
+            registering = self._session.frames()
+            while self._session.state is State.REGISTERING:
+                frames = wire.receive()
+                if frames is None:
+                    raise LoadError(f"connect: {wire.error}")
+                if wire.opened:
+                    wire.send(registering)
+                    registering = []
+                self._on_frames(frames)
+            if self._session.state is State.CLOSED:
                 raise LoadError(f"register: {self.error}")
         except BaseException:
-            sock.close()
+            wire.close()
             raise
-        sock.settimeout(TICK_SECONDS)
+        wire.patience(TICK_SECONDS)
         with self._lock:
-            self._sock = sock
+            self._wire = wire
             for part in self._unaccepted.values():
-                session.send(part)
-            self._flush(sock)
-        self._reader = threading.Thread(target=self._read, args=[sock], daemon=True)
+                self._session.send(part)
+            wire.send(self._session.frames())
+        self._reader = threading.Thread(target=self._read, args=[wire], daemon=True)
         self._reader.start()
-
-    def _upgrade(self, sock: socket.socket) -> None:
-        """Ask for a WebSocket."""
-        self._session = None
-        self._fragments = []
-        self._ws = ClientProtocol(
-            self._uri,
-            subprotocols=[cast(Subprotocol, limits.SUBPROTOCOL_JSON)],
-            max_size=limits.CLIENT_FRAME_BYTES,
-        )
-        self._ws.debug = False  # it would log the token
-        request = self._ws.connect()
-        if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        self._ws.send_request(request)
-        for data in self._ws.data_to_send():
-            sock.sendall(data)
 
     def drop(self) -> None:
         """Cut the connection without a word, as a crash does."""
         with self._lock:
-            sock, self._sock = self._sock, None
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the hub was first
+            wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.cut()
         if self._reader is not None:
-            self._reader.join(self._seconds)  # it closes the socket
+            self._reader.join(self._seconds)
 
     def leave(self) -> None:
         """Be forgotten by the hub, and go.
@@ -222,7 +189,7 @@ class SocketAgent:
             LoadError: it was refused, or nothing was heard of it.
         """
         id = next(self._ids)
-        self._submit(kind, id, to, payload, _Waiter(), **fields).wait("accepted", self._seconds)
+        self._submit(kind, id, to, payload, **fields).wait("accepted", self._seconds)
 
     def command(self, to: str, payload: Any) -> Any:
         """Send a COMMAND and wait for its RESULT; that one's payload.
@@ -233,8 +200,7 @@ class SocketAgent:
         id = next(self._ids)
         answer = self._answers[id] = _Waiter()
         try:
-            accepting = self._submit("COMMAND", id, to, payload, _Waiter())
-            accepting.wait("accepted", self._seconds)
+            self._submit("COMMAND", id, to, payload).wait("accepted", self._seconds)
             return answer.wait("answer", self._seconds)
         finally:
             del self._answers[id]
@@ -247,86 +213,56 @@ class SocketAgent:
         """
         id, waiter = next(self._ids), _Waiter()
         with self._lock:
-            if self._sock is None or self._session is None:
+            if self._wire is None:
                 raise LoadError(f"ask: not connected: {self.error}")
             self._asking[id] = waiter
             self._session.send(JSON.encode(Envelope("COMMAND", id=id, to=HUB, payload=op)))
-            self._flush(self._sock)
+            self._wire.send(self._session.frames())
         return waiter.wait("answer", self._seconds)
 
-    def _submit(
-        self, kind: Any, id: str, to: str, payload: Any, waiter: _Waiter | None, **fields: Any
-    ) -> _Waiter:
-        waiter = waiter or _Waiter()
+    def _submit(self, kind: Any, id: str, to: str, payload: Any, **fields: Any) -> _Waiter:
         part = JSON.encode(Envelope(kind, id=id, to=to, payload=payload, **fields))
-        self._accepting[id] = waiter
+        waiter = self._accepting[id] = _Waiter()
         with self._lock:
             self._unaccepted[id] = part
-            if self._sock is not None and self._session is not None:
+            if self._wire is not None:
                 self._session.send(part)
-                self._flush(self._sock)
+                self._wire.send(self._session.frames())
         return waiter
 
     # --- what it hears ---
 
-    def _read(self, sock: socket.socket) -> None:
+    def _read(self, wire: Wire) -> None:
         """The reader's thread: until the connection ends."""
         try:
-            while self._receive(sock):
-                pass
+            while self._session.state is State.ACTIVE:
+                try:
+                    frames = wire.receive()
+                except TimeoutError:
+                    frames = []
+                if frames is None:
+                    break
+                with self._lock:
+                    self._on_frames(frames)
+                    wire.send(self._session.frames())
+            self.error = wire.error or self.error
         except OSError as error:
             self.error = error.strerror or str(error)
         with self._lock:
-            if self._sock is sock:
-                self._sock = None  # not our doing: the next request opens a new one
-            sock.close()
+            if self._wire is wire:
+                self._wire = None  # not our doing: the next request opens a new one
+            wire.close()
             for waiter in self._asking.values():
                 waiter.fail(LoadError(f"ask: not connected: {self.error}"))
             self._asking.clear()
 
-    def _receive(self, sock: socket.socket) -> bool:
-        """What one read brings; whether the connection goes on."""
-        try:
-            data = sock.recv(RECEIVE_BYTES)
-        except TimeoutError:
-            if self._session is None or self._session.state is State.REGISTERING:
-                raise
-            with self._lock:
-                self._hear(self._session.timeout(_now()))
-                self._flush(sock)
-            return self._session.state is State.ACTIVE
-        with self._lock:
-            ws = self._ws
-            if data:
-                ws.receive_data(data)
-            else:
-                ws.receive_eof()
-            for event in ws.events_received():
-                if isinstance(event, Response):
-                    if ws.handshake_exc is not None:
-                        self.error = str(ws.handshake_exc)
-                        return False
-                    self._session = ClientSession(self._register, next(self._ids), JSON, _now())
-                else:
-                    self._on_frame(event)
-            self._flush(sock)
-            if ws.close_rcvd is not None:
-                self.error = f"closed by the hub: {ws.close_rcvd.code} {ws.close_rcvd.reason}"
-                return False
-        return bool(data)
-
-    def _on_frame(self, frame: Frame | Any) -> None:
-        assert self._session is not None
-        if frame.opcode not in (Opcode.TEXT, Opcode.CONT):
-            return
-        self._fragments.append(bytes(frame.data))
-        if frame.fin:
-            whole, self._fragments = b"".join(self._fragments), []
-            now = _now()
-            self._hear(self._session.receive(JSON.decode(whole, from_hub=True), now))
-            due = self._session.next_timeout()
-            if due is not None and due <= now:
-                self._hear(self._session.timeout(now))
+    def _on_frames(self, frames: list[bytes]) -> None:
+        now = _now()
+        for frame in frames:
+            self._hear(self._session.receive(JSON.decode(frame, from_hub=True), now))
+        due = self._session.next_timeout()
+        if due is not None and due <= now:
+            self._hear(self._session.timeout(now))
 
     def _hear(self, events: list[said.Event]) -> None:
         for event in events:
@@ -350,7 +286,7 @@ class SocketAgent:
                     if waiter is not None:
                         waiter.fail(LoadError(error.code))
                     seq = self._answering.pop(id, None)
-                    if seq is not None and self._session is not None:
+                    if seq is not None:
                         self._settle([seq])  # who asked has gone
                 case said.Mail(envelopes):
                     self._on_mail(envelopes)
@@ -360,7 +296,6 @@ class SocketAgent:
                     pass
 
     def _on_mail(self, envelopes: list[Envelope]) -> None:
-        assert self._session is not None
         done: list[int] = []
         self._counters.delivered += len(envelopes)
         for envelope in envelopes:
@@ -392,21 +327,7 @@ class SocketAgent:
             self._settle(done)
 
     def _settle(self, seqs: list[int]) -> None:
-        assert self._session is not None
         self._session.send(JSON.encode(Envelope("ACK", to=HUB, payload=Settle(seqs))))
-
-    def _flush(self, sock: socket.socket) -> None:
-        """Write what is ready; the lock is held, so that frames do not mix."""
-        if self._session is not None and self._ws.state is Open.OPEN:
-            for frame in self._session.frames():
-                self._ws.send_text(frame)
-        try:
-            for data in self._ws.data_to_send():
-                if data:
-                    sock.sendall(data)
-        except OSError as error:
-            self.error = error.strerror or str(error)
-            self._sock = None  # the reader hears of it, too
 
 
 def _now() -> int:

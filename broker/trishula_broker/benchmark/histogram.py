@@ -8,7 +8,7 @@ Knows neither clocks nor messages.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -105,16 +105,6 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
     for each in histograms:
         found.add(each)
     return found
-
-
-def of_priorities(
-    by_priority: Mapping[int, Histogram], other: Mapping[int, Histogram]
-) -> dict[int, Histogram]:
-    """Two runs' histograms by priority as one."""
-    return {
-        priority: merged(each[priority] for each in (by_priority, other) if priority in each)
-        for priority in sorted({*by_priority, *other})
-    }
 
 
 def bucket(us: int) -> int:

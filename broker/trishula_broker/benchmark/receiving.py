@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic_ns
-from typing import Any, Final
+from typing import Any
 
 from trishula import Agent, Message
 from trishula_broker.benchmark.crew import Crew
 from trishula_broker.benchmark.histogram import Histogram
 from trishula_broker.benchmark.talk import Leave, Plan, Post, Ready, Received
 from trishula_broker.benchmark.tally import Tally
-
-SAY_SECONDS: Final = 0.1
-"""Between two reports."""
 
 
 class Counting:
@@ -90,7 +87,7 @@ async def receive(plan: Plan, post: Post) -> None:
         counting = Counting(plan, crew.agents)
         post.say(Ready(crew.connecting, urls))
         running = asyncio.ensure_future(counting.run())
-        saying = asyncio.ensure_future(_say(counting, crew, post))
+        saying = asyncio.ensure_future(post.keep_saying(lambda: counting.report(crew.reconnects)))
         hearing = asyncio.ensure_future(_hear(post))
         try:
             await asyncio.wait({running, hearing}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,12 +101,6 @@ async def receive(plan: Plan, post: Post) -> None:
             await asyncio.wait({running, saying, hearing})
     finally:
         await crew.go()
-
-
-async def _say(counting: Counting, crew: Crew, post: Post) -> None:
-    while True:
-        await asyncio.sleep(SAY_SECONDS)
-        post.say(counting.report(crew.reconnects))
 
 
 async def _hear(post: Post) -> None:

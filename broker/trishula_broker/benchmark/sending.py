@@ -26,8 +26,6 @@ BURST: Final = 64
 """Messages begun without letting the event loop look at its sockets."""
 GRACE_SECONDS: Final = 10.0
 """How long the hub has for the last acceptances."""
-SAY_SECONDS: Final = 0.1
-"""Between two reports."""
 
 
 class Sender:
@@ -254,7 +252,9 @@ async def send(plan: Plan, post: Post) -> None:
         if not isinstance(order, Go):
             return
         running = asyncio.ensure_future(load.run(order.at_ns))
-        saying = asyncio.ensure_future(_say(load, crew, post))
+        saying = asyncio.ensure_future(
+            post.keep_saying(lambda: load.report(crew.reconnects, over=False))
+        )
         hearing = asyncio.ensure_future(_hear(load, post))
         try:
             await asyncio.wait({running, hearing}, return_when=asyncio.FIRST_COMPLETED)
@@ -269,12 +269,6 @@ async def send(plan: Plan, post: Post) -> None:
             await asyncio.wait({running, saying, hearing})
     finally:
         await crew.go()
-
-
-async def _say(load: Load, crew: Crew, post: Post) -> None:
-    while True:
-        await asyncio.sleep(SAY_SECONDS)
-        post.say(load.report(crew.reconnects, over=False))
 
 
 async def _hear(load: Load, post: Post) -> None:

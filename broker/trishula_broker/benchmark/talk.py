@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import msgspec
 
 from trishula_broker.benchmark.histogram import Histogram
 
+SAY_SECONDS: Final = 0.1
+"""Between two reports."""
 LINE_BYTES: Final = 1 << 26
 """Of the longest line: a histogram has some ten thousand buckets, a plan some thousand members."""
 
@@ -193,6 +196,12 @@ class Post:
         """The next order; :class:`Leave` when the command is gone."""
         line = await self._orders.readline()
         return _decode_order(line) if line else Leave()
+
+    async def keep_saying(self, event: Callable[[], Event]) -> None:
+        """Tell the command every now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(SAY_SECONDS)
+            self.say(event())
 
     def say(self, event: Event) -> None:
         """Tell the command. It reads at once, so this does not wait."""

@@ -21,7 +21,6 @@ from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.text import counted
 
 if TYPE_CHECKING:
-    from trishula import Agent
     from trishula_broker.benchmark.report import Report
     from trishula_broker.benchmark.run import Run
     from trishula_broker.benchmark.talk import Member, Plan
@@ -295,14 +294,11 @@ def _maker(load: Load) -> Callable[[str], Member]:
 
 def _check_idle(session: Session) -> None:
     """The run takes over the agent's session and would be handed its mail: it must have neither."""
-
-    async def look(agent: Agent) -> tuple[bool, int]:
-        online = await agent.agents(online=True)
-        return session.name in [each["id"] for each in online], (await agent.peek())["count"]
-
-    online, waiting = session.ask(look)
-    if online or waiting:
-        why = "is online" if online else f"has {counted(waiting, 'message')} waiting"
+    known = session.ask(lambda agent: agent.agents())
+    record = next((each for each in known if each["id"] == session.name), None)
+    if record is not None and (record["online"] or record["unsettled"]):
+        waiting = counted(record["unsettled"], "message")
+        why = "is online" if record["online"] else f"has {waiting} waiting"
         raise click.UsageError(
             f"{session.name} {why}: use an agent that nobody else uses, or the hub's --keys."
         )

@@ -213,7 +213,7 @@ async def test_an_agent_that_is_over_costs_its_messages_and_no_more(
 
     running = load(Closed())
     await running.run(monotonic_ns())
-    assert set(running.failed) <= {"AgentClosed", "unanswered"}
+    assert set(running.failed) <= {"AgentClosed", "unanswered", "unsent"}
     assert sum(running.failed.values()) == running.planned == 50
 
 
