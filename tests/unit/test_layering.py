@@ -7,6 +7,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("protocol/trishula_protocol", "client/trishula", "broker/trishula_broker")
+PURE = ("auth/errors", "auth/identity", "auth/permits", "auth/revocations")
+"""What the core knows of who somebody is."""
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "auth": (),
+    "store": (),
+    "hub": ("store.base", *(part.replace("/", ".") for part in PURE)),
+    "net": ("hub.effects", "hub.now", "store.base", "auth"),
+    "audit": ("store.base", "store.trail", "net.ports"),
+    "audit/node_archive": ("store.base", "net.ports", "net.driver", "config"),
+    "bridge": ("auth", "config"),
+    "config": ("net.settings", "audit.settings", "audit.redaction", "store.base"),
+}
+"""What a part of the broker may import of the other parts; of two that fit, the narrower counts."""
 IO = {"asyncio", "socket", "time", "random", "threading", "os", "uvloop", "sqlite3"}
 
 
@@ -25,21 +38,46 @@ def forbidden(module: str) -> dict[str, str]:
         within(module, part) for part in ("cli", "bridge", "benchmark")
     ):
         found["trishula"] = "of the broker only command, bridge and benchmark use the client"
-    if module.startswith("trishula_protocol/") or within(module, "hub"):
+    if module.startswith("trishula_protocol/") or any(
+        within(module, part) for part in ("hub", *PURE)
+    ):
         found |= dict.fromkeys(IO, "the core does no I/O and has no clock and no randomness")
+    return found
+
+
+def imported(source: str, module: str) -> list[tuple[int, str]]:
+    """The line and the dotted name of each thing that `source` imports."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(source, module)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
     return found
 
 
 def violations(module: str, source: str) -> list[str]:
     rules = forbidden(module)
-    imports: list[tuple[int, str]] = []
-    for node in ast.walk(ast.parse(source, module)):
-        if isinstance(node, ast.Import):
-            imports += [(node.lineno, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            imports.append((node.lineno, node.module))
-    tops = [(line, name.partition(".")[0]) for line, name in imports]
-    return [f"{module}:{line}: imports {top}: {rules[top]}" for line, top in tops if top in rules]
+    found: dict[str, None] = {}
+    for line, name in imported(source, module):
+        top, _, inner = name.partition(".")
+        if top in rules:
+            found[f"{module}:{line}: imports {top}: {rules[top]}"] = None
+        elif top == "trishula_broker" and (rule := strays(module, inner)):
+            found[f"{module}:{line}: imports {inner}: {rule}"] = None
+    return list(found)
+
+
+def strays(module: str, inner: str) -> str | None:
+    """The rule by which the file `module` may not import `inner` of the broker."""
+    parts = [part for part in MAY_IMPORT if within(module, part)]
+    if not parts:
+        return None
+    part = max(parts, key=len)
+    allowed = (part.partition("/")[0], *MAY_IMPORT[part])
+    if any(f"{inner}.".startswith(f"{each}.") for each in allowed):
+        return None
+    return f"of the broker {part} uses {', '.join(MAY_IMPORT[part]) or 'nothing else'}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -67,6 +105,20 @@ def test_imports_run_one_way(package: str) -> None:
         ("trishula_broker/client_addresses.py", "from trishula import Agent", [1]),
         ("trishula_broker/hub/router.py", "import os.path\nimport sqlite3 as db", [1, 2]),
         ("trishula_broker/hub/router.py", "from trishula_protocol.errors import Refused", []),
+        ("trishula_broker/hub/hub.py", "from trishula_broker.auth.identity import Identity", []),
+        ("trishula_broker/hub/hub.py", "from trishula_broker.auth import permits, tokens", [1]),
+        ("trishula_broker/hub/hub.py", "import trishula_broker.auth.key_file", [1]),
+        ("trishula_broker/hub/hub.py", "from trishula_broker.store import base, sqlite", [1]),
+        ("trishula_broker/hub/hub.py", "from trishula_broker.hub import now", []),
+        ("trishula_broker/auth/permits.py", "import time", [1]),
+        ("trishula_broker/auth/ledger.py", "import time", []),
+        ("trishula_broker/auth/tokens.py", "from trishula_broker.store.base import Store", [1]),
+        ("trishula_broker/audit/verify.py", "from trishula_broker.hub.hub import Hub", [1]),
+        ("trishula_broker/audit/follower.py", "from trishula_broker.net.driver import D", [1]),
+        ("trishula_broker/audit/node_archive.py", "from trishula_broker.net.driver import D", []),
+        ("trishula_broker/net/door.py", "from trishula_broker.audit.reading import Archive", [1]),
+        ("trishula_broker/net/door.py", "from trishula_broker.cli import exits", [1]),
+        ("trishula_broker/app.py", "from trishula_broker.audit import node_archive", []),
     ],
 )
 def test_a_forbidden_import_is_found_with_its_line(
