@@ -141,7 +141,6 @@ class Load:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.end_ns = 0
-        self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._senders = [Sender(self, n, agent) for n, agent in enumerate(agents)]
 
     def stop(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
+from trishula_broker.cli.durations import seconds
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.options import load_config
 from trishula_broker.cli.output import Output
@@ -33,7 +34,6 @@ COLUMNS: Final = (
     "type", "priority", "thread", "reply_to", "size", "sha256", "agent", "reason", "body",
 )  # fmt: skip
 """Of a CSV export; all else of a record is JSON in the last column, ``more``."""
-UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -113,8 +113,9 @@ def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> str
 
     if text is None:
         return ""
-    if text[-1:] in UNITS and text[:-1].isdecimal():
-        return iso(round((time.time() - int(text[:-1]) * UNITS[text[-1]]) * 1000))
+    ago = seconds(text)
+    if ago is not None:
+        return iso(max(round((time.time() - ago) * 1000), 0))
     try:
         return iso(parse(text))
     except ValueError:

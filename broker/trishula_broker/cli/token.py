@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trishula_broker.cli.durations import duration
+from trishula_broker.cli.durations import Life
 from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.cli.key_options import KEYS_EPILOG, key_options, wall_ms
 from trishula_broker.cli.options import names
@@ -85,7 +85,7 @@ def command() -> None:
 )
 @click.option(
     "--expires",
-    callback=duration,
+    type=Life(),
     default="30d",
     show_default=True,
     metavar="DURATION",

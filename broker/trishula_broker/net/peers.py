@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from typing import Any, Final
 
@@ -17,11 +16,6 @@ def named(address: Any) -> str:
         return UNKNOWN
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     return f"{host}:{address[1]}"
-
-
-def peer_name(transport: asyncio.BaseTransport) -> str:
-    """The other side as ``host:port``."""
-    return named(transport.get_extra_info("peername"))
 
 
 def host_of(peer: str) -> str:

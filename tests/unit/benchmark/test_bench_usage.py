@@ -13,7 +13,7 @@ from trishula_broker.cli import main
         ("--rate fast", "--rate: 'fast' is no rate"),
         ("--rate 0", "--rate: '0' is no rate"),
         ("--rate nan", "--rate: 'nan' is no rate"),
-        ("--duration 1d", "'--duration': '1d' is no time: such as 500ms, 60s, 5m or 1h"),
+        ("--duration 1y", "'--duration': '1y' is no time: such as 500ms, 60s, 5m or 1h"),
         ("--priority-mix 7:1", "--priority-mix: '7' is no priority"),
         ("--connections 0", "'--connections': 0 is not in the range"),
         ("--min-success 101", "'--min-success': 101.0 is not in the range"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from trishula_broker.cli.durations import Span
+from trishula_broker.cli.durations import Life, Span
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,36 @@ from trishula_broker.cli.durations import Span
         (".5s", 0.5),
         (" 2 s ", 2.0),
         ("30", 30.0),
+        ("1d", 86_400.0),
     ],
 )
-def test_a_length_of_time_is_read(text: str, seconds: float) -> None:
+def test_a_span_is_a_number_of_seconds(text: str, seconds: float) -> None:
     assert Span().convert(text, None, None) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "1 hour", "1e3", "nan", "0", "0ms", "721h"])
-def test_any_other_is_refused_by_its_name(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1y", "1 hour", "1e3", "nan", "0", "0ms", "721h"])
+def test_what_is_no_span_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(click.BadParameter, match=f"^'{text}' is n"):
         Span().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("30d", 30 * 86_400_000),
+        ("12h", 12 * 3_600_000),
+        ("1.5h", 5_400_000),
+        ("2W", 14 * 86_400_000),
+        ("1s", 1_000),
+        ("36500d", 36_500 * 86_400_000),
+        (" never ", None),
+    ],
+)
+def test_a_life_is_a_number_of_milliseconds_or_has_no_end(text: str, ms: int | None) -> None:
+    assert Life().convert(text, None, None) == ms
+
+
+@pytest.mark.parametrize("text", ["", "30", "soon", "-1d", "0d", "999ms", "36501d", "1d 2h"])
+def test_what_is_no_life_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=f"^'{text}': "):
+        Life().convert(text, None, None)
