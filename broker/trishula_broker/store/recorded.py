@@ -16,34 +16,42 @@ from msgspec.structs import replace
 
 from trishula_broker.store.message import Copy
 from trishula_broker.store.op import Outcome
-from trishula_broker.store.operations import (
-    Accept,
-    Accepted,
+from trishula_broker.store.operations.batch import (
+    Operation,
+)
+from trishula_broker.store.operations.duties import (
     Assign,
     Assigned,
+    Retried,
+    Retry,
+    Unassign,
+    Unassigned,
+)
+from trishula_broker.store.operations.mail import (
+    Accept,
+    Accepted,
     Delivered,
     Discard,
     Discarded,
+    Marked,
+    Read,
+    Requeue,
+    Requeued,
+    Settle,
+)
+from trishula_broker.store.operations.nodes import (
     EndNode,
+    NodeEnded,
+)
+from trishula_broker.store.operations.sessions import (
     Forget,
     Forgotten,
     Leave,
     Left,
-    Marked,
-    NodeEnded,
-    Operation,
     Pause,
     Paused,
-    Read,
     Register,
     Registered,
-    Requeue,
-    Requeued,
-    Retried,
-    Retry,
-    Settle,
-    Unassign,
-    Unassigned,
 )
 from trishula_broker.store.revoked import Introduce, Noted, Revoke
 from trishula_broker.store.trail import Done
