@@ -1,0 +1,131 @@
+"""Which archive ``broker audit`` reads, and what its commands have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import click
+
+from trishula_broker.cli.durations import seconds
+from trishula_broker.cli.exits import ExitCode, Failure, exits
+from trishula_broker.cli.options import load_config
+from trishula_broker.cli.text import visible
+
+if TYPE_CHECKING:
+    from trishula_broker.audit.reading import Archive
+    from trishula_broker.audit.sealing import Sealer
+    from trishula_broker.config import Config
+
+AUDIT_EPILOG: Final = (
+    "Exit codes: 0 done, and nothing was found that does not fit; 1 something was, or the archive "
+    "cannot be read; 2 wrong usage, or no archive there."
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Place(NamedTuple):
+    """Which archive, and what is known of it."""
+
+    config: Config
+    root: Path
+    data: Path
+    """The data directory that it belongs to."""
+    sealer: Sealer | None
+
+    def archive(self) -> Archive:
+        """Its files."""
+        from trishula_broker.audit.reading import Archive
+
+        return Archive(self.root, self.sealer, _warn)
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {visible(text)}", err=True)
+
+
+def place_options(wrapped: F) -> F:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout."),
+        click.option("--config", type=click.Path(path_type=Path), help="The hub's TOML file."),
+        click.option("--data", help="The hub's data directory; its default is the hub's."),
+        click.option(
+            "--audit",
+            "audit_path",
+            metavar="DIR",
+            help="The archive's folder; audit in --data by default.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def filters(wrapped: F) -> F:
+    for option in (
+        click.option("--namespace", help="Only records of this namespace."),
+        click.option(
+            "--until", metavar="TIME", callback=_moment, help="Only what happened no later."
+        ),
+        click.option(
+            "--since",
+            metavar="TIME",
+            callback=_moment,
+            help="Only what happened since: 2026-11-21T16:20, UTC unless it says otherwise, or "
+            "30m, 2h, 7d ago.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> str:
+    """A time as records have it; empty for none."""
+    from trishula_broker.audit.times import iso, parse
+
+    if text is None:
+        return ""
+    ago = seconds(text)
+    if ago is not None:
+        return iso(max(round((time.time() - ago) * 1000), 0))
+    try:
+        return iso(parse(text))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no time; write 2026-11-21T16:20, or 30m, 2h, 7d for so long ago"
+        ) from None
+
+
+def place_of(
+    config: Path | None, data: str | None, audit_path: str | None, redis: str | None = None
+) -> Place:
+    from trishula_broker.audit.node_archive import folder, sealer
+    from trishula_broker.audit.sealing import UnusableKey
+
+    loaded = load_config(config, data=data, audit_path=audit_path, redis_url=redis).config
+    root = folder(loaded)
+    home = Path(loaded.data).expanduser()
+    if audit_path is not None and data is None and (root.parent / "store.db").exists():
+        home = root.parent
+    if not root.is_dir():
+        raise Failure(
+            ExitCode.USAGE,
+            f"there is no archive in {root}; name it with --audit, or the hub's --data or --config",
+        )
+    try:
+        return Place(loaded, root, home, sealer(loaded.audit))
+    except UnusableKey as error:
+        raise Failure(ExitCode.USAGE, str(error)) from None
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    with exits():
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or "the archive"
+            raise Failure(ExitCode.REFUSED, f"{where}: {error.strerror or error}") from None
