@@ -1,6 +1,6 @@
 """The SDK: what an agent imports. ``from trishula import Agent``."""
 
-from trishula.agent import Agent, State
+from trishula.agent import Agent
 from trishula.errors import (
     AgentClosed,
     FolderError,
@@ -14,6 +14,7 @@ from trishula.errors import (
     TrishulaError,
     Unauthorized,
 )
+from trishula.life import State
 from trishula.message import Message
 from trishula.receipt import Receipt
 

@@ -7,11 +7,9 @@ import logging
 import os
 import ssl as tls
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
-from weakref import WeakSet
 
 from trishula.connector import Token
 from trishula.ending import Ending, done_or_set, on_signals
@@ -19,13 +17,15 @@ from trishula.engine import Engine
 from trishula.errors import AgentClosed, RemoteError, TakenOver
 from trishula.folder.settings import folder_settings
 from trishula.intake import Handler, Intake, Messages
+from trishula.life import Life, State
 from trishula.message import Message
-from trishula.operations import Copies, Operations, Watcher, checked
+from trishula.news import Audience
+from trishula.operations import Operations, checked
 from trishula.options import agent_name, bearer, failback_seconds, hub_urls, tag_list, trust
 from trishula.receipt import Receipt
 from trishula.websocket import check_url
 from trishula_protocol import limits
-from trishula_protocol.bodies import Join, Leave, Op, Register, Tap, Watch
+from trishula_protocol.bodies import Join, Leave, Op, Register, Tap
 
 CLOSE_SECONDS: Final = 5.0
 """How long leaving the context waits for handlers, acceptances and confirmations, each."""
@@ -37,19 +37,6 @@ C = TypeVar("C", bound=Callable[["State"], object])
 H = TypeVar("H", bound=Handler)
 
 _log = logging.getLogger("trishula")
-
-
-class State(StrEnum):
-    """Where an agent is in its life."""
-
-    NEW = "new"
-    CONNECTING = "connecting"
-    ACTIVE = "active"
-    FOLDER = "folder"
-    CLOSING = "closing"
-    CLOSED = "closed"
-    TAKEN_OVER = "taken_over"
-    REFUSED = "refused"
 
 
 class Agent(Operations):
@@ -144,14 +131,12 @@ class Agent(Operations):
         if shared_folder is not None and not receive:
             raise ValueError("shared_folder: a side session has no inbox; leave it out")
         self._connect_timeout = connect_timeout
-        self._state = State.NEW
-        self._on_state: list[Callable[[State], object]] = []
-        self._watchers: WeakSet[Watcher] = WeakSet()
-        self._taps: WeakSet[Copies] = WeakSet()
+        self._life = Life(name)
+        self._audience = Audience()
         if concurrency < 1:
             raise ValueError(f"concurrency: 1 or more, not {concurrency}")
         self._intake = Intake(concurrency)
-        self._engine = self._intake.engine = Engine(
+        self._engine = self._intake.engine = self._audience.engine = Engine(
             register,
             self.urls,
             token=bearer(token),
@@ -162,19 +147,19 @@ class Agent(Operations):
             on_mail=self._intake.deliver,
             on_lost=self._intake.lost,
             on_settled=self._intake.settled,
-            on_presence=self._on_presence,
+            on_presence=self._audience.hear,
             on_change=self._changed,
         )
 
     def __repr__(self) -> str:
-        return f"<Agent {self.name} {self._state} {self._engine.url or self._shown}>"
+        return f"<Agent {self.name} {self._life.state} {self._engine.url or self._shown}>"
 
     # --- life ---
 
     @property
     def state(self) -> State:
         """``connecting`` also between two connections; ``taken_over`` and ``refused`` are ends."""
-        return self._state
+        return self._life.state
 
     def on_state(self, callback: C) -> C:
         """Have ``callback`` called with every new :attr:`state`, in the event loop.
@@ -183,7 +168,7 @@ class Agent(Operations):
         lost, ``folder`` that sends go to the shared folder; the log says why. What the callback
         raises is logged. May be used as a decorator.
         """
-        self._on_state.append(callback)
+        self._life.tell(callback)
         return callback
 
     @property
@@ -202,9 +187,9 @@ class Agent(Operations):
             FolderError: the shared folder cannot be used.
             AgentClosed: it was entered before; make a new one.
         """
-        if self._state is not State.NEW:
+        if self._life.state is not State.NEW:
             raise AgentClosed(self.name, "was entered before")
-        self._enter_state(State.CONNECTING)
+        self._life.enter(State.CONNECTING)
         await self._engine.start(self._connect_timeout)
         return self
 
@@ -222,10 +207,10 @@ class Agent(Operations):
         Each for ``seconds`` at most; then handlers are cancelled and waiting calls raise
         :class:`AgentClosed`. Mail that was not settled is delivered again some time.
         """
-        if self._state is State.CLOSED or self._state is State.NEW:
+        if self._life.state is State.CLOSED or self._life.state is State.NEW:
             return
         if self._engine.failure is None:
-            self._enter_state(State.CLOSING)
+            self._life.enter(State.CLOSING)
         try:
             await self._intake.close(seconds)
             if self._engine.failure is None:
@@ -435,9 +420,7 @@ class Agent(Operations):
         Changes while the connection is down are missed; :meth:`agents` tells the present.
         Of a watcher that does not read the last 10 000 are kept. Raises as :meth:`ask`.
         """
-        watcher = Watcher(self._engine, "watch", Watch())
-        self._watchers.add(watcher)
-        return watcher
+        return self._audience.watch()
 
     def tap(
         self,
@@ -455,57 +438,27 @@ class Agent(Operations):
         is down is missed uncounted; of a tap that is not read the first 1 000 copies are kept and
         the others counted. Raises as :meth:`ask`.
         """
-        op = checked(Tap(sender, to, type, thread))  # type: ignore[arg-type]
-        for earlier in self._taps:
-            earlier.end()
-        self._taps.clear()
-        copies = Copies(self._engine, "tap", op)
-        self._taps.add(copies)
-        return copies
+        return self._audience.tap(checked(Tap(sender, to, type, thread)))  # type: ignore[arg-type]
 
     # --- inside ---
-
-    def _on_presence(self, payload: Any) -> None:
-        if isinstance(payload, dict) and "tap" in payload:
-            self._hand_out(payload, self._taps, Tap(on=False))
-        else:
-            self._hand_out(payload, self._watchers, Watch(on=False))
-
-    def _hand_out(self, payload: Any, watchers: WeakSet[Any], off: Watch | Tap) -> None:
-        if not watchers:
-            self._engine.core.standing.pop("watch" if isinstance(off, Watch) else "tap", None)
-            self._engine.sending.tell(off)
-        for watcher in watchers:
-            watcher.note(payload)
-
-    def _enter_state(self, state: State) -> None:
-        if state is self._state:
-            return
-        self._state = state
-        for callback in self._on_state:
-            try:
-                callback(state)
-            except Exception:
-                _log.exception("%s: on_state", self.name)
 
     def _failed(self, failure: Exception) -> None:
         """The end, and not of the application's making: it may be doing something else."""
         state = State.TAKEN_OVER if isinstance(failure, TakenOver) else State.REFUSED
-        if self._state is not state and self._engine.info is not None:
+        if self._life.state is not state and self._engine.info is not None:
             _log.error("%s: this agent is over: %s", self.name, failure)
-        self._enter_state(state)
+        self._life.enter(state)
 
     def _changed(self) -> None:
         failure = self._engine.failure
         if isinstance(failure, AgentClosed):
-            self._enter_state(State.CLOSED)
+            self._life.enter(State.CLOSED)
         elif failure is not None:
             self._failed(failure)
-        elif self._state is not State.CLOSING:
+        elif self._life.state is not State.CLOSING:
             active = self._engine.core.active
             folder = State.FOLDER if self._engine.in_folder else State.CONNECTING
-            self._enter_state(State.ACTIVE if active else folder)
+            self._life.enter(State.ACTIVE if active else folder)
         self._intake.changed()
         if failure is not None:
-            for watcher in (*self._watchers, *self._taps):
-                watcher.wake()
+            self._audience.wake()

@@ -26,11 +26,12 @@ from trishula import agent as asynchronous
 from trishula import message as messages
 from trishula.ending import Ending, on_signals
 from trishula.errors import AgentClosed
+from trishula.life import State
 from trishula.receipt import Receipt, Stage
 from trishula.thread_loop import ThreadLoop
 from trishula_protocol.bodies import Op
 
-C = TypeVar("C", bound=Callable[[asynchronous.State], object])
+C = TypeVar("C", bound=Callable[[State], object])
 H = TypeVar("H", bound=Callable[["Message"], Any])
 
 
@@ -95,7 +96,7 @@ class Agent:
         return self._agent.name
 
     @property
-    def state(self) -> asynchronous.State:
+    def state(self) -> State:
         """See :attr:`trishula.Agent.state`."""
         return self._agent.state
 
@@ -109,7 +110,7 @@ class Agent:
         return self._agent.on_state(callback)
 
     def __enter__(self) -> Agent:
-        if self._agent.state is not asynchronous.State.NEW:
+        if self._agent.state is not State.NEW:
             raise AgentClosed(self._agent.name, "was entered before")
         self._running = ThreadLoop(self._agent.name)
         try:

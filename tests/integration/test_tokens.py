@@ -12,7 +12,7 @@ from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
 from tests.support.two_hubs import two_hubs
 from trishula import Agent, Refused, Unauthorized
-from trishula.agent import State
+from trishula.life import State
 from trishula_broker.auth import key_file
 from trishula_broker.auth.ledger import Issued, Ledger, Revoked
 from trishula_protocol import bodies

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.client.scripted_hub import ScriptedHub, hub
 from trishula import Agent, AgentClosed, Message, Refused, RemoteError, intake
-from trishula.operations import COPIES_KEPT
+from trishula.news import COPIES_KEPT
 from trishula_protocol.bodies import Recall
 from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import Envelope
