@@ -126,6 +126,7 @@ class Archiver:
             trouble=self._trouble,
             alarm=self._alarm,
             others=self._local_heads if namespace == self._home else tuple,
+            local=self.local.writer if namespace == self._home else None,
         )
         # From the next commit on the trail is kept, whatever happens to be in that.
         first = asyncio.ensure_future(self._port.submit(namespace, Archive(self._node, 0)))

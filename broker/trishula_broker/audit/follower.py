@@ -16,6 +16,7 @@ from trishula_broker.audit.chain import Link
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.records import SLICE, Records
 from trishula_broker.audit.settings import AuditSettings
+from trishula_broker.audit.times import iso
 from trishula_broker.audit.writer import ChainWriter, with_block
 from trishula_broker.net.ports import Log
 from trishula_broker.store.base import StoreUnavailable
@@ -67,7 +68,8 @@ class Follower:
         several: whether other nodes archive the same trail.
         trouble: told why the archive cannot be written, None once it can.
         alarm: told what an operator must know, once each.
-        others: signed heads that go to the store along with this chain's.
+        others: signed heads that go to the store along with this chain's,
+        local: and the chain that they are of.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Follower:
         trouble: Callable[[str, str | None], None],
         alarm: Callable[[str], None],
         others: Callable[[], tuple[Head, ...]] = tuple,
+        local: ChainWriter | None = None,
     ) -> None:
         self.writer = writer
         self.namespace = writer.name.namespace
@@ -101,6 +104,8 @@ class Follower:
         self._trouble = trouble
         self._alarm = alarm
         self._others = others
+        self._unseen = [writer] if local is None else [writer, local]
+        """Chains not yet compared with the heads that the store has of them."""
         self._digests: list[tuple[int, str]] = []
         """Of blocks that ended, not yet in the store."""
         self._known: dict[int, str] = {}
@@ -146,12 +151,14 @@ class Follower:
             OSError: the archive cannot be written; what it was about is in the store.
             StoreUnavailable: the store cannot be asked now.
         """
+        if self._unseen:
+            await self._writing(self._look_back())
         entries = await self._port.query(
             self.namespace, Trail(after=self.writer.mark.pos, limit=LIMIT)
         )
         self._full = len(entries) == LIMIT
         if entries:
-            await self._write(entries)
+            await self._writing(self._write(entries))
         if self._is_commit_due():
             await self._commit()
         now = self._time()
@@ -177,11 +184,10 @@ class Follower:
 
     # --- writing ---
 
-    async def _write(self, entries: Sequence[Entry]) -> None:
+    async def _writing(self, work: Awaitable[None]) -> None:
+        """Do what needs the disk; what keeps it from being done is told."""
         try:
-            if entries[0].pos != self.writer.mark.pos + 1:
-                await self._gap(entries[0].pos)
-            await self._archive(entries)
+            await work
         except OSError as error:
             self._failing = True
             self._trouble(str(self.writer.name), why_not(self.writer, error))
@@ -189,6 +195,35 @@ class Follower:
         if self._failing:
             self._failing = False
             self._trouble(str(self.writer.name), None)
+
+    async def _look_back(self) -> None:
+        """Compare what was found at the start with what this node had signed. The next head takes
+        the place of that one, so the chain itself has to say what does not fit."""
+        archives = await self._port.query(self.namespace, Archives(since=1 << 62))
+        heads = [head for each in archives if each.node == self._node for head in each.heads]
+        while self._unseen:
+            writer = self._unseen[0]
+            for head in heads:
+                if head.chain == writer.name.kind:
+                    await self._compare_head(writer, head)
+            self._unseen.pop(0)
+
+    async def _compare_head(self, writer: ChainWriter, head: Head) -> None:
+        when = iso(head.at)
+        what = await self._in_thread(lambda: writer.contradicts(head.number, head.hash, when))
+        if what is None:
+            return
+        fields = {"what": what, "had": head.number, "signed": head.hash, "kid": head.kid}
+        await self._in_thread(lambda: writer.say("altered", fields))
+        self._alarm(
+            f"the audit was altered while this hub did not run: of {writer.name} {what}; "
+            "its chain says so from here on, and so does `broker audit verify`"
+        )
+
+    async def _write(self, entries: Sequence[Entry]) -> None:
+        if entries[0].pos != self.writer.mark.pos + 1:
+            await self._gap(entries[0].pos)
+        await self._archive(entries)
 
     async def _archive(self, entries: Sequence[Entry]) -> None:
         writer = self.writer

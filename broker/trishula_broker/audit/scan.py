@@ -21,7 +21,9 @@ FINDINGS: Final = 100
 _BLOCK: Final = b',"block":"'
 _BLOCK_AT: Final = TAIL + len(_BLOCK) + 65
 _EVENT: Final = b'"event":"'
-_TOLD: Final = frozenset((b'segment"', b'sealed",', b'removed"', b'rewound"', b'gap","mi'))
+_TOLD: Final = frozenset(
+    (b'segment"', b'sealed",', b'removed"', b'rewound"', b'gap","mi', b'altered"')
+)
 """Beginnings of the events that tell of the archive itself; all are as long."""
 
 
@@ -58,6 +60,8 @@ class Told(msgspec.Struct):
     had: int = 0
     to: int = 0
     missing: tuple[int, int] = (0, 0)
+    at: str = ""
+    what: str = ""
 
 
 _told: Final = msgspec.json.Decoder(Told).decode

@@ -155,6 +155,9 @@ def _verify_chain(
                 f"entries {told.missing[0]} to {told.missing[1]} were never here: the node was "
                 f"silent for too long before record {told.n}"
             )
+        elif told.event == "altered":
+            scan.file = ""
+            scan.find(f"the hub found this at its start at {told.at}: {told.what}", None, told.n)
         elif told.event == "rewound":
             notes.append(
                 f"before record {told.n} the store was set back from entry {told.had} to {told.to}"

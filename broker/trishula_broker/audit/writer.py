@@ -75,6 +75,8 @@ class ChainWriter:
         self.name = name
         self.folder = name.folder(root)
         self.link = Link()
+        self.found = Link()
+        """Where it ended when it was opened."""
         self.mark = Mark()
         self.skip = 0
         """Records behind :attr:`mark` that are there already: a crash came before the rest."""
@@ -133,6 +135,7 @@ class ChainWriter:
                 found.pop()
                 continue
             self._read(whole)
+            self.found = self.link
             fits = last.encrypted == (self._sealer is not None)
             if last.sealed or not fits or self.problem:  # a damaged file is left as it is
                 self._unsealed += [each for each in found if not each.sealed]
@@ -178,6 +181,39 @@ class ChainWriter:
         for each in found[-3:-1]:
             said |= _said(segment.read(each, self.name, self._sealer).text)
         self._unsaid = [each for each in sealed if each.number not in said]
+
+    def contradicts(self, number: int, digest: str, when: str) -> str | None:
+        """How what was found when it was opened differs from what the node signed at ``when``:
+        that record ``number`` was the last, with the hash ``digest``. None where it does not, or
+        where retention has removed that record.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        end = self.found
+        if number > end.number:
+            return (
+                f"its end was cut off: it ended with record {end.number}, and by the head of "
+                f"{when} it had {number}"
+            )
+        here = end.hash if number == end.number else self._hash_of(number)
+        if here in (None, digest):
+            return None
+        return f"its record {number} is not what the node signed at {when}"
+
+    def _hash_of(self, number: int) -> str | None:
+        """Of a record; empty where it is not in its place, None where its segment is gone."""
+        start = b'{"n":%d,' % number
+        for each in reversed(segment.segments(self.folder)):
+            text = segment.read(each, self.name, self._sealer).text
+            at = 0 if text.startswith(start) else text.find(b"\n" + start) + 1
+            if at or text.startswith(start):
+                taken = chain.take_apart(text[at : text.find(b"\n", at)])
+                return "" if taken is None else taken.digest.hex()
+            first = chain.take_apart(text[: max(0, text.find(b"\n"))])
+            if first is not None and first.number < number:
+                return ""
+        return None
 
     def close(self) -> None:
         """Let go of the file."""

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.contract.world import World
 from tests.support.trails import START, Clock
+from trishula_broker.audit import chain, segment, verify
 from trishula_broker.audit import follower as following
-from trishula_broker.audit import segment, verify
 from trishula_broker.audit import writer as writing
 from trishula_broker.audit.archiver import Archiver
 from trishula_broker.audit.follower import Port
@@ -325,3 +325,58 @@ async def test_a_namespace_is_archived_from_its_first_commit_on(node: Node) -> N
     other = World(lambda: node.world.store, "elsewhere")
     await other.come("dc")
     assert len(await other.ask(base.Trail(0, 10))) == 1
+
+
+@pytest.mark.parametrize("kind", [segment.TRAIL, segment.LOCAL])
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_a_cut_end_is_still_found_when_a_hub_has_gone_on_behind_it(
+    node: Node, kind: str, goes_on: bool
+) -> None:
+    await exchange(node.world, 1, 20)
+    for n in range(3):
+        node.archiver.local.record(NS, "refused", {"times": n})
+    await node.archiver.finish(10)
+    last = node.records(kind)[-1]["n"]
+    await node.archiver.close()
+    folder = segment.ChainName(kind, NS if kind == segment.TRAIL else "").folder(node.archiver.root)
+    [each] = segment.segments(folder)
+    lines = each.path.read_bytes().splitlines(keepends=True)
+    each.path.write_bytes(b"".join(lines[:-2]))
+    for turn in range(2):  # what is said once is enough, and stays
+        node.archiver = node.make()
+        await node.archiver.open()
+        if goes_on:
+            await node.world.send("dc", "agni", f"late{turn}")
+            node.archiver.local.record(NS, "refused", {"times": 4})
+        await node.archiver.finish(10)
+        [found] = await node.whole()
+        assert f"its end was cut off: it ended with record {last - 2}" in found
+        assert f"it had {last}" in found
+        await node.archiver.close()
+    altered = [record for record in node.records(kind) if record["event"] == "altered"]
+    assert [record["had"] for record in altered] == [last]
+    alarms = [fields["what"] for event, fields in node.log.lines if event == "audit_alarm"]
+    assert "its end was cut off" in alarms[0]
+
+
+async def test_an_end_written_anew_is_still_found_when_a_hub_has_gone_on_behind_it(
+    node: Node,
+) -> None:
+    await exchange(node.world, 1, 5)
+    await node.archiver.finish(10)
+    await node.archiver.close()
+    [each] = segment.segments(segment.ChainName(segment.TRAIL, NS).folder(node.archiver.root))
+    *lines, accepted, done = each.path.read_bytes().splitlines()
+    end = chain.take_apart(lines[-1])
+    assert end is not None
+    assert b'"m5"' in accepted
+    records = [
+        line[line.index(b",") + 1 : -chain.TAIL]
+        for line in (accepted.replace(b'"m5"', b'"m6"'), done, done)
+    ]
+    _, anew = chain.extend(chain.Link(end.number, end.digest), records)
+    each.path.write_bytes(b"".join([*(line + b"\n" for line in lines), *anew]))
+    await node.again()
+    await node.archiver.finish(10)
+    found = await node.whole()
+    assert any("is not what the node signed at" in each for each in found)
