@@ -248,6 +248,8 @@ class Archiver:
             self._accepting(now)
 
     def _alarm(self, text: str) -> None:
+        if text in self.alarms:
+            return  # what could not be written is tried, and told, again
         self.alarms.append(text)
         self._log.error("audit_alarm", what=text)
 

@@ -210,6 +210,11 @@ class Follower:
 
     async def _compare_head(self, writer: ChainWriter, head: Head) -> None:
         when = iso(head.at)
+        if head.kid != self._key.kid:
+            self._alarm(
+                f"node.key is not what {writer.name} was signed with at {when}: it was lost, or "
+                "replaced; heads that were copied elsewhere are of the earlier one"
+            )
         what = await self._in_thread(lambda: writer.contradicts(head.number, head.hash, when))
         if what is None:
             return

@@ -86,7 +86,8 @@ def verify(
             for archiver in archivers:
                 for head in archiver.heads:
                     place = (head.chain, namespace if head.chain == TRAIL else "")
-                    if archiver.node in nodes and place not in here:
+                    its = archiver.node in nodes or _is_signed_with(archiver, store.kid)
+                    if its and place not in here:
                         name = ChainName(*place)
                         what = f"the store knows {head.number} records of it, and it is not here"
                         finding = Finding(str(name), "", None, None, what)
@@ -171,7 +172,7 @@ def _verify_chain(
     else:
         own = _own(archivers, node, store.kid)
         node = node or (own.node if own is not None else "")
-        _check_heads(scan, own, name, namespace, node, last, found, store, notes)
+        _check_heads(scan, own, name, archivers, node, last, found, store, notes)
         if name.kind == TRAIL:
             _check_blocks(scan, own, archivers, against, notes)
     return ChainReport(
@@ -191,9 +192,17 @@ def _verify_chain(
 def _own(archivers: Sequence[ArchiveRecord], node: str, kid: str | None) -> ArchiveRecord | None:
     """The archiver whose archive this is, also when nothing is left that says so."""
     for each in archivers:
-        if each.node == node or (not node and kid in {head.kid for head in each.heads}):
+        if each.node == node:
+            return each
+    for each in archivers:  # what the archive says of itself may be forged
+        if _is_signed_with(each, kid):
             return each
     return archivers[0] if not node and len(archivers) == 1 else None
+
+
+def _is_signed_with(archiver: ArchiveRecord, kid: str | None) -> bool:
+    """Whether it signs with the key of the node whose archive is looked at."""
+    return any(head.kid == kid for head in archiver.heads)
 
 
 def _read(each: Segment, found: Sequence[Segment]) -> tuple[bytes, Segment]:
@@ -246,7 +255,7 @@ def _check_heads(
     scan: Scan,
     own: ArchiveRecord | None,
     name: ChainName,
-    namespace: str,
+    archivers: Sequence[ArchiveRecord],
     node: str,
     last: int,
     found: Sequence[Segment],
@@ -254,16 +263,20 @@ def _check_heads(
     notes: list[str],
 ) -> None:
     """What the node signed."""
+    namespace = name.namespace if name.kind == TRAIL else store.home
     head = None
     if own is not None:
         head = next((each for each in own.heads if each.chain == name.kind), None)
     if head is None:
+        others = ", ".join(each.node for each in archivers) or "nobody"
         notes.append(
-            f"the store has no head of it by node {node or '?'}: {BLIND.partition(':')[0]}"
+            f"the store has no head of it by node {node or '?'}, but by {others}: "
+            f"{BLIND.partition(':')[0]}"
         )
         return
+    assert own is not None
     when = iso(head.at)
-    if not is_signed(head, node, namespace):
+    if not is_signed(head, own.node, namespace):
         scan.find(f"the head of {when} in the store is not signed with the key that it names")
     elif store.kid is None:
         notes.append("the node's own key is not at hand: who signed the head is not known")

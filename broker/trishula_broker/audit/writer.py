@@ -321,6 +321,7 @@ class ChainWriter:
     def _begin(self, number: int) -> None:
         """Open segment ``number``; its first record says what it continues."""
         before = (self._file, self._open, self._size, self._chunks, self._began, self._idle)
+        link = self.link
         encrypted = self._sealer is not None
         path = self.folder / segment.file_name(number, False, encrypted)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -354,6 +355,7 @@ class ChainWriter:
             os.close(self._file)
             path.unlink(missing_ok=True)
             self._file, self._open, self._size, self._chunks, self._began, self._idle = before
+            self.link = link
             raise
         if before[0] >= 0:
             os.close(before[0])

@@ -250,6 +250,25 @@ async def test_a_store_that_was_set_back_is_told(tmp_path: Path) -> None:
     await new.archiver.close()
 
 
+async def test_what_an_operator_must_know_is_told_once_while_the_disk_is_full(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await exchange(node.world, 1, 3)
+    await node.archiver.finish(10)
+    follower = node.archiver._followers[NS]
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(follower.writer, "_sync", full)
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space"):
+            await follower._rewound(2)
+    [alarm] = node.archiver.alarms
+    assert "set back" in alarm
+    assert [event for event, _ in node.log.lines].count("audit_alarm") == 1
+
+
 async def test_entries_that_the_store_no_longer_has_are_told_as_a_gap(tmp_path: Path) -> None:
     model = MemoryStore()
     one = Node(tmp_path, model.node("n1"), "n1")
@@ -380,3 +399,13 @@ async def test_an_end_written_anew_is_still_found_when_a_hub_has_gone_on_behind_
     await node.archiver.finish(10)
     found = await node.whole()
     assert any("is not what the node signed at" in each for each in found)
+
+
+async def test_a_key_that_was_replaced_is_told(node: Node) -> None:
+    await exchange(node.world, 1, 5)
+    await node.archiver.finish(10)
+    (node.folder / node.name / "node.key").unlink()
+    await node.again()
+    await node.archiver.finish(10)
+    assert any("node.key" in each for each in node.archiver.alarms)
+    assert await node.whole() == []

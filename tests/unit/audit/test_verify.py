@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.trails import NAME, START, archive, entries, writer
+from tests.support.trails import NAME, START, Clock, archive, entries, writer
 from trishula_broker.audit import blocks, segment
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.verify import ChainReport, Store, verify
+from trishula_broker.audit.writer import ChainWriter
 from trishula_broker.store.trail import ArchiveRecord
 
 KEY = Sealer(bytes(range(32)))
@@ -186,6 +187,26 @@ def test_an_archive_written_anew_is_found_by_the_head(made: Made, work: Path) ->
     assert report.findings == []
     assert "would not be seen" in report.notes[0]
     assert "no store.db" in report.notes[0]
+
+
+def test_another_nodes_name_does_not_hide_a_rewrite(made: Made, work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    one = ChainWriter(work, NAME, "n9", SMALL, made.sealer, Clock())
+    one.open()
+    archive(one, list(entries(30, payload={"forged": True})), SMALL)
+    one.close()
+    assert any("written anew" in finding.what for finding in made.verify(work).findings)
+    # Whose it was is known by the key alone: without that, the names say what was not looked at.
+    archives = made.store.archives
+    report = made.verify(work, Store(archives))
+    assert any("node n9" in note and "n1" in note for note in report.notes)
+
+
+def test_an_archive_that_is_gone_as_a_whole_is_found(made: Made, work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    [report] = verify(work, made.store, made.sealer)
+    assert "is not here" in report.findings[0].what
 
 
 def test_a_chain_that_is_gone_is_found(made: Made, work: Path) -> None:

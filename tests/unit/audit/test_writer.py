@@ -209,6 +209,28 @@ def test_a_full_disk_leaves_the_chain_as_it_was(
     assert events(tmp_path, sealer).count("accepted") == 4
 
 
+@SEALERS
+def test_a_segment_that_could_not_be_begun_leaves_the_chain_as_it_was(
+    tmp_path: Path, sealer: Sealer | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = writer(tmp_path, SMALL, sealer)
+    archive(one, list(entries(6)), SMALL)
+    assert one.is_due
+    before = one.link
+
+    def fails(folder: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segment, "sync_folder", fails)
+        with pytest.raises(OSError, match="Too many"):
+            one.make_room()
+    assert one.link == before
+    archive(one, list(entries(3, first=7)), SMALL)
+    one.close()
+    assert_chained(tmp_path, sealer)
+
+
 def test_an_encrypted_archive_is_not_continued_without_its_key(tmp_path: Path) -> None:
     one = writer(tmp_path, sealer=KEY)
     archive(one, list(entries(1)))
