@@ -8,7 +8,7 @@ them lose their connections in the same moment and come back at once. The stages
 that decide the exit code (1 when one is missed) may be set by environment:
 
     TRISHULA_LOAD_STAGES      USERS:SECONDSs, comma-separated: 100:30s,200:30s,1000:60s,0:15s
-    TRISHULA_LOAD_SPAWN       users that come, or go, a second: 100
+    TRISHULA_LOAD_SPAWN       users that come, or go, a second: 50
     TRISHULA_LOAD_PACE        requests of each user a second: 0.75
     TRISHULA_LOAD_STORM_S     seconds between two reconnect storms: 20
     TRISHULA_LOAD_BROADCAST_S seconds between two broadcasts: 10
@@ -47,6 +47,8 @@ STAGES: Final = stages.parse(os.environ.get("TRISHULA_LOAD_STAGES", stages.DEFAU
 MARKS: Final = marks.from_environment(os.environ)
 LINGER_SECONDS: Final = 1.0
 """How long a user that is to go answers what was sent to it before nobody picked it any more."""
+GOING_SECONDS: Final = 15.0
+"""How long one that goes is waited for at the end."""
 STORM_PARTS: Final = 4
 """A storm takes one in so many users; the next storm takes the next part."""
 
@@ -65,7 +67,7 @@ def setting(name: str, usual: float) -> float:
     return value
 
 
-SPAWN: Final = setting("SPAWN", 100)
+SPAWN: Final = setting("SPAWN", 50)
 PACE: Final = setting("PACE", 0.75)
 STORM_S: Final = setting("STORM_S", 20)
 BROADCAST_S: Final = setting("BROADCAST_S", 10)
@@ -78,6 +80,7 @@ class Field:
 
     Attributes:
         here: agents that may be written to, by number.
+        going: those that are on their way out.
         connects_ms: how long each registration took.
         peak: for the time in which all users were there: its begin, its end, and the messages
             that had been accepted by then.
@@ -87,6 +90,7 @@ class Field:
         self.counters = Counters()
         self.here: dict[int, AgentUser] = {}
         self.connects_ms: list[float] = []
+        self.going: list[Thread] = []
         self.numbers = itertools.count()
         self.peak_begin: tuple[float, int] | None = None
         self.peak_end: tuple[float, int] | None = None
@@ -126,9 +130,14 @@ class AgentUser(User):
         FIELD.here[self.number] = self
 
     def on_stop(self) -> None:
-        """Go, once nobody expects an answer any more."""
-        if FIELD.here.pop(self.number, None) is None:
-            return
+        """Go, once nobody expects an answer any more; Locust does not wait for that."""
+        if FIELD.here.pop(self.number, None) is not None:
+            going = Thread(target=self.go, daemon=True)
+            FIELD.going.append(going)
+            going.start()
+
+    def go(self) -> None:
+        """Have the hub forget the agent."""
         sleep(LINGER_SECONDS)
         try:
             if not self.agent.is_open:
@@ -295,6 +304,8 @@ def blow(**_: Any) -> None:
 @events.quitting.add_listener
 def end(environment: Environment, **_: Any) -> None:
     """Tell what was reached, and end accordingly."""
+    for each in FIELD.going:
+        each.join(GOING_SECONDS)
     total = environment.stats.total
     found = marks.judge(FIELD.figures(total.num_requests, total.num_failures), MARKS)
     for reached, text in found:
