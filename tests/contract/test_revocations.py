@@ -8,6 +8,7 @@ from tests.contract.test_nodes import NodeWorld, Pair, pair
 from tests.contract.world import World
 from trishula_broker.store import base
 from trishula_broker.store.revoked import REVOCATION_SPARE_MS
+from trishula_protocol.limits import EPHEMERAL_MS
 
 __all__ = ["pair"]
 
@@ -36,12 +37,29 @@ async def test_who_is_introduced_is_known_offline_and_gets_mail(world: World) ->
 
 
 async def test_introducing_somebody_who_is_known_changes_nothing(world: World) -> None:
-    await world.come("ada", caps=("plan",), groups=("ops",), ephemeral=True)
+    await world.come("ada", caps=("plan",), groups=("ops",))
     before = await world.agent("ada")
     world.now += 5
     assert await world.get(base.Noted, base.Introduce("ada")) == base.Noted(False)
     assert await world.agent("ada") == before
     await world.go("ada")
+    assert await world.get(base.Noted, base.Introduce("ada")) == base.Noted(False)
+
+
+@pytest.mark.parametrize("receive", [False, True])
+async def test_who_was_ephemeral_and_is_introduced_stays(world: World, receive: bool) -> None:
+    # A command that used the token before the hub had seen the line about it.
+    await world.come("ada", ephemeral=True, receive=receive)
+    await world.come("bob")
+    assert (await world.send("bob", "broadcast", "m1")).recipients == ()
+    if receive:
+        await world.go("ada")
+    assert await world.get(base.Noted, base.Introduce("ada")) == base.Noted(True)
+    assert not (await world.agent("ada")).ephemeral
+    assert (await world.send("bob", "broadcast", "m2")).recipients == ("ada",)
+    await world.restart()
+    world.now += EPHEMERAL_MS
+    assert (await world.get(base.Swept, base.Sweep(100))).ghosts == ()
     assert await world.get(base.Noted, base.Introduce("ada")) == base.Noted(False)
 
 

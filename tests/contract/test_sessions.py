@@ -43,6 +43,17 @@ async def test_a_side_session_makes_an_agent_known(world: World) -> None:
     assert (record.online, record.epoch, record.since) == (False, 0, world.now)
 
 
+async def test_a_side_session_that_stays_keeps_who_was_ephemeral(world: World) -> None:
+    await world.come("ada", receive=False, ephemeral=True)
+    await world.come("bob")
+    await world.come("ada", receive=False)  # it sends now, and waits for answers
+    assert (await world.send("bob", "broadcast", "m1")).recipients == ("ada",)
+    await world.restart()
+    world.now += EPHEMERAL_MS
+    assert (await world.get(base.Swept, base.Sweep(100))).ghosts == ()
+    assert not (await world.agent("ada")).ephemeral
+
+
 async def test_capabilities_and_groups_replace_what_was_known_and_none_keeps_it(
     world: World,
 ) -> None:

@@ -24,7 +24,7 @@ class Revocation(msgspec.Struct, frozen=True, gc=False):
 
 class Introduce(Op, frozen=True, gc=False):
     """Make ``agent`` known, for a token was made for it: an address whose mailbox fills. It is
-    offline. Nothing changes when it is known already."""
+    offline. Of who is known already nothing changes, but that it is ephemeral no more."""
 
     agent: str
 

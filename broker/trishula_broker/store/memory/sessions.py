@@ -20,6 +20,8 @@ def register(books: Books, space: Space, now: int, op: base.Register) -> base.Ou
         space.capabilities |= agent.capabilities
     if op.groups is not None:
         agent.groups = set(op.groups)
+    if not op.ephemeral:
+        agent.ephemeral = False
     epoch = 0
     if op.receive:
         if op.replaces and op.replaces == agent.epoch:
@@ -105,8 +107,11 @@ def pause(books: Books, space: Space, now: int, op: base.Pause) -> base.Outcome:
 
 
 def introduce(books: Books, space: Space, now: int, op: base.Introduce) -> base.Outcome:
-    new = op.agent not in space.agents
-    if new:
+    agent = space.agents.get(op.agent)
+    new = agent is None or agent.ephemeral
+    if agent is not None:
+        agent.ephemeral = False
+    else:
         space.agents[op.agent] = Agent(
             op.agent, node="", ephemeral=False, lease_ms=limits.LEASE_DEFAULT_MS, since=now
         )

@@ -42,6 +42,8 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
         box.session = op.session
         box.ephemeral = op.ephemeral
         box.lease_ms = op.lease_ms
+    elif not op.ephemeral:
+        box.ephemeral = False
     epoch = 0
     if op.receive:
         if op.replaces and op.replaces == box.epoch:
@@ -68,12 +70,16 @@ def _make_known(work: Work, box: Mailbox) -> None:
 def introduce(work: Work, space: Space, op: base.Introduce) -> base.Noted:
     box = work.mailbox(space, op.agent)
     if box.known:
-        return base.Noted(False)
-    _make_known(work, box)
-    box.node = box.session = ""
-    box.ephemeral = False
-    box.lease_ms = limits.LEASE_DEFAULT_MS
-    space.changed(box, ())
+        if not box.ephemeral:
+            return base.Noted(False)
+        box.ephemeral = False
+        space.changed(box, box.capabilities)
+    else:
+        _make_known(work, box)
+        box.node = box.session = ""
+        box.ephemeral = False
+        box.lease_ms = limits.LEASE_DEFAULT_MS
+        space.changed(box, ())
     work.save(space, box)
     return base.Noted(True)
 

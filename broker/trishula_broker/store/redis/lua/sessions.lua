@@ -84,6 +84,13 @@ local function waiting_pools(agent)
   return pools
 end
 
+-- Who was ephemeral is not any more.
+local function keep(name, agent)
+  agent[EPHEMERAL] = false
+  put_name(EVERYONE, name, true)
+  call('ZREM', GHOSTS, name)
+end
+
 function APPLY.register(op)
   local name, node, receive, ephemeral, lease_ms = op[2], op[3], op[4], op[5], op[6]
   local offers, groups, replaces, unread = op[7], op[8], op[9], op[10]
@@ -103,6 +110,7 @@ function APPLY.register(op)
     put_names('g:', name, agent[GROUPS], groups)
     agent[GROUPS] = groups
   end
+  if not ephemeral and agent[EPHEMERAL] then keep(name, agent) end
   local epoch = 0
   if receive then
     local box = box_of(name)
@@ -130,7 +138,14 @@ end
 
 function APPLY.introduce(op)
   local name = op[2]
-  if live_of(name) then return { 0, false } end
+  if live_of(name) then
+    local agent = agent_of(name)
+    if not agent or not agent[EPHEMERAL] then return { 0, false } end
+    flush()
+    keep(name, agent)
+    save_agent(name, agent)
+    return { 0, 1 }
+  end
   flush()
   set_live(name, 0, '')
   put_name(EVERYONE, name, true)
