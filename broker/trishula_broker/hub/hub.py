@@ -476,7 +476,18 @@ class Hub:
                 "lasted_ms": now.mono - session.since,
             },
         )
-        for key in ("link", "beat", "note", "more", "fetch", "due", "lease", "fenced", "expiry"):
+        for key in (
+            "link",
+            "beat",
+            "note",
+            "more",
+            "fetch",
+            "due",
+            "lease",
+            "fenced",
+            "expiry",
+            "narrow",
+        ):
             self._agenda.cancel((key, session.link))
         self._taps.end(session, now)
         self._registration.end(session, reason, now)

@@ -245,6 +245,24 @@ class Registration:
             op = base.Register(agent, node, "", False, False, lease_ms, *left)
             self._commits.submit(op, self._narrowed)
 
+    def narrow_again(self, session: HubSession) -> None:
+        """The same for a session that goes on under another token."""
+        self._questions.ask(base.Agents(id=session.agent), self._seen, session)
+
+    def _seen(
+        self, found: Sequence[base.AgentRecord] | Unavailable, session: HubSession, now: Now
+    ) -> None:
+        standing = standing_of(session)
+        if session.closed or standing is None:
+            return  # its next registration sees to that
+        if isinstance(found, Unavailable):
+            due = now.mono + RETRY_MS
+            key = ("narrow", session.link)
+            self._agenda.at(due, key, lambda _: self.narrow_again(session))
+            return
+        for record in found:
+            self.narrow(standing, record.id, record.capabilities, record.groups)
+
     def _narrowed(self, outcome: base.Outcome, op: base.Register, context: None, now: Now) -> None:
         if isinstance(outcome, Unavailable):
             self._commits.retry(op, self._narrowed, None, now)

@@ -166,6 +166,16 @@ class Tenure:
         }
         return max(end for end in ends if end is not None) if ends and None not in ends else None
 
+    def issued_until(self, agent: str, now: Now) -> int:
+        """A moment that all tokens of ``agent`` were issued before, as far as is known here: one
+        may be of a clock that is ahead of this host's."""
+        dated = [
+            standing.identity.issued_at
+            for session in self._sessions.values()
+            if (standing := standing_of(session)) is not None and standing.identity.subject == agent
+        ]
+        return max(self.host_wall(now), *dated, 0) + 1
+
     # --- what other nodes revoked ---
 
     def look(self, now: Now) -> None:

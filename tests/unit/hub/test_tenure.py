@@ -162,6 +162,19 @@ def test_groups_that_a_new_token_does_not_allow_end_with_it() -> None:
     assert (record["groups"], record["capabilities"]) == (["web"], [])
 
 
+def test_groups_end_with_a_renewal_also_when_the_store_fails_meanwhile() -> None:
+    bench = Bench(tokens={"new": identity("dc", receive=("#web",))})
+    dc = bench.proven(identity("dc"), groups=["ops", "web"])
+    bench.hold_questions = True
+    dc.ask("renew", token="new")
+    for question in bench.hub.questions():
+        bench.hub.question_failed(question, "away", bench.now)
+    bench.hold_questions = False
+    bench.advance(1_000)
+    [record] = dc.ask("agents")["payload"]["agents"]
+    assert record["groups"] == ["web"]
+
+
 # --- revocation -------------------------------------------------------------------------------
 
 
@@ -234,6 +247,16 @@ def test_operators_revoke_by_token_and_by_agent() -> None:
     ]
     for wrong in ({}, {"token_id": "t", "agent": "dc"}, {"agent": "Not Good"}):
         assert operator.ask("revoke", **wrong)["payload"]["code"] == "bad_message"
+
+
+def test_a_token_of_a_clock_that_is_ahead_is_revoked_with_its_agent() -> None:
+    bench = Bench(tokens={})
+    operator = bench.proven(identity("boss", role="operator"))
+    early = identity("dc", issued_at=bench.now.wall + 4_000)
+    dc = bench.proven(early)
+    assert operator.ask("revoke", agent="dc")["payload"]["sessions"] == 1
+    assert dc.close_code() == TOKEN
+    assert bench.peer(identity=early).close_code() == TOKEN
 
 
 def test_a_hub_without_keys_has_no_tokens_to_revoke() -> None:

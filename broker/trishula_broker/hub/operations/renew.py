@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from trishula_broker.auth.errors import TokenRefused
 from trishula_broker.auth.identity import Identity
-from trishula_broker.hub.now import Now
 from trishula_broker.hub.operations.call import Call
 from trishula_broker.hub.refusals import who
 from trishula_broker.hub.standing import Standing, standing_of
-from trishula_broker.store import base
 from trishula_protocol import bodies
 from trishula_protocol.errors import ErrorCode
 
@@ -38,8 +34,7 @@ def renew(call: Call, op: bodies.Renew) -> None:
     if problem is not None:
         call.error(ErrorCode.FORBIDDEN, f"payload.token: {problem}")
         return
-    standing = Standing(identity)
-    call.session.proof = standing
+    call.session.proof = Standing(identity)
     if identity.role == "agent":
         call.desk.taps.end(call.session, call.now)
     tenure = call.desk.tenure
@@ -47,7 +42,7 @@ def renew(call: Call, op: bodies.Renew) -> None:
     call.desk.record("renewed", {**who(call.session), "before": old.identity.token_id})
     call.result(bodies.Renewed(tenure.expires_at(call.session)))
     if identity.rights.receive is not None and identity.rights != old.identity.rights:
-        _narrow(call, standing)
+        call.desk.registration.narrow_again(call.session)
 
 
 def _problem(call: Call, old: Identity, new: Identity) -> str | None:
@@ -57,14 +52,3 @@ def _problem(call: Call, old: Identity, new: Identity) -> str | None:
     if new.role == "observer" and call.session.receive:
         return "an observer receives nothing, and this session does; connect with it"
     return None
-
-
-def _narrow(call: Call, standing: Standing) -> None:
-    def seen(found: Sequence[base.AgentRecord] | object, context: None, now: Now) -> None:
-        if isinstance(found, Sequence):
-            for record in found:
-                call.desk.registration.narrow(
-                    standing, record.id, record.capabilities, record.groups
-                )
-
-    call.desk.questions.ask(base.Agents(id=call.agent), seen)

@@ -30,7 +30,7 @@ def revoke(call: Call, op: bodies.Revoke) -> None:
     what = base.Revocation(
         op.token_id,
         op.agent,
-        0 if op.token_id else tenure.host_wall(call.now) + 1,
+        0 if op.token_id else tenure.issued_until(op.agent, call.now),
         tenure.expiry_of(op.token_id) if op.token_id else None,
     )
     # At once here: who is revoked may be flooding this very store.
