@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.trails import FULL, START, accept, settle
 from trishula_broker.audit.records import Records, Told, payload_of
@@ -15,6 +17,9 @@ from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso, parse
 from trishula_broker.store import base
 from trishula_broker.store.trail import Entry
+from trishula_protocol.address import parse_address
+from trishula_protocol.codec import encode_json
+from trishula_protocol.envelope import Envelope
 
 
 def told(*done: Any, settings: AuditSettings = FULL) -> list[dict[str, Any]]:
@@ -72,6 +77,72 @@ def test_the_digest_is_of_the_payload_alone(
 ) -> None:
     op, _ = accept(1, payload, headers=headers)
     assert payload_of(op.body) == expected
+
+
+TRICKY = st.sampled_from(
+    ["payload", '"payload":', '},"payload":', "x}", '"headers":{', '\\"},"payload":1', "\n", "ä"]
+) | st.text(max_size=8)
+NAME = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,20}\Z")
+ID = st.from_regex(r"\A[A-Za-z0-9._:-]{1,40}\Z")
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TRICKY,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TRICKY, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(TRICKY, TRICKY, max_size=3), VALUE)
+def test_the_payload_is_found_whatever_stands_before_it(
+    headers: dict[str, str], value: Any
+) -> None:
+    body = encode_json(Envelope("STATUS", "m1", "dc", "agni", headers=headers, payload=value))
+    assert msgspec.json.decode(payload_of(body)) == value
+
+
+@given(
+    ids=st.tuples(ID, st.none() | ID, st.none() | ID),
+    sender=NAME,
+    to=st.builds(str.__add__, st.sampled_from(["", "#", "@"]), NAME) | st.just("broadcast"),
+    recipients=st.lists(NAME, max_size=4).map(tuple),
+    full=st.lists(NAME, max_size=3).map(tuple),
+    pool=st.none() | NAME,
+    ttl=st.none() | st.integers(1, 2**40),
+    value=VALUE,
+)
+def test_a_record_of_a_message_is_json_that_says_what_was_said(
+    ids: tuple[str, str | None, str | None],
+    sender: str,
+    to: str,
+    recipients: tuple[str, ...],
+    full: tuple[str, ...],
+    pool: str | None,
+    ttl: int | None,
+    value: Any,
+) -> None:
+    id_, thread, reply_to = ids
+    body = encode_json(Envelope("RESULT", id_, sender, to, payload=value))
+    op = base.Accept(
+        sender, 1, parse_address(to), id_, "RESULT", 2, thread, reply_to, False, ttl, body
+    )
+    [record] = told((op, base.Accepted(9, START, recipients, full, pool)))
+    expected = {
+        "event": "accepted",
+        "seq": 9,
+        "id": id_,
+        "from": sender,
+        "to": to,
+        "recipients": list(recipients),
+        "type": "RESULT",
+        "priority": 2,
+        "size": len(body),
+        "body": msgspec.json.decode(body),
+        "thread": thread,
+        "reply_to": reply_to,
+        "full": list(full) or None,
+        "pool": pool,
+        "expires_at": None if ttl is None else iso(START + ttl),
+    }
+    assert {key: record.get(key) for key in expected} == expected
 
 
 def test_an_envelope_without_a_payload_has_the_digest_of_null() -> None:
