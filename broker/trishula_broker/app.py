@@ -32,11 +32,12 @@ from trishula_broker.net.driver import Driver
 from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
 from trishula_broker.net.key_watch import KeyWatch
-from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener, PortInUse
+from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener
 from trishula_broker.net.neighbour import who_listens
 from trishula_broker.net.peers import reached_at
 from trishula_broker.net.ports import Core
 from trishula_broker.net.refusals import Refusals
+from trishula_broker.net.sockets import PortInUse
 from trishula_broker.net.tls import Tls
 from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreError
 from trishula_broker.store.sqlite import SqliteStore

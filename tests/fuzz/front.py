@@ -216,7 +216,7 @@ class Front:
 
     @property
     def _http(self) -> Any:
-        return self.listener._http
+        return self.listener._web._state
 
     def _empty(self) -> bool:
         listener = self.listener

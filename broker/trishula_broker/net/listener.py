@@ -9,14 +9,9 @@ must be a connection's first request, as clients make it. Where the hub speaks T
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import ssl
-from email.utils import formatdate
 from typing import Any, Final
-
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from trishula_broker.net.admission import Admission, shared_addresses
 from trishula_broker.net.arrival import HANDSHAKE, Arrival
@@ -25,45 +20,25 @@ from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.door import Door
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.handshake import RETRY_AFTER_S, Gate
-from trishula_broker.net.peers import address_of, named
+from trishula_broker.net.peers import address_of
 from trishula_broker.net.ports import Log
 from trishula_broker.net.refusals import Refusals
 from trishula_broker.net.settings import NetSettings
 from trishula_broker.net.shares import Shares
+from trishula_broker.net.sockets import Sockets
 from trishula_broker.net.tls import Tls
 from trishula_broker.net.visitor import Visitor, answer
-from trishula_broker.net.web import WebConnection
+from trishula_broker.net.web_server import WebServer
 from trishula_broker.net.websocket import Surroundings, WebSocketConnection
 from trishula_protocol.limits import WEBSOCKET_PATH
 
-BACKLOG: Final = 2048
-"""Connections the kernel keeps for us while we are busy or have no descriptors left."""
-ACCEPTS_A_TURN: Final = 64
-"""Connections taken at once before others get their turn."""
-PAUSE_S: Final = 0.5
-"""How long accepting rests when descriptors are used up."""
-RESERVED_DESCRIPTORS: Final = 64
-"""Descriptors no client gets: the store, the audit and the logs open files too."""
 CROWDED: Final = answer(
     b"503 Service Unavailable",
     b"Too many connections at once; try again.\n",
     b"retry-after: %d\r\n" % RETRY_AFTER_S,
 )
 NOT_TLS: Final = answer(b"400 Bad Request", b"This port speaks TLS: use wss:// or https://\n")
-EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 DEFAULT_NAMESPACE: Final = "default"
-
-
-class PortInUse(Exception):
-    """Somebody else listens at ``host`` and ``port``."""
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(host, port)
-        self.host = host
-        self.port = port
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port} is in use"
 
 
 class Listener:
@@ -100,7 +75,6 @@ class Listener:
         self.crowd = Crowd(settings.unregistered, shared_addresses(settings))
         """Connections that have not said yet what they want, and those over HTTP."""
         self._driver = driver
-        self._log = log
         self._around = Surroundings(driver, settings, self.deadlines)
         self._gate = Gate(settings, admission, self._loop.time)
         self._tls = tls
@@ -108,107 +82,21 @@ class Listener:
             settings.handshakes_per_s, self._loop.time, shared_addresses(settings)
         )
         self._arrivals: set[Arrival] = set()
-        self._room = None if descriptors is None else descriptors - RESERVED_DESCRIPTORS
-        self._sockets: list[socket.socket] = []
-        self._exhausted = False
+        self._sockets = Sockets(self._arrived, lambda: self.count, descriptors, log)
         self._taking: set[asyncio.Task[None]] = set()
-        self._resume: asyncio.TimerHandle | None = None
-        self._dater: asyncio.TimerHandle | None = None
-        self._http = ServerState()
-        self._http_config = Config(
-            Door(app, admission, refusals),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=settings.http_keep_alive_s,
-        )
-        self._http_config.load()
+        self._web = WebServer(Door(app, admission, refusals), settings, self.deadlines)
 
     async def bind(self, host: str, port: int) -> int:
-        """Listen on every address of ``host``; the port, also when 0 was asked for.
-
-        Raises:
-            PortInUse: somebody else has it.
-            OSError: ``host`` is not an address of this machine, or the port is not allowed.
-        """
-        addresses = await self._loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        failure: OSError | None = None
-        for family, _, _, _, address in dict.fromkeys(addresses):
-            try:
-                port = self._bind(family, (address[0], port, *address[2:]))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    self._close_sockets()
-                    raise PortInUse(host, port) from error
-                failure = error  # localhost is often ::1 too, where there may be no IPv6
-        if not self._sockets:
-            raise failure or OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-        self._listen()
-        return port
-
-    def _bind(self, family: int, address: tuple[Any, ...]) -> int:
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listening.setblocking(False)
-            # A hub that is started again must not wait for its old connections' TIME_WAIT.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(address)
-            listening.listen(BACKLOG)
-        except OSError:
-            listening.close()
-            raise
-        self._sockets.append(listening)
-        port: int = listening.getsockname()[1]
-        return port
+        """Accept what comes to ``host`` and ``port``; returns and raises as :meth:`Sockets.bind`."""
+        return await self._sockets.bind(host, port)
 
     # --- accepting ---
-
-    def _listen(self) -> None:
-        self._resume = None
-        for listening in self._sockets:
-            self._loop.add_reader(listening.fileno(), self._accept, listening)
-
-    def _rest(self, why: str) -> None:
-        """Leave new connections in the kernel's queue for a while."""
-        if not self._exhausted:
-            self._exhausted = True
-            self._log.error("accepting_paused", why=why, connections=self.count)
-        for listening in self._sockets:
-            self._loop.remove_reader(listening.fileno())
-        self._resume = self._loop.call_later(PAUSE_S, self._listen)
 
     @property
     def count(self) -> int:
         """Open connections of every kind."""
-        http = len(self._http.connections)
         coming = len(self._arrivals) + len(self._taking) + len(self.visitors)
-        return coming + self._driver.connections + http
-
-    def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTS_A_TURN):
-            if self._room is not None and self.count >= self._room:
-                self._rest("file descriptors used up")
-                return
-            try:
-                taken, address = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in EXHAUSTED:
-                    raise
-                self._rest(f"file descriptors used up: {error.strerror}")
-                return
-            if self._exhausted:
-                self._exhausted = False
-                self._log.info("accepting_resumed", connections=self.count)
-            self._arrived(taken, named(address))
+        return coming + self._driver.connections + self._web.connections
 
     def _arrived(self, taken: socket.socket, peer: str) -> None:
         taken.setblocking(False)
@@ -298,7 +186,7 @@ class Listener:
         """
         head = bytes(head)
         if not _is_upgrade(head):
-            self._to_http(visitor, transport, head + data)
+            self._web.take(transport, visitor.place, head + data)
             return
         upgrade = self._gate.answer(head, visitor.peer)
         visitor.place.leave()
@@ -316,52 +204,20 @@ class Listener:
         namespace = DEFAULT_NAMESPACE if identity is None else identity.namespace
         connection.start(namespace, upgrade.peer, identity, data)
 
-    def _to_http(self, visitor: Visitor, transport: asyncio.Transport, data: bytes) -> None:
-        if self._dater is None:
-            self._date()
-        protocol = WebConnection(
-            self._http_config, self._http, self.settings, self.deadlines, visitor.place
-        )
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        protocol.data_received(data)
-
-    def _date(self) -> None:
-        """Keep the Date header right while there are HTTP connections (RFC 9110 §6.6.1)."""
-        self._http.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-        self._dater = self._loop.call_later(1, self._redate)
-
-    def _redate(self) -> None:
-        self._dater = None
-        if self._http.connections:
-            self._date()
-
     # --- the end ---
 
     def stop(self) -> None:
         """Accept nothing more. Connections that are served go on."""
-        if self._resume is not None:
-            self._resume.cancel()
-        self._close_sockets()
-
-    def _close_sockets(self) -> None:
-        for listening in self._sockets:
-            self._loop.remove_reader(listening.fileno())
-            listening.close()
-        self._sockets = []
+        self._sockets.close()
 
     async def close(self) -> None:
         """Stop, and cut what is left of connections that are not the driver's."""
         self.stop()
-        if self._dater is not None:
-            self._dater.cancel()
         for arrival in list(self._arrivals):
             arrival.expired()
         for visitor in list(self.visitors):
             visitor.expired()
-        for connection in list(self._http.connections):
-            connection.shutdown()
-        tasks = [*self._taking, *self._http.tasks]
+        tasks = [*self._taking, *self._web.close()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

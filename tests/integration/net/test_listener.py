@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.integration.net.rig import Raw, Rig, upgrade_request
-from trishula_broker.net.listener import RESERVED_DESCRIPTORS, PortInUse
 from trishula_broker.net.neighbour import who_listens
+from trishula_broker.net.sockets import RESERVED_DESCRIPTORS, PortInUse
 
 
 @pytest.fixture
