@@ -87,7 +87,7 @@ class Listener:
         self._web = WebServer(Door(app, admission, refusals), settings, self.deadlines)
 
     async def bind(self, host: str, port: int) -> int:
-        """Accept what comes to ``host`` and ``port``; returns and raises as :meth:`Sockets.bind`."""
+        """Accept what comes to this address; takes, returns and raises as :meth:`Sockets.bind`."""
         return await self._sockets.bind(host, port)
 
     # --- accepting ---
