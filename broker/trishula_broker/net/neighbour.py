@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-TIMEOUT_S: Final = 1.0
+TIMEOUT_S: Final = 3.0
+"""How long whoever holds the port has to say who it is: a hub may be busy."""
 ANSWER_BYTES: Final = 64 << 10
 TLS_PORT: Final = b"This port speaks TLS"
 """How a hub with TLS answers what is none."""
