@@ -133,7 +133,6 @@ async def serve(config: Config) -> int:
         raise CannotStart(str(error)) from error
     for warning in (await store.health()).get("warnings", ()):
         log.warning("store", warning=warning)
-    driver.core(DEFAULT_NAMESPACE)  # its duties begin before anybody connects
     about = {"node": config.node, "role": config.role, "version": version()}
     health = Health(driver, store, about, archive)
     listener = Listener(
@@ -152,9 +151,12 @@ async def serve(config: Config) -> int:
             if watch is not None:
                 watch.start()  # what was revoked is known before anybody gets in
             port = await listener.bind(config.host, config.port)
+            # Its duties begin before anybody connects, and not in a hub that cannot serve.
+            driver.core(DEFAULT_NAMESPACE)
         except AuthError as error:
             raise CannotStart(str(error)) from None
         except PortInUse as error:
+            await driver.close()
             who = await who_listens(error.host, error.port)
             raise CannotStart(f"{error} by {who}") from error
         except OSError as error:
