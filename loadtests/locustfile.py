@@ -3,7 +3,7 @@
     python -m locust -f loadtests/locustfile.py --headless --host ws://127.0.0.1:8765
 
 Each user is a registered agent over a real WebSocket. It sends COMMANDs to others, which answer
-with RESULTs, and now and then a STATUS; one of them broadcasts; and every so often a quarter of
+with RESULTs, and now and then a STATUS; one of them broadcasts; and every so often a tenth of
 them lose their connections in the same moment and come back at once. The stages and the pass marks
 that decide the exit code (1 when one is missed) may be set by environment:
 
@@ -49,7 +49,7 @@ LINGER_SECONDS: Final = 1.0
 """How long a user that is to go answers what was sent to it before nobody picked it any more."""
 GOING_SECONDS: Final = 15.0
 """How long one that goes is waited for at the end."""
-STORM_PARTS: Final = 4
+STORM_PARTS: Final = 10
 """A storm takes one in so many users; the next storm takes the next part."""
 
 _log = logging.getLogger("loadtests")
