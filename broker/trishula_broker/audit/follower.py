@@ -39,6 +39,8 @@ RETRY_S: Final = 1.0
 COMMIT_S: Final = 1.0
 COMMIT_ENTRIES: Final = 1_000
 """The store hears how far the archive is this often, or after so many entries."""
+REMEMBERED: Final = 10_000
+"""Entries whose places are looked at again when a store was set back; it loses fewer."""
 HEARD_S: Final = 600.0
 """And this often although nothing happened: who is silent for a day is no archiver any more."""
 COMPARE_S: Final = 5.0
@@ -108,6 +110,8 @@ class Follower:
         """Chains not yet compared with the heads that the store has of them."""
         self._digests: list[tuple[int, str]] = []
         """Of blocks that ended, not yet in the store."""
+        self._stood: dict[int, tuple[int, str]] = {}
+        """Of recent entries, when and by whom: others may take their places in a shared store."""
         self._known: dict[int, str] = {}
         """Of recent blocks, to compare others' with."""
         self._told: Link | None = None
@@ -153,9 +157,7 @@ class Follower:
         """
         if self._unseen:
             await self._writing(self._look_back())
-        entries = await self._port.query(
-            self.namespace, Trail(after=self.writer.mark.pos, limit=LIMIT)
-        )
+        entries = await self._news()
         self._full = len(entries) == LIMIT
         if entries:
             await self._writing(self._write(entries))
@@ -181,6 +183,23 @@ class Follower:
         while self._full:
             await self.step()
         await self._commit()
+
+    async def _news(self) -> Sequence[Entry]:
+        """What is behind this archive's last entry, after a look at whether that is still there."""
+        had = self.writer.mark.pos
+        stood = self._stood.get(had)
+        if stood is not None:
+            query = Trail(after=had - 1, limit=LIMIT + 1)
+            entries = await self._port.query(self.namespace, query)
+            if entries and entries[0].pos == had:
+                if (entries[0].at, entries[0].node) != stood:
+                    await self._overtaken()
+                elif len(entries) > 1:
+                    return tuple(entries[1:])
+            else:
+                return tuple(entries[:LIMIT])
+        query = Trail(after=self.writer.mark.pos, limit=LIMIT)
+        return tuple(await self._port.query(self.namespace, query))
 
     # --- writing ---
 
@@ -260,6 +279,10 @@ class Follower:
             self._known |= dict(ended)
 
         await self._in_thread(append)
+        if self._several:
+            self._stood |= {entry.pos: (entry.at, entry.node) for entry in entries}
+            if len(self._stood) > 2 * REMEMBERED:
+                self._stood = dict(sorted(self._stood.items())[-REMEMBERED:])
 
     async def _breathe(self, made: int) -> None:
         """Let the loop do other things, now and then."""
@@ -280,16 +303,31 @@ class Follower:
         mark = blocks.at(pos - 1)
         await self._in_thread(lambda: self.writer.say("gap", {"missing": missing}, mark))
 
+    async def _overtaken(self) -> None:
+        """The store was set back and has gone on since: others stand where this archive's last
+        entries did, and are archived next. What a store may lose it has not removed."""
+        after = min(self._stood) - 1
+        while found := await self._port.query(self.namespace, Trail(after=after, limit=LIMIT)):
+            for entry in found:
+                if self._stood.get(entry.pos) != (entry.at, entry.node):
+                    await self._writing(self._rewound(entry.pos - 1))
+                    return
+            after = found[-1].pos
+
     async def _rewound(self, last: int) -> None:
-        """The store's trail ends before this archive's does."""
+        """The store's trail ends before this archive's does, or did."""
         had = self.writer.mark.pos
         self._alarm(
-            f"the audit of {self.namespace} has entries up to {had}, its store only up to {last}: "
+            f"the audit of {self.namespace} has entries up to {had}, its store had {last} of them: "
             "the store was set back, or is another one; new entries follow under numbers that were "
             "used before"
         )
         mark = blocks.at(last)
         await self._in_thread(lambda: self.writer.say("rewound", {"had": had, "to": last}, mark))
+        self._stood = {pos: stood for pos, stood in self._stood.items() if pos <= last}
+        whole = last // blocks.SIZE
+        self._digests = [each for each in self._digests if each[0] < whole]
+        self._known = {number: each for number, each in self._known.items() if number < whole}
 
     async def _tidy(self) -> None:
         try:

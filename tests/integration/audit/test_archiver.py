@@ -250,6 +250,40 @@ async def test_a_store_that_was_set_back_is_told(tmp_path: Path) -> None:
     await new.archiver.close()
 
 
+async def test_entries_that_took_the_place_of_archived_ones_are_archived_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that had not all became the master, and went on before anybody looked."""
+    store = MemoryStore()
+    node = Node(tmp_path, store)
+    await store.open()
+    await node.archiver.open()
+    await node.world.come("dc")
+    await node.world.come("agni")
+    monkeypatch.setattr(following, "COMMIT_S", 3_600)
+    await exchange(node.world, 1, 3)
+    await node.archiver.finish(10)
+    follower = node.archiver._followers[NS]
+    trail = store._books.spaces[NS].trail
+    copied = trail.last + 2
+    await exchange(node.world, 4, 6)
+    assert await follower.step()  # archived, and not yet said to the store
+    for pos in range(copied + 1, trail.last + 1):
+        del trail.entries[pos]
+    trail.last = copied
+    node.world.now += 5_000
+    await exchange(node.world, 7, 10)
+    follower._commit_at = 0
+    await node.archiver.finish(10)
+    ids = [id_ for event, id_ in node.events() if event == "accepted"]
+    assert ids == [f"m{n}" for n in range(1, 11)]
+    [rewound] = [each for each in node.records() if each["event"] == "rewound"]
+    assert (rewound["had"], rewound["to"]) == (copied + 4, copied)
+    assert any("set back" in alarm for alarm in node.archiver.alarms)
+    assert await node.whole() == []
+    await node.archiver.close()
+
+
 async def test_what_an_operator_must_know_is_told_once_while_the_disk_is_full(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

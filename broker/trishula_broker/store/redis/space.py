@@ -79,6 +79,8 @@ class Space:
         self.recent = Recent()
         """What this node added to the trail last, once somebody here follows that."""
         self._followed = False
+        self._added = 0
+        """The position of this node's last entry."""
         self._sent = 0
         self._listener: Listener | None = None
         if settings.node:
@@ -121,6 +123,9 @@ class Space:
             some = ops[len(outcomes) : len(outcomes) + count]
             fresh = [outcome(op, one, at) for op, one in zip(some, found, strict=True)]
             outcomes += fresh
+            if pos and pos <= self._added:
+                self.recent.clear()  # it was set back, and nobody was told
+            self._added = pos or self._added
             if pos and self._followed:
                 done = tuple(recorded(some, fresh))
                 self.recent.add(base.Entry(pos, at, self._settings.node, done), self._sent)
