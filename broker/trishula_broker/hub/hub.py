@@ -1,8 +1,8 @@
 """The hub of one namespace: events and the time in, operations and effects out.
 
 Start reading here; docs/architecture.md shows the whole way of a message. This class only
-takes things apart and hands them on: who gets in is :mod:`.registration`, what is sent
-:mod:`.acceptance`, what goes out :mod:`.delivery`, what recipients say :mod:`.settlement`,
+hands things on: what arrives to :mod:`.intake`, who gets in is :mod:`.registration`, what is
+sent :mod:`.acceptance`, what goes out :mod:`.delivery`, what recipients say :mod:`.settlement`,
 what time makes due :mod:`.duties`, what agents ask :mod:`.operations`.
 """
 
@@ -23,17 +23,16 @@ from trishula_broker.hub.effects import Effect
 from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.guard import Guard
 from trishula_broker.hub.hearing import Hearing
+from trishula_broker.hub.intake import Intake
 from trishula_broker.hub.liveness import Liveness
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.news import News
 from trishula_broker.hub.now import Now
-from trishula_broker.hub.operations.call import Call, Desk
-from trishula_broker.hub.operations.status import status_of
-from trishula_broker.hub.operations.table import perform
+from trishula_broker.hub.operations.call import Desk
 from trishula_broker.hub.outlet import Outlet
 from trishula_broker.hub.questions import Question, Questions
 from trishula_broker.hub.rates import Rates
-from trishula_broker.hub.refusals import Refusals, about, who
+from trishula_broker.hub.refusals import Refusals, who
 from trishula_broker.hub.registration import Registration
 from trishula_broker.hub.roster import Roster
 from trishula_broker.hub.settings import HubSettings
@@ -42,11 +41,9 @@ from trishula_broker.hub.taps import Taps
 from trishula_broker.hub.tenure import Tenure, close_revoked, standing_for
 from trishula_broker.store import base
 from trishula_protocol import limits
-from trishula_protocol.address import HUB
 from trishula_protocol.codec import Codec, Item
-from trishula_protocol.envelope import Envelope
-from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
-from trishula_protocol.hub_session import HubSession, State
+from trishula_protocol.errors import CloseCode, ProtocolError
+from trishula_protocol.hub_session import HubSession
 
 CLOCK_APART_MS: Final = 5_000
 """The host's clock is worth a log line when it is further than this from the store's."""
@@ -134,14 +131,13 @@ class Hub:
             self._liveness.resumed,
             self._membership.heartbeat,
         )
-        self._settlement = Settlement(self._commits, self._roster, self._delivery)
+        settlement = Settlement(self._commits, self._roster, self._delivery)
         self._refusals = Refusals(self._agenda, self._outlet.record)
-        self._accept = self._acceptance.accept
+        accept = self._acceptance.accept
         if self._settings.messages_per_s:
-            self._accept = Rates(
-                self._settings.messages_per_s, self._settings.messages_burst, self._accept
+            accept = Rates(
+                self._settings.messages_per_s, self._settings.messages_burst, accept
             ).accept
-        self._guard = Guard(self._roster, self._questions, self._accept)
         self._tenure = Tenure(
             namespace,
             self._sessions,
@@ -179,7 +175,7 @@ class Hub:
             self._taps,
             self._tenure,
         )
-        self._desk = Desk(
+        desk = Desk(
             node,
             self._commits,
             self._questions,
@@ -191,6 +187,14 @@ class Hub:
             self._registration,
             self._outlet.record,
             identify,
+        )
+        self._intake = Intake(
+            accept,
+            Guard(self._roster, self._questions, accept),
+            settlement,
+            self._membership,
+            self._registration,
+            desk,
         )
         self._agenda.at(0, "sweep", self._duties.sweep)
 
@@ -261,7 +265,7 @@ class Hub:
             return
         session.heard_at = now.mono
         session.bad_frames = 0
-        self._take(session, items, now)
+        self._intake.take(session, items, now)
         self._backpressure.took(session, len(items), size, bool(self._commits), now)
         self._advance(now)
 
@@ -286,52 +290,7 @@ class Hub:
 
     def _activated(self, session: HubSession, items: list[Item], now: Now) -> None:
         self._liveness.watch(session, now)
-        self._take(session, items, now)
-
-    def _take(self, session: HubSession, items: Sequence[Item], now: Now) -> None:
-        accept = self._accept
-        guard = self._guard.send
-        for item in items:
-            try:
-                if isinstance(item, ProtocolError):
-                    session.error(item)
-                elif session.state is State.ACTIVE:
-                    if item.sender is not None and item.sender != session.agent:
-                        raise _forged(item, session.agent)
-                    kind = item.type
-                    if kind == "ACK":
-                        self._settlement.acknowledge(session, item, now)
-                    elif kind == "HEARTBEAT":
-                        session.say(self._membership.heartbeat(now))
-                    elif item.to is None or item.to == HUB:
-                        self._ask(session, item, now)
-                    elif session.proof is None:
-                        accept(session, item, now)
-                    else:
-                        guard(session, item, now)
-                elif session.state is State.NEW:
-                    self._registration.register(session, item, now)
-                elif session.state is State.REGISTERING:
-                    session.waiting.append(item)
-            except ProtocolError as error:
-                if isinstance(item, Envelope):
-                    if error.reply_to is None:
-                        error.reply_to = item.id
-                    session.error(error, **about(item))
-                else:
-                    session.error(error)
-
-    def _ask(self, session: HubSession, envelope: Envelope, now: Now) -> None:
-        call = Call(self._desk, session, envelope.id, now)
-        if envelope.type == "STATUS":
-            perform(call, status_of(envelope.payload))
-        elif envelope.type == "COMMAND":
-            perform(call, envelope.payload)
-        else:
-            call.error(
-                ErrorCode.BAD_MESSAGE,
-                f"to: the hub takes COMMAND, STATUS, ACK and HEARTBEAT, not {envelope.type}",
-            )
+        self._intake.take(session, items, now)
 
     # --- the store ---
 
@@ -524,11 +483,3 @@ class Hub:
             "lead": self._membership.lead if sure else 0,
             "alone": self._membership.alone,
         }
-
-
-def _forged(envelope: Envelope, agent: str) -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.FORBIDDEN,
-        f"from: you are {agent}, not {str(envelope.sender)[:80]}; leave it out",
-        reply_to=envelope.id,
-    )
