@@ -295,11 +295,15 @@ class Follower:
         """Entries that this archive will never have."""
         before = self.writer.mark.pos
         missing = [before + 1, pos - 1]
-        self._alarm(
-            f"the audit of {self.namespace} lacks entries {missing[0]} to {missing[1]}: this node "
-            "was silent for too long, and the store keeps them no more; another node's archive "
-            "may have them"
-        )
+        if before:
+            self._alarm(
+                f"the audit of {self.namespace} lacks entries {missing[0]} to {missing[1]}: this "
+                "node was silent for too long, and the store keeps them no more; another node's "
+                "archive may have them"
+            )
+        else:  # a node that is new here; one that was here before has a head in the store
+            what = f"entries 1 to {pos - 1} are in the archives of nodes that were there before"
+            self._log.info("audit_begins", namespace=self.namespace, entry=pos, what=what)
         mark = blocks.at(pos - 1)
         await self._in_thread(lambda: self.writer.say("gap", {"missing": missing}, mark))
 

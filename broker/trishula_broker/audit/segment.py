@@ -19,6 +19,9 @@ import zstandard
 from trishula_broker.audit.sealing import Sealer, Unreadable
 
 LEVEL: Final = 3
+NO_KEY: Final = (
+    "it is encrypted, and no key was given (audit.key_file, or the variable TRISHULA_AUDIT_KEY)"
+)
 PIECE: Final = 1 << 20
 LOCAL: Final = "local"
 TRAIL: Final = "trail"
@@ -105,7 +108,7 @@ def content(data: bytes, segment: Segment, chain: ChainName, sealer: Sealer | No
     good, chunks, torn = len(data), 0, False
     if segment.encrypted:
         if sealer is None:
-            return Content(b"", "it is encrypted, and no key was given")
+            return Content(b"", NO_KEY)
         try:
             data, chunks = sealer.open(data, segment.bound_name(chain), segment.sealed)
         except Unreadable as error:

@@ -152,10 +152,9 @@ def _verify_chain(
         scan.torn = 0
     for told in scan.told:
         if told.event == "gap":
-            notes.append(
-                f"entries {told.missing[0]} to {told.missing[1]} were never here: the node was "
-                f"silent for too long before record {told.n}"
-            )
+            first, to = told.missing
+            why = "the node was silent for too long before" if first > 1 else "it began with"
+            notes.append(f"entries {first} to {to} were never here: {why} record {told.n}")
         elif told.event == "altered":
             scan.file = ""
             scan.find(f"the hub found this at its start at {told.at}: {told.what}", None, told.n)
@@ -172,7 +171,8 @@ def _verify_chain(
     else:
         own = _own(archivers, node, store.kid)
         node = node or (own.node if own is not None else "")
-        _check_heads(scan, own, name, archivers, node, last, found, store, notes)
+        locked = sealer is None and bool(found) and found[-1].encrypted
+        _check_heads(scan, own, name, archivers, node, last, found, store, notes, locked)
         if name.kind == TRAIL:
             _check_blocks(scan, own, archivers, against, notes)
     return ChainReport(
@@ -261,8 +261,9 @@ def _check_heads(
     found: Sequence[Segment],
     store: Store,
     notes: list[str],
+    locked: bool,
 ) -> None:
-    """What the node signed."""
+    """What the node signed; ``locked``: the end is encrypted, and there is no key."""
     namespace = name.namespace if name.kind == TRAIL else store.home
     head = None
     if own is not None:
@@ -282,7 +283,9 @@ def _check_heads(
         notes.append("the node's own key is not at hand: who signed the head is not known")
     elif head.kid != store.kid:
         scan.find(f"the head of {when} in the store was signed with another key than the node's")
-    if head.number > last:
+    if head.number > last and locked:
+        notes.append(f"its end cannot be read: whether it has {head.number} records is not known")
+    elif head.number > last:
         scan.file = found[-1].path.name if found else ""
         scan.find(
             f"its end was cut off: it ends with record {last}, and by the head of {when} it had "

@@ -372,6 +372,23 @@ async def test_nodes_see_when_their_archives_differ(tmp_path: Path) -> None:
         await each.archiver.close()
 
 
+async def test_a_node_that_is_new_lacks_nothing_that_an_operator_must_know(tmp_path: Path) -> None:
+    store = MemoryStore()
+    one, two = Node(tmp_path, store, "n1"), Node(tmp_path, store, "n2")
+    await store.open()
+    await one.archiver.open()
+    await one.world.come("dc")
+    await one.archiver.finish(10)
+    await two.archiver.open()
+    await one.world.come("agni")
+    await two.archiver.finish(10)
+    assert [(each["event"], each.get("missing")) for each in two.records()][1] == ("gap", [1, 1])
+    assert two.archiver.alarms == []
+    assert "audit_begins" in [event for event, _ in two.log.lines]
+    await one.archiver.close()
+    await two.archiver.close()
+
+
 async def test_a_namespace_is_archived_from_its_first_commit_on(node: Node) -> None:
     node.archiver.follow("elsewhere")
     await asyncio.sleep(0)

@@ -120,6 +120,23 @@ async def test_records_are_searched_and_exported(hub: HubProcess) -> None:
     )
     assert [row["id"] for row in rows if row["event"] == "accepted"] == ids
     assert len(rows) == len(lines)
+    for bad, needle in [
+        (("--event", "acepted"), "there are accepted, delivered"),
+        (("--type", "mail"), "'command', 'status'"),
+    ]:
+        done = await audit("search", *bad, data=hub.data)
+        assert (done.code, done.out) == (2, ""), bad
+        assert needle in done.err
+    done = await audit("search", "--type", "status", "--event", "Accepted", data=hub.data)
+    assert [line.split()[2] for line in done.out.splitlines()] == ["accepted"] * 2
+    done = await audit("search", "--from", "nobody", data=hub.data)
+    assert (done.code, done.out) == (0, "")
+    assert "no record fits" in done.err
+    done = await audit("search", data=hub.data)
+    told = [line.split() for line in done.out.splitlines()]
+    assert [at for at, *_ in told] == sorted(at for at, *_ in told)
+    assert {"connected", "registered"} <= {event for _, _, event, *_ in told}
+    assert {who for _, _, event, who, *_ in told if event == "done"} == {"agni"}
     done = await audit("search", "--since", "yesterday", data=hub.data)
     assert done.code == 2
     assert "is no time" in done.err
@@ -145,6 +162,11 @@ async def test_an_encrypted_archive_needs_its_key(tmp_path: Path) -> None:
     done = await audit("verify", data=hub.data)
     assert done.code == 1
     assert "no key was given" in done.out
+    assert "cut off" not in done.out  # nobody can know that without the key
+    for args in (("search",), ("export",), ("show", id_)):
+        done = await audit(*args, data=hub.data)
+        assert (done.code, done.out) == (1, ""), args
+        assert "could be read" in done.err
     with pytest.raises(RuntimeError, match="key"):  # and the hub does not go on in clear
         await HubProcess(hub.data).start()
 

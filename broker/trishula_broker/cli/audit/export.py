@@ -13,6 +13,7 @@ from trishula_broker.cli.audit.place import (
     place_of,
     place_options,
     reading,
+    unreadable,
 )
 from trishula_broker.cli.output import Output
 
@@ -76,6 +77,7 @@ def export(
             if len(batch) >= 1000 or rows.tell() > 1 << 20:
                 out.raw(_taken(batch, rows))
         out.raw(_taken(batch, rows))
+        unreadable(archive)
 
 
 def _taken(batch: list[bytes], rows: StringIO) -> bytes:

@@ -13,7 +13,7 @@ import click
 from trishula_broker.cli.durations import seconds
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.options import load_config
-from trishula_broker.cli.text import visible
+from trishula_broker.cli.text import counted, visible
 
 if TYPE_CHECKING:
     from trishula_broker.audit.reading import Archive
@@ -51,8 +51,12 @@ def _warn(text: str) -> None:
 def place_options(wrapped: F) -> F:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout."),
-        click.option("--config", type=click.Path(path_type=Path), help="The hub's TOML file."),
-        click.option("--data", help="The hub's data directory; its default is the hub's."),
+        click.option(
+            "--config", metavar="FILE", type=click.Path(path_type=Path), help="The hub's TOML file."
+        ),
+        click.option(
+            "--data", metavar="DIR", help="The hub's data directory; its default is the hub's."
+        ),
         click.option(
             "--audit",
             "audit_path",
@@ -66,7 +70,7 @@ def place_options(wrapped: F) -> F:
 
 def filters(wrapped: F) -> F:
     for option in (
-        click.option("--namespace", help="Only records of this namespace."),
+        click.option("--namespace", metavar="NAME", help="Only records of this namespace."),
         click.option(
             "--until", metavar="TIME", callback=_moment, help="Only what happened no later."
         ),
@@ -119,6 +123,19 @@ def place_of(
         return Place(loaded, root, home, sealer(loaded.audit))
     except UnusableKey as error:
         raise Failure(ExitCode.USAGE, str(error)) from None
+
+
+def unreadable(archive: Archive) -> None:
+    """End with 1 where something could not be read: it was told, and may be what was asked for.
+
+    Raises:
+        Failure: there was such a file.
+    """
+    if archive.unread:
+        raise Failure(
+            ExitCode.REFUSED,
+            f"not all of {archive.root} could be read: {counted(archive.unread, 'file')}",
+        )
 
 
 @contextmanager

@@ -13,16 +13,36 @@ from trishula_broker.cli.audit.place import (
     place_of,
     place_options,
     reading,
+    unreadable,
 )
 from trishula_broker.cli.output import Output
+from trishula_broker.cli.session import note
+
+
+def _event(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    from trishula_broker.audit.events import EVENTS
+
+    if text is None or text.lower() in EVENTS:
+        return text and text.lower()
+    raise click.BadParameter(f"{text!r} is none; there are {', '.join(EVENTS)}")
 
 
 @click.command("search", epilog=AUDIT_EPILOG)
 @click.option("--from", "sender", metavar="AGENT", help="Only messages that it sent.")
 @click.option("--to", "to", metavar="ADDRESS", help="Only messages for it, or that it got.")
 @click.option("--thread", metavar="ID", help="Only messages of this conversation.")
-@click.option("--type", "kind", metavar="TYPE", help="Only messages of this type.")
-@click.option("--event", metavar="EVENT", help="Only these events, such as refused.")
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["COMMAND", "STATUS", "RESULT", "ERROR"], case_sensitive=False),
+    help="Only messages of this type.",
+)
+@click.option(
+    "--event",
+    metavar="EVENT",
+    callback=_event,
+    help="Only this event, such as accepted, refused, operator; docs/audit.md has all.",
+)
 @click.option("--text", metavar="TEXT", help="Only records in which this stands somewhere.")
 @filters
 @place_options
@@ -41,7 +61,10 @@ def search(
     data: str | None,
     audit_path: str | None,
 ) -> None:
-    """Print the records that fit all that is asked for, in their order.
+    """Print the records that fit all that is asked for, in the order of their times.
+
+    A line has the time in UTC, the namespace, the event and the agent; with --json it is the
+    record as it stands in the archive.
 
     \b
     Examples:
@@ -60,7 +83,8 @@ def search(
         needles = tuple(msgspec.json.encode(each)[1:-1] for each in asked)
         # As JSON, or a piece of JSON as it stands.
         texts = () if text is None else (msgspec.json.encode(text)[1:-1], text.encode())
-        found = archive.records(namespace, since, until, needles)
+        some = False
+        found = archive.timeline(namespace, since, until, needles)
         for line, record in found:
             if (
                 (sender is None or record.get("from") == sender)
@@ -70,7 +94,11 @@ def search(
                 and (event is None or record.get("event") == event)
                 and (text is None or any(each in line for each in texts))
             ):
+                some = True
                 if as_json:
                     out.document(msgspec.Raw(line))
                 else:
                     out.lines(line_of(record))
+        unreadable(archive)
+        if not some:
+            note("note: no record fits")

@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 
 from trishula_broker.cli.audit.line import line_of
-from trishula_broker.cli.audit.place import AUDIT_EPILOG, place_of, place_options, reading
+from trishula_broker.cli.audit.place import (
+    AUDIT_EPILOG,
+    place_of,
+    place_options,
+    reading,
+    unreadable,
+)
 from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.cli.output import Output
 from trishula_broker.cli.table import aligned
@@ -16,7 +22,7 @@ from trishula_broker.cli.text import payload_text, visible
 
 @click.command("show", epilog=AUDIT_EPILOG)
 @click.argument("id_", metavar="ID")
-@click.option("--namespace", help="Only in this namespace.")
+@click.option("--namespace", metavar="NAME", help="Only in this namespace.")
 @place_options
 def show(
     id_: str,
@@ -40,6 +46,7 @@ def show(
         found = lives(archive, id_, namespace)
         refused = list(refusals(archive, id_, namespace))
         if not found and not refused:
+            unreadable(archive)
             raise Failure(
                 ExitCode.REFUSED,
                 f"no message {id_} is in {archive.root}; `broker audit search --text` looks wider",
@@ -47,6 +54,7 @@ def show(
         if as_json:
             messages = [life.as_dict() for life in found]
             out.document({"id": id_, "messages": messages, "refused": refused})
+            unreadable(archive)
             return
         for life in found:
             record = life.accepted
@@ -63,3 +71,4 @@ def show(
                 out.lines(payload_text(body.get("payload"), indent=True))
         for record in refused:
             out.lines(line_of(record))
+        unreadable(archive)

@@ -109,7 +109,8 @@ def _store(place: Place) -> Store:
 
         return Store(archivers_in(place.data), kid=kid)
     except StoreError as error:
-        return Store(None, str(error), kid=kid)
+        more = "" if place.config.redis.url else "; where hubs share a Redis, add --redis URL"
+        return Store(None, f"{error}{more}", kid=kid)
 
 
 @contextmanager

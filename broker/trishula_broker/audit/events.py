@@ -1,0 +1,16 @@
+"""What records tell of: the names of all events. docs/audit.md says what each means."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EVENTS: Final = (
+    "accepted",
+    *("delivered", "read", "done", "requeued"),
+    *("rejected", "expired", "dead-lettered", "recalled", "dropped"),
+    *("assigned", "unassigned", "retried"),
+    *("registered", "left", "forgotten", "node-ended", "paused", "resumed", "introduced"),
+    "revoked",
+    *("connected", "disconnected", "renewed", "refused", "operator"),
+    *("segment", "sealed", "removed", "gap", "rewound", "lost", "altered"),
+)
