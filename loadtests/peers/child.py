@@ -75,16 +75,13 @@ async def send(spec: Spec, make: Callable[[], Client]) -> None:
         await client.open(topic, spec.fan_out > 1)
     say(event="ready")
     await heard.readline()
-    sent, flowing = 0, asyncio.Event()
-    flowing.set()
+    sent, received, progress = 0, 0, asyncio.Event()
 
     async def follow() -> None:
+        nonlocal received
         while line := await heard.readline():
             received = msgspec.json.decode(line)["received"]
-            if sent * spec.fan_out - received < BACKLOG:
-                flowing.set()
-            else:
-                flowing.clear()
+            progress.set()
 
     following = asyncio.ensure_future(follow())
     start = monotonic_ns()
@@ -94,8 +91,9 @@ async def send(spec: Spec, make: Callable[[], Client]) -> None:
         nonlocal sent
         turns = 0
         while monotonic_ns() < end:
-            if not flowing.is_set():
-                await flowing.wait()
+            if sent * spec.fan_out - received >= BACKLOG:
+                progress.clear()
+                await progress.wait()
                 continue
             sent += 1
             value = {"s": sender, "n": next(numbers), "t": monotonic_ns(), "body": BODY}

@@ -21,6 +21,8 @@ from loadtests.peers.registry import PEERS
 ROOT: Final = Path(__file__).parents[2]
 PEERS_PYTHON: Final = ROOT / ".venv" / "peers" / "bin" / "python"
 START_SECONDS: Final = 60.0
+END_SECONDS: Final = 2.0
+"""How long a process has to end once its standard input has."""
 QUIET_SECONDS: Final = 5.0
 """When nothing has come for so long, nothing more will."""
 RECEIVERS: Final = 2
@@ -103,12 +105,15 @@ async def child(spec: Spec) -> AsyncIterator[Child]:
     try:
         yield Child(process, errors)
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        await asyncio.gather(process.wait(), errors)
         assert process.stdin is not None
         process.stdin.close()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        await errors
 
 
 async def versions(peer: str) -> dict[str, str]:

@@ -94,8 +94,8 @@ class Sender:
         """One of ``window`` that each send one message after another."""
         load = self._load
         while not load.stopping.is_set():
-            if not load.flowing.is_set():
-                await load.flowing.wait()
+            if load.ahead:
+                await load.progress.wait()
                 continue
             load.planned += 1
             await self._one(monotonic_ns())
@@ -138,24 +138,30 @@ class Load:
         self.mailed: Counter[str] = Counter()
         self.accepting = Histogram()
         self.stopping = asyncio.Event()
-        self.flowing = asyncio.Event()
-        self.flowing.set()
+        self.progress = asyncio.Event()
+        self._delivered = 0
         self.end_ns = 0
         self._senders = [Sender(self, n, agent) for n, agent in enumerate(agents)]
 
     def stop(self) -> None:
         """Send nothing more."""
         self.stopping.set()
-        self.flowing.set()
+        self.progress.set()
         self.end_ns = min(self.end_ns, monotonic_ns())
 
     def delivered(self, count: int) -> None:
-        """Receivers have had so many: wait for them, or go on."""
-        behind = self.accepted * self.plan.fan_out - count
-        if self.plan.rate or behind < BACKLOG * self.plan.fan_out or self.stopping.is_set():
-            self.flowing.set()
-        else:
-            self.flowing.clear()
+        """Receivers have had so many."""
+        self._delivered = count
+        self.progress.set()
+
+    @property
+    def ahead(self) -> bool:
+        """Whether receivers are too far behind; then the next :attr:`progress` is to be awaited."""
+        behind = self.accepted * self.plan.fan_out - self._delivered
+        if behind < BACKLOG * self.plan.fan_out or self.stopping.is_set():
+            return False
+        self.progress.clear()
+        return True
 
     def give_up(self, count: int) -> None:
         """So many whose moment had come were never sent."""
