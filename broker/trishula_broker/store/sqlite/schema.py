@@ -64,6 +64,8 @@ def open_writer(path: Path, connect: Connect) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA checkpoint_fullfsync = ON")
+        # Debian's SQLite writes every page that becomes free once more, full of zeros.
+        db.execute("PRAGMA secure_delete = FAST")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         _migrate(db, path)
     except BaseException:
