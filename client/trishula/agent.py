@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from trishula.connector import Token
 from trishula.ending import Ending, done_or_set, on_signals
 from trishula.engine import Engine
 from trishula.errors import AgentClosed, RemoteError, TakenOver
@@ -23,6 +22,7 @@ from trishula.news import Audience
 from trishula.operations import Operations, checked
 from trishula.options import agent_name, bearer, failback_seconds, hub_urls, tag_list, trust
 from trishula.receipt import Receipt
+from trishula.verdict import Token
 from trishula.websocket import check_url
 from trishula_protocol import limits
 from trishula_protocol.bodies import Join, Leave, Op, Register, Tap

@@ -14,18 +14,19 @@ from time import monotonic
 from typing import Any, Final
 
 from trishula.core import NORMAL, AgentCore
-from trishula.errors import NotConnected, RegistrationRefused, TakenOver, Unauthorized
+from trishula.errors import NotConnected
 from trishula.events import Active, Event, Hangup, Lost
 from trishula.failback import Failback
 from trishula.outage import Outage
 from trishula.refuge import refuge
 from trishula.rounds import Rounds
 from trishula.transfer import Transfer
+from trishula.verdict import Token, Verdict
 from trishula.websocket import ConnectFailed, Link, check_url, open_link
 from trishula_protocol.client_session import ABNORMAL, ClientSession
 from trishula_protocol.client_session import Event as SessionEvent
 from trishula_protocol.codec import JSON
-from trishula_protocol.errors import CloseCode, ErrorCode
+from trishula_protocol.errors import CloseCode
 
 EARLY: Final = 128
 """Messages that leave before the turn of the loop is over: while others of the same moment are
@@ -42,9 +43,6 @@ SETTLED_SECONDS: Final = 1.0
 """A session that lasted this long was a good one: the backoff begins anew."""
 
 _log = logging.getLogger("trishula")
-
-Token = str | Callable[[], str] | None
-"""A token, or what makes a fresh one: for every attempt to connect, and before one expires."""
 
 
 class Connector:
@@ -74,7 +72,7 @@ class Connector:
         self._core = core
         self._urls = list(urls)
         self._names = [check_url(url) for url in urls]
-        self._token = token
+        self._verdict = Verdict(core.register.agent, len(urls), token)
         self._ssl = ssl
         self._make_id = make_id
         self._on_event = on_event
@@ -85,10 +83,7 @@ class Connector:
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
-        self._refused_token: str | None = None
-        self._used_token: str | None = None
         self._rounds = Rounds(len(urls), random)
-        self._no_hubs: set[int] = set()
         self._failback_after = failback_after
         self._answered = asyncio.Event()
         self._unready = asyncio.Event()
@@ -96,7 +91,6 @@ class Connector:
         self._moving_until = 0.0
         self._former: Link | None = None
         self._active_at: float | None = None
-        self._was_active = False
         self._outage = Outage(core.register.agent)
         self._task: asyncio.Task[None] | None = None
         self.url: str | None = None
@@ -157,9 +151,10 @@ class Connector:
         try:
             link = await self._dial(index)
         except ConnectFailed as error:
-            if error.status in (401, 403):
-                self._token_refused(self._names[index], error.reason)
-            if self._is_final(index, error):
+            name = self._names[index]
+            if self._verdict.on_failed(index, name, error):
+                self.reasons[name] += f" ({error.hint})"
+            if self._verdict.hopeless:
                 raise self.not_connected() from None
             self._outage.failed(self._names[index], error, monotonic())
             return rounds.failed(error.retry_after or 0.0, self.longest_wait)
@@ -176,7 +171,7 @@ class Connector:
         self.reasons[name] = f"closed with {lost.code}" + (
             f": {lost.reason}" if lost.reason else ""
         )
-        self._give_up_if_fatal(name, lost)
+        self._verdict.on_lost(name, lost)
         self._outage.lost(name, self.reasons[name])
         lasted = self._lasted()
         if lasted is None:
@@ -191,7 +186,7 @@ class Connector:
         Raises:
             ConnectFailed: there is none.
         """
-        self._used_token = token = self._token() if callable(self._token) else self._token
+        token = self._verdict.token()
         try:
             return await open_link(
                 self._urls[index], token=token, ssl=self._ssl, seconds=ATTEMPT_SECONDS
@@ -199,19 +194,6 @@ class Connector:
         except ConnectFailed as error:
             self.reasons[self._names[index]] = error.reason
             raise
-
-    def _is_final(self, index: int, error: ConnectFailed) -> bool:
-        """Whether waiting is of no use: under none of the URLs is a hub.
-
-        Later the same may be a proxy that is being set up anew: an agent that has worked is not
-        ended by it.
-        """
-        if not error.final or self._was_active:
-            self._no_hubs.discard(index)
-            return False
-        self._no_hubs.add(index)
-        self.reasons[self._names[index]] += f" ({error.hint})"
-        return len(self._no_hubs) == len(self._urls)
 
     async def _stay(self) -> Lost:
         """Be on a hub for as long as it goes, and on another one when that is better."""
@@ -241,25 +223,6 @@ class Connector:
     def _lasted(self) -> float | None:
         """Seconds since the last registration, on whichever hub; None when there was none."""
         return None if self._active_at is None else monotonic() - self._active_at
-
-    def _give_up_if_fatal(self, name: str, lost: Lost) -> None:
-        if lost.code == CloseCode.TAKEN_OVER:
-            raise TakenOver(self._core.register.agent)
-        code = lost.error.code if lost.error else None
-        if lost.code == CloseCode.TOKEN or code == ErrorCode.UNAUTHORIZED:
-            self._token_refused(name, lost.reason)
-        elif lost.error is not None and not lost.error.retryable:
-            raise RegistrationRefused(
-                lost.error.code, lost.error.message, details=lost.error.details
-            )
-        elif lost.code == CloseCode.FORBIDDEN:
-            raise RegistrationRefused(ErrorCode.FORBIDDEN, lost.reason)
-
-    def _token_refused(self, name: str, reason: str) -> None:
-        """Try again only with another token than the one that was refused last."""
-        if not callable(self._token) or self._used_token == self._refused_token:
-            raise Unauthorized(name, reason)
-        self._refused_token = self._used_token
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -405,8 +368,7 @@ class Connector:
                     if self._gone is None or self._gone.done():
                         self._gone = self._loop.create_future()  # that was the former link
                     self._active_at = monotonic()
-                    self._was_active = True
-                    self._refused_token = None
+                    self._verdict.on_active()
                     self._outage.over(self.url or "")
                 case Lost() if self._gone is not None and not self._gone.done():
                     if event.code == CloseCode.TAKEN_OVER and monotonic() < self._moving_until:

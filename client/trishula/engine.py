@@ -14,7 +14,7 @@ from random import random
 from typing import Any
 
 from trishula import state_dir
-from trishula.connector import Connector, Token
+from trishula.connector import Connector
 from trishula.core import AgentCore
 from trishula.errors import AgentClosed, Refused
 from trishula.events import (
@@ -40,6 +40,7 @@ from trishula.outbox import Outgoing
 from trishula.renewal import Renewal
 from trishula.sending import Expected, Sending, Waiter
 from trishula.settling import Settling
+from trishula.verdict import Token
 from trishula_protocol.bodies import Register, Registered, Trace
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import CloseCode

@@ -7,7 +7,7 @@ import ssl as tls
 from collections.abc import Sequence
 from typing import Final
 
-from trishula.connector import Token
+from trishula.verdict import Token
 from trishula_protocol import limits
 from trishula_protocol.address import agent_fault, tag_fault
 
