@@ -125,7 +125,7 @@ def _verify_chain(
         if before is not None and each.number != before.number + 1:
             scan.file = each.path.name
             scan.find(f"segments {before.number + 1} to {each.number - 1} are missing")
-        data, each = _read(each, found)
+        data, each = _read(each)
         progress(len(data))
         if each.sealed:
             digests[each.number] = (each, hashlib.sha256(data).hexdigest())
@@ -205,7 +205,7 @@ def _is_signed_with(archiver: ArchiveRecord, kid: str | None) -> bool:
     return any(head.kid == kid for head in archiver.heads)
 
 
-def _read(each: Segment, found: Sequence[Segment]) -> tuple[bytes, Segment]:
+def _read(each: Segment) -> tuple[bytes, Segment]:
     try:
         return each.path.read_bytes(), each
     except FileNotFoundError:  # sealed at this moment

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure, exits
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.session import note
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ PROGRAMS: Final = frozenset({"broker", "trishula_broker"})
     metavar="SECONDS",
     help="How long to wait for its end; it drains for as long as its drain_s says.",
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout.")
+@as_json_option
 def command(port: int, host: str, timeout: float, as_json: bool) -> None:
     """Have a hub of this host finish what it took, let its agents go to the next hub, and end.
 

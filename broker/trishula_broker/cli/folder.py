@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from trishula_broker.cli.exits import FOLDER_EPILOG, ExitCode, Failure, exits
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment
 
@@ -45,7 +45,7 @@ def command() -> None:
 
 def _options(wrapped: F) -> F:
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout."),
+        as_json_option,
         click.option(
             "--folder",
             required=True,

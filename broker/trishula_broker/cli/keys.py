@@ -10,7 +10,7 @@ import click
 
 from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.cli.key_options import KEYS_EPILOG, key_options, wall_ms
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.session import note
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import moment
@@ -107,7 +107,7 @@ def prune(path: Path, auth: AuthConfig, force: bool) -> None:
 
 
 @command.command("list", epilog=KEYS_EPILOG)
-@click.option("--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout.")
+@as_json_option
 @key_options
 def list_(path: Path, auth: AuthConfig, as_json: bool) -> None:
     """List the keys, never their secrets. The first one signs, all of them check."""

@@ -13,11 +13,18 @@ import stat
 import sys
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+import click
 
 from trishula_broker.cli.exits import ExitCode, Failure, PipeClosed
 
 T = TypeVar("T")
+
+as_json_option: Final = click.option(
+    "--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout."
+)
+"""Of every command that has an :class:`Output`; its value is what that takes."""
 
 
 class Output:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from trishula_broker.cli.exits import ExitCode, Failure, exits
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.text import visible
 from trishula_broker.cli.token_file import read_token, subject_of, token_in
 
@@ -161,9 +161,7 @@ def session_options(
                 help="How long to try to reach a hub; by default 3, and 5 more for each "
                 "further URL.",
             ),
-            click.option(
-                "--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout."
-            ),
+            as_json_option,
             click.option(
                 "--as",
                 "name",

@@ -14,7 +14,7 @@ from trishula_broker.cli.durations import Life
 from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.cli.key_options import KEYS_EPILOG, key_options, wall_ms
 from trishula_broker.cli.options import names
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.session import note
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import moment
@@ -203,7 +203,7 @@ def revoke(
 @command.command("list", epilog=KEYS_EPILOG)
 @click.option("--agent", metavar="AGENT", help="Only this agent's.")
 @click.option("--all", "everything", is_flag=True, help="Also those that have expired.")
-@click.option("--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout.")
+@as_json_option
 @key_options
 def list_(path: Path, auth: AuthConfig, agent: str | None, everything: bool, as_json: bool) -> None:
     """List the tokens: whose, what for, until when. The tokens themselves are kept nowhere.

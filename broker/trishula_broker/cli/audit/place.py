@@ -13,6 +13,7 @@ import click
 from trishula_broker.cli.durations import seconds
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.options import load_config
+from trishula_broker.cli.output import as_json_option
 from trishula_broker.cli.text import counted, visible
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def _warn(text: str) -> None:
 
 
 def place_options(wrapped: F) -> F:
+    """The options of :func:`place_of`, and ``--json``."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="JSON, and nothing else, on stdout."),
+        as_json_option,
         click.option(
             "--config", metavar="FILE", type=click.Path(path_type=Path), help="The hub's TOML file."
         ),
@@ -69,6 +71,7 @@ def place_options(wrapped: F) -> F:
 
 
 def filters(wrapped: F) -> F:
+    """Options of namespace and time: ``since`` and ``until`` as records have times, or empty."""
     for option in (
         click.option("--namespace", metavar="NAME", help="Only records of this namespace."),
         click.option(
@@ -106,6 +109,11 @@ def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> str
 def place_of(
     config: Path | None, data: str | None, audit_path: str | None, redis: str | None = None
 ) -> Place:
+    """The archive that the options mean, or the configuration does.
+
+    Raises:
+        Failure: there is none, or the key for its files cannot be used.
+    """
     from trishula_broker.audit.node_archive import folder, sealer
     from trishula_broker.audit.sealing import UnusableKey
 
@@ -140,6 +148,7 @@ def unreadable(archive: Archive) -> None:
 
 @contextmanager
 def reading() -> Iterator[None]:
+    """While an archive is read: what goes wrong ends the command with a line and its exit code."""
     with exits():
         try:
             yield
