@@ -25,7 +25,7 @@ The application::
 
 What happened, in order, from ``core.events()``, each once; the types are in
 ``trishula.events``: Active, Accepted, Refused, Answered, Returned, Progress, NewMail, Receipts,
-Presence, StaleMail, Confirmed, Trouble, Hangup, Lost.
+Presence, StaleMail, Confirmed, Trouble, Waits, Hangup, Lost.
 
 What it promises while it lives: every message sent is accepted once or refused to its waiter;
 what the application finished is settled and never handed out again; what is in progress goes on
@@ -55,6 +55,7 @@ from trishula.events import (
     Returned,
     StaleMail,
     Trouble,
+    Waits,
 )
 from trishula.inbox import FINISHED, Delivery, Inbox, Key
 from trishula.outbox import BYTES, MESSAGES, Outbox, Outgoing
@@ -107,6 +108,7 @@ class AgentCore:
         """Whether messages and questions wait although there is a session. Settling goes on."""
         self.expected: dict[str, Any] = {}
         self._over: Recent[str, None] = Recent(ANSWERED)
+        self._waits_for = ""
         self._events: list[Event] = []
         self._refusal: ErrorBody | None = None
         self._hanging_up = False
@@ -398,6 +400,7 @@ class AgentCore:
                 if out.answers is not None:
                     self.inbox.answer_accepted(out.answers)
         if outs:
+            self._waits_for = ""
             self._events.append(Accepted(outs))
 
     def _refused_by_hub(self, reply_to: str | None, error: ErrorBody, now: int) -> None:
@@ -405,6 +408,9 @@ class AgentCore:
             out = self.outbox.refuse(reply_to, error, now)
             if out is not None:
                 self._refused(out, error)
+            elif error.code == ErrorCode.UNAVAILABLE and error.message != self._waits_for:
+                self._waits_for = error.message
+                self._events.append(Waits(error.message))
             return
         if error.code == ErrorCode.STALE_ACK:
             seqs = (error.details or {}).get("seqs", [])

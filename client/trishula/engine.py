@@ -11,7 +11,7 @@ import ssl as tls
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import random
-from typing import Any
+from typing import Any, Final
 
 from trishula import state_dir
 from trishula.connector import Connector
@@ -31,6 +31,7 @@ from trishula.events import (
     Returned,
     StaleMail,
     Trouble,
+    Waits,
 )
 from trishula.events import Refused as RefusedEvent
 from trishula.folder.link import RECONNECT_SECONDS, FolderLink
@@ -46,6 +47,8 @@ from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import CloseCode
 
 _log = logging.getLogger("trishula")
+WAITS: Final = "trishula_waits"
+"""Marks the log's records of why what was sent waits."""
 
 
 class Engine:
@@ -290,6 +293,9 @@ class Engine:
                     _log.warning(
                         "%s: %s went to another session while it was handled", self._name, delivery
                     )
+            case Waits():
+                text = "%s: the hub accepts nothing now, and what was sent waits: %s"
+                _log.warning(text, self._name, event.reason, extra={WAITS: True})
             case Trouble():
                 _log.warning("%s: the hub said: %s", self._name, event.reason)
             case _:

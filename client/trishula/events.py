@@ -94,6 +94,13 @@ class Trouble(Event, frozen=True, gc=False):
     reason: str
 
 
+class Waits(Event, frozen=True, gc=False):
+    """The hub accepts nothing now: what was sent waits, and is sent again. Once for each reason,
+    until something is accepted. For the log."""
+
+    reason: str
+
+
 class Hangup(Event, frozen=True, gc=False):
     """End the link, with this code, and then say :meth:`AgentCore.disconnect`."""
 

@@ -227,7 +227,7 @@ def note(text: str) -> None:
 def _hear(level: int) -> None:
     log = logging.getLogger("trishula")
     log.addHandler(_Notes(level))
-    log.setLevel(level)
+    log.setLevel(min(level, logging.WARNING))
 
 
 class _Notes(logging.Handler):
@@ -235,13 +235,18 @@ class _Notes(logging.Handler):
     the command says where it is."""
 
     def __init__(self, level: int) -> None:
-        super().__init__(level)
+        super().__init__()
+        self._least = level
         self._last = ""
         self._begun = False
 
     def emit(self, record: logging.LogRecord) -> None:
         from trishula import TrishulaError
+        from trishula.engine import WAITS
 
+        # A command that waits for the hub says what for, whatever else it keeps to itself.
+        if record.levelno < self._least and not hasattr(record, WAITS):
+            return
         args = record.args if isinstance(record.args, tuple) else ()
         if any(isinstance(each, TrishulaError) for each in args):
             return  # the command ends by it, and says so

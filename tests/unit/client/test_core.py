@@ -97,13 +97,32 @@ class TestSending:
         assert refused.error.details == {"nearest": ["agni"]}
         assert link.core.idle
 
+    def test_why_nothing_is_accepted_is_told_once_until_something_is(self) -> None:
+        link = make_link()
+        link.register()
+
+        def refused(message: str) -> list[str]:
+            link.flush()
+            found = link.error("a", "unavailable", message=message, retry_after_ms=1)
+            link.pass_time(60)
+            return [event.reason for event in found if isinstance(event, events.Waits)]
+
+        link.core.send(outgoing(link.core, "a"))
+        assert refused("the disk is full") == ["the disk is full"]
+        assert refused("the disk is full") == []
+        assert refused("it restarts") == ["it restarts"]
+        link.flush()
+        link.ack("accepted", ids=["a"])
+        link.core.send(outgoing(link.core, "a"))
+        assert refused("it restarts") == ["it restarts"]
+
     def test_unavailable_is_sent_again_under_the_same_id_in_order(self) -> None:
         link = make_link()
         link.register()
         for name in "abc":
             link.core.send(outgoing(link.core, name))
         link.flush()
-        assert link.error("b", "unavailable", retryable=True) == []
+        assert link.error("b", "unavailable", retryable=True) == [events.Waits("no")]
         link.error("a", "unavailable", retryable=True)
         link.core.send(outgoing(link.core, "d"))
         assert link.flush() == []
