@@ -153,12 +153,16 @@ class Scan:
             self._block(line)
         at = line.find(_EVENT, 0, 600) + 9
         if line[at : at + 8] in _TOLD:
-            self.told.append(_told(line))
+            try:
+                self.told.append(_told(line))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self.find(f"no hub has written it: {error}", None, number)
 
     def _block(self, line: bytes) -> None:
         at = line.find(b'"pos":', 0, 40)
         if at > 0:
-            pos = int(line[at + 6 : line.find(b",", at)])
+            text = line[at + 6 : line.find(b",", at)]
+            pos = int(text) if text.isdigit() else 0
             if pos and pos % SIZE == 0:
                 self.blocks[pos // SIZE - 1] = line[-TAIL - 65 : -TAIL - 1].decode()
 
@@ -204,13 +208,7 @@ class Scan:
             self._hash(taken, number)
         else:
             self._order(taken, number, following)
-        self._look_at_odd(line, taken)
-
-    def _look_at_odd(self, line: bytes, taken: Line) -> None:
-        try:
-            self._look(line, taken.number, self._wanted)
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-            pass  # it was said already that it does not fit
+        self._look(line, taken.number, self._wanted)
 
     def _resume(self, taken: Line, number: int) -> None:
         missing = taken.number - self.floor - 1

@@ -40,9 +40,19 @@ class _Kept(msgspec.Struct):
     at: str
     segment: int = 0
     skip: int = 0
+    prev: str = ""
 
 
-_kept: Final = msgspec.json.Decoder(_Kept).decode
+_decode: Final = msgspec.json.Decoder(_Kept).decode
+_NO_RECORD: Final = _Kept("", "")
+
+
+def _kept(line: bytes) -> _Kept:
+    """What a line says; of a damaged one nothing."""
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _NO_RECORD
 
 
 class Damaged(Exception):
@@ -136,6 +146,7 @@ class ChainWriter:
                 continue
             self._read(whole)
             self.found = self.link
+            self.problem = self.problem or _damage(last, whole)
             fits = last.encrypted == (self._sealer is not None)
             if last.sealed or not fits or self.problem:  # a damaged file is left as it is
                 self._unsealed += [each for each in found if not each.sealed]
@@ -153,8 +164,11 @@ class ChainWriter:
         self.skip = 0
         all_lines = text.split(b"\n")[:-1]
         header = _kept(all_lines[0])
-        self._began = parse(header.at)
-        self._idle = all(_event(line) in BOOKKEEPING for line in all_lines)
+        try:
+            self._began = parse(header.at)
+        except ValueError:
+            self._began = 0
+        self._idle = all(_kept(line).event in BOOKKEEPING for line in all_lines)
         for line in reversed(all_lines):
             taken = chain.take_apart(line)
             if taken is not None:
@@ -418,16 +432,17 @@ class ChainWriter:
             large = settings.max_bytes and total > settings.max_bytes
             if not each.sealed or not (old or large):
                 return
-            first = next(segment.lines(segment.read(following, self.name, self._sealer).text))
-            taken = chain.take_apart(first)
-            if taken is None:
+            text = segment.read(following, self.name, self._sealer).text
+            first = next(segment.lines(text), b"")
+            taken, prev = chain.take_apart(first), _kept(first).prev
+            if taken is None or not prev:
                 return  # what cannot be told rightly stays
             self.say(
                 "removed",
                 {
                     "segment": each.number,
                     "last": taken.number - 1,
-                    "last_hash": msgspec.json.decode(first)["prev"],
+                    "last_hash": prev,
                     "reason": "age" if old else "size",
                 },
             )
@@ -449,11 +464,12 @@ def _sync(file: int) -> None:
     getattr(os, "fdatasync", os.fsync)(file)
 
 
-def _event(line: bytes) -> str:
-    try:
-        return _kept(line).event
-    except msgspec.DecodeError:
-        return ""
+def _damage(each: Segment, text: bytes) -> str | None:
+    """Which line of a segment no hub has written, for people; None where all look like records."""
+    for n, line in enumerate(segment.lines(text), 1):
+        if chain.take_apart(line) is None or not _kept(line).event:
+            return f"{each.path}: line {n} is no record"
+    return None
 
 
 def marked(records: Sequence[bytes], mark: Mark | None) -> Sequence[bytes]:
