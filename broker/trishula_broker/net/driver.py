@@ -10,15 +10,15 @@ written together. It knows neither WebSocket nor HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.now import Now
+from trishula_broker.net.asking import Asking
 from trishula_broker.net.errands import Errands
-from trishula_broker.net.ports import Auditor, Committer, Connection, Core, Log, Question
+from trishula_broker.net.ports import Auditor, Committer, Connection, Core, Log
 from trishula_broker.net.trimming import keep_trimming
 from trishula_broker.store.base import (
     Batch,
@@ -33,8 +33,6 @@ from trishula_broker.store.base import (
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import CloseCode, ProtocolError
 
-QUESTIONS: Final = 8
-"""Questions asked of the store at the same time; more wait."""
 FAILURE_PAUSE_S: Final = 0.2
 """Rest after a commit failed, so that a store that fails at once is not hammered."""
 REGISTERED: Final = "registered"
@@ -84,8 +82,7 @@ class Driver:
         self._awake = False
         self._closed = False
         self._committing: asyncio.Task[None] | None = None
-        self._waiting: deque[tuple[str, Core, Question]] = deque()
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking = Asking(store, clock, log, self.wake)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0
         self._quiet: asyncio.Event | None = None
@@ -230,11 +227,8 @@ class Driver:
             self._committing = self._loop.create_task(self._commit(work, self._begin(work)))
         for namespace, core in self._cores.items():
             for question in core.questions():
-                self._waiting.append((namespace, core, question))
-        while self._waiting and len(self._asking) < QUESTIONS:
-            task = self._loop.create_task(self._ask(*self._waiting.popleft()))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+                self._asking.add(namespace, core, question)
+        self._asking.run()
         self._carry_out()
         self._set_timer()
         if self._quiet is not None and self._is_quiet():
@@ -364,26 +358,6 @@ class Driver:
             self._log.error("bug", during="hinted", exc_info=error)
         self.wake()
 
-    async def _ask(self, namespace: str, core: Core, question: Question) -> None:
-        try:
-            why = ""
-            answer: Any = None
-            try:
-                answer = await self._store.query(namespace, question.query)
-            except StoreUnavailable as error:
-                why = str(error) or "the store is unavailable"
-            except Exception as error:
-                self._log.error("bug", during=type(question.query).__name__, exc_info=error)
-                why = "internal error of the store"
-            if why:
-                core.question_failed(question, why, self.clock())
-            else:
-                core.answered(question, answer, self.clock())
-        except Exception as error:
-            self._log.error("bug", during="answered", exc_info=error)
-        finally:
-            self._loop.call_soon(self.wake)  # once this task no longer counts
-
     # --- time ---
 
     def _set_timer(self) -> None:
@@ -415,7 +389,7 @@ class Driver:
     def _is_quiet(self) -> bool:
         # A store in trouble promises no end of its commits.
         committing = self._committing is not None and self.trouble is None
-        return not (self._connections or committing or self._asking or self._waiting)
+        return not (self._connections or committing or self._asking)
 
     async def drain(self, timeout: float) -> bool:
         """Have the cores finish and close every session; whether they did within ``timeout``.
@@ -442,7 +416,7 @@ class Driver:
         self._errands.fail("this hub has ended", self.clock())
         if self._timer is not None:
             self._timer.cancel()
-        tasks = [*self._asking]
+        tasks = self._asking.tasks()
         if self._trimming is not None:
             tasks.append(self._trimming)
         for task in tasks:

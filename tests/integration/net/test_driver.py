@@ -8,7 +8,8 @@ import pytest
 from tests.integration.net.rig import HEARTBEAT, ONE_OP, TIMEOUT_S, Rig
 from trishula_broker.hub.effects import Note, Send
 from trishula_broker.hub.now import Now
-from trishula_broker.net.driver import QUESTIONS, Driver
+from trishula_broker.net.asking import QUESTIONS
+from trishula_broker.net.driver import Driver
 from trishula_broker.store.base import (
     Agents,
     Batch,
