@@ -18,7 +18,7 @@ The application::
 
     core.send(Outgoing(id, core.encode(envelope), waiter), ...)   # while not core.outbox.full
     core.ask(Outgoing(id, core.encode(question), waiter, stored=False))
-    core.expect(command_id, waiter); core.abandon(command_id)     # RESULT/ERROR of a COMMAND
+    core.commands.expect(id, waiter); core.commands.abandon(id)   # RESULT/ERROR of a COMMAND
     core.take(delivery)                 # it is handed to the application: `read`, and renewals
     core.done(delivery); core.reject(delivery, reason, requeue)
     core.answer(delivery, outgoing)     # outgoing's envelope has `settles`
@@ -35,10 +35,11 @@ over a lost connection; what was delivered and not begun is given back (the hub 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from trishula.commands import Commands
 from trishula.events import (
     Accepted,
     Active,
@@ -49,17 +50,14 @@ from trishula.events import (
     Lost,
     NewMail,
     Presence,
-    Progress,
     Receipts,
     Refused,
-    Returned,
     StaleMail,
     Trouble,
     Waits,
 )
 from trishula.inbox import FINISHED, Delivery, Inbox, Key
 from trishula.outbox import BYTES, MESSAGES, Outbox, Outgoing
-from trishula.recent import Recent
 from trishula_protocol import client_session as session
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
@@ -69,8 +67,6 @@ from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import ErrorCode, ProtocolError
 
-ANSWERED: Final = 10_000
-"""Commands answered or given up whose further answers are recognised and dropped."""
 NORMAL: Final = 1000
 """Close code of an ending that was wanted (RFC 6455 §7.4.1)."""
 ACK_PART: Final = 2000
@@ -106,8 +102,7 @@ class AgentCore:
         """What is asked of the hub again at each registration, by operation."""
         self.hold_back = False
         """Whether messages and questions wait although there is a session. Settling goes on."""
-        self.expected: dict[str, Any] = {}
-        self._over: Recent[str, None] = Recent(ANSWERED)
+        self.commands = Commands()
         self._waits_for = ""
         self._events: list[Event] = []
         self._refusal: ErrorBody | None = None
@@ -247,15 +242,6 @@ class AgentCore:
         self.outbox.add(out)
 
     ask = send
-
-    def expect(self, command_id: str, waiter: Any) -> None:
-        """Answers to ``command_id`` are :class:`Returned`, not mail."""
-        self.expected[command_id] = waiter
-
-    def abandon(self, command_id: str) -> None:
-        """Nobody waits for its answer any more: when it comes it is settled and dropped."""
-        if self.expected.pop(command_id, None) is not None:
-            self._over.add(command_id, None)
 
     def take(self, delivery: Delivery) -> None:
         """It is handed to the application."""
@@ -428,7 +414,7 @@ class AgentCore:
 
     def _mail(self, envelopes: list[Envelope]) -> None:
         fresh = self.inbox.offer(envelopes)
-        if self.expected or self._over:
+        if self.commands:
             fresh = [delivery for delivery in fresh if not self._answers_command(delivery)]
         if fresh and fresh[0].seq is None:
             self._unsettled(fresh)
@@ -446,20 +432,7 @@ class AgentCore:
 
     def _answers_command(self, delivery: Delivery) -> bool:
         """Settle and pass on what belongs to a command of ours."""
-        envelope = delivery.envelope
-        reply_to = envelope.reply_to
-        if reply_to is None:
-            return False
-        if reply_to in self.expected:
-            if envelope.type in ("RESULT", "ERROR"):
-                waiter = self.expected.pop(reply_to)
-                self._over.add(reply_to, None)
-                self._events.append(Returned(reply_to, waiter, envelope))
-            elif envelope.type == "STATUS":
-                self._events.append(Progress(reply_to, self.expected[reply_to], envelope))
-            else:
-                return False
-        elif reply_to not in self._over or envelope.type == "COMMAND":
+        if not self.commands.answered(delivery.envelope, self._events):
             return False
         self.inbox.done(delivery)
         return True

@@ -72,7 +72,7 @@ class Sending:
         """Nothing more will be accepted or answered: tell whoever waits."""
         self.failure = failure
         waiters: list[Any] = [out.waiter for out in self.core.outbox]
-        waiters += [expected.future for expected in self.core.expected.values()]
+        waiters += [expected.future for expected in self.core.commands.expected.values()]
         for waiter in [*waiters, *self._room]:
             if waiter is not None and not waiter.done():
                 waiter.set_exception(failure)
@@ -226,7 +226,7 @@ class Sending:
         self.check()
         id = self.make_id() if id is None else check_id(id)
         expected = Expected(asyncio.get_running_loop().create_future(), on_progress)
-        self.core.expect(id, expected)
+        self.core.commands.expect(id, expected)
         try:
             async with asyncio.timeout(timeout) as limit:
                 await self.send("COMMAND", to, payload, id, **fields)
@@ -236,7 +236,7 @@ class Sending:
                 raise
             raise TimeoutError(f"no answer to command {id} within {timeout} s") from error
         finally:
-            self.core.abandon(id)
+            self.core.commands.abandon(id)
 
     # --- what the hub said ---
 

@@ -51,7 +51,6 @@ class Run:
         self.namespace = NAMESPACES[0]
         self.now = 0
         self.last_seq = 0
-        self.last_epoch = 0
         self._epochs: dict[tuple[str, str], int] = {}
         self._told = 0
 
@@ -81,7 +80,7 @@ class Run:
         """Take note of what became of an operation."""
         match op, outcome:
             case base.Register(), base.Registered(epoch=epoch) if epoch:
-                self._epochs[namespace, op.agent] = self.last_epoch = epoch
+                self._epochs[namespace, op.agent] = epoch
             case base.Leave() | base.Forget(), base.Left() | base.Forgotten(waiting=0):
                 self._epochs.pop((namespace, op.agent), None)
             case base.Accept(), base.Accepted(seq=seq, notice=notice):

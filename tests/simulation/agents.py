@@ -368,7 +368,7 @@ class AgentHost:
             out.answers = answers
             core.inbox.answered(answers)
         if plan is not None and plan.wait:
-            core.expect(id, id)
+            core.commands.expect(id, id)
             if plan.patience_ms is not None:
                 self._clock.after(plan.patience_ms, self._give_up, self._life, id)
         if plan is not None and plan.recall_ms is not None:
@@ -389,7 +389,7 @@ class AgentHost:
     def _give_up(self, life: int, id: str) -> None:
         if life == self._life and self.core is not None:
             self.log(history.Abandoned, id=id)
-            self.core.abandon(id)
+            self.core.commands.abandon(id)
 
     def recall(self, life: int, id: str) -> None:
         """Ask the hub to take a message back."""

@@ -95,7 +95,7 @@ async def test_a_cancelled_command_drops_its_answer(turns: int) -> None:
             await cancel_after(turns, dc.command("agni", "x"))
             assert await dc.command("agni", "y", timeout=10) == "answer"
             await found.until(lambda: not found.mail.get("dc"))
-        assert not dc._engine.core.expected
+        assert not dc._engine.core.commands.expected
 
 
 @pytest.mark.parametrize("turns", range(6))

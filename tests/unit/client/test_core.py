@@ -396,7 +396,7 @@ class TestCommands:
     def test_the_result_goes_to_the_waiter_and_is_settled(self) -> None:
         link = make_link()
         link.register()
-        link.core.expect("c", "me")
+        link.core.commands.expect("c", "me")
         (returned,) = link.mail(7, type="RESULT", reply_to="c")
         assert isinstance(returned, events.Returned)
         assert returned.waiter == "me"
@@ -405,7 +405,7 @@ class TestCommands:
     def test_progress_comes_before_it(self) -> None:
         link = make_link()
         link.register()
-        link.core.expect("c", "me")
+        link.core.commands.expect("c", "me")
         found = link.say(
             delivery(1, reply_to="c"), delivery(2, type="RESULT", reply_to="c"), delivery(3)
         )
@@ -419,9 +419,9 @@ class TestCommands:
     def test_late_and_further_answers_are_settled_and_dropped(self) -> None:
         link = make_link()
         link.register()
-        link.core.expect("c", "me")
-        link.core.expect("d", "me")
-        link.core.abandon("c")
+        link.core.commands.expect("c", "me")
+        link.core.commands.expect("d", "me")
+        link.core.commands.abandon("c")
         assert link.mail(7, type="RESULT", reply_to="c") == []
         assert len(link.mail(8, type="RESULT", reply_to="d")) == 1
         assert link.mail(9, type="RESULT", reply_to="d") == []

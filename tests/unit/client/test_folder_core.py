@@ -173,13 +173,13 @@ def test_a_hubs_copy_of_what_was_answered_by_name_only_is_settled_too() -> None:
 def test_an_answer_that_came_by_file_goes_to_the_command_that_waits() -> None:
     core = make_core()
     waiter = object()
-    core.expect("c1", waiter)
+    core.commands.expect("c1", waiter)
     answer = Envelope("RESULT", id="r1", sender="dc", to="agni", reply_to="c1")
     core.file_in([answer])
     (returned,) = core.events()
     assert isinstance(returned, Returned)
     assert returned.waiter is waiter
     assert core.inbox.put_away() == [(("dc", "r1"), None)]
-    core.expect("c2", waiter)
+    core.commands.expect("c2", waiter)
     core.notice(Envelope("ERROR", id="n", sender="hub", reply_to="c2", payload={}))
     assert isinstance(core.events()[0], Returned)
