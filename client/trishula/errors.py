@@ -124,15 +124,21 @@ class NotConnected(TrishulaError, ConnectionError):
 
 
 class Unauthorized(TrishulaError):
-    """The hub does not accept the token, or not any more. The SDK does not try again."""
+    """The hub does not accept the token, or not any more. The SDK does not try again.
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
+    Attributes:
+        shown: whether there was one.
+    """
+
+    def __init__(self, url: str, reason: str, shown: bool = True) -> None:
+        super().__init__(url, reason, shown)
         self.url = url
         self.reason = reason
+        self.shown = shown
 
     def __str__(self) -> str:
-        return f"{self.url} does not accept the token: {self.reason}"
+        what = "does not accept the token" if self.shown else "asks for a token, and was shown none"
+        return f"{self.url} {what}: {self.reason}"
 
 
 class RegistrationRefused(_CodedError):

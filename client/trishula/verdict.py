@@ -88,5 +88,5 @@ class Verdict:
     def _token_refused(self, name: str, reason: str) -> None:
         """Try again only with another token than the one that was refused last."""
         if not callable(self._token) or self._shown == self._refused:
-            raise Unauthorized(name, reason)
+            raise Unauthorized(name, reason, shown=bool(self._shown))
         self._refused = self._shown

@@ -48,8 +48,8 @@ UNTRUSTED: Final = {
 }
 """What to do about a certificate, by OpenSSL's code (X509_V_ERR_…)."""
 UNKNOWN_AUTHORITY: Final = (
-    "its certificate is of an authority that is not known here: name that one's with ca_file or "
-    "TRISHULA_CA_FILE"
+    "its certificate is of an authority that is not known here: name that one's with ca_file, "
+    "--ca-file or TRISHULA_CA_FILE"
 )
 
 _log = logging.getLogger("trishula.websocket")

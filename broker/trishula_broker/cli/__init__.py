@@ -16,7 +16,7 @@ COMMANDS: Final = {
     "bridge": "Join a shared folder to a hub for agents that only know files.",
     "folder": "Show what lies in a shared folder, and remove what may go.",
     "config": "Show the configuration in force and where each value comes from.",
-    "keys": "Make and rotate the keys that tokens are signed with.",
+    "keys": "Make, rotate and list the keys that tokens are signed with.",
     "token": "Make, revoke and list tokens: who may come in, and do what.",
     "send": "Send a message, and wait for its answer when that is asked for.",
     "listen": "Print messages as they come.",

@@ -53,7 +53,7 @@ def command(
     """
 
     async def look(agent: Agent) -> list[dict[str, Any]]:
-        if session.name is not None:
+        if session.name is not None and session.token is None:
             fault = unknown(session.name, await agent.agents())
             if fault:
                 note(f"note: {fault}")

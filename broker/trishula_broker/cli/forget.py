@@ -49,7 +49,7 @@ def command(session: Session, whom: str, discard: bool, yes: bool) -> None:
                 raise
             text = (
                 f"{counted(waiting, 'message')} {'waits' if waiting == 1 else 'wait'} for {whom}; "
-                "let it settle them, or say --discard to move them to the dead letters"
+                "let it settle that, or say --discard to move it to the dead letters"
             )
             raise Failure(ExitCode.REFUSED, text) from None
 

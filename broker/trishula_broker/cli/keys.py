@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from trishula_broker.cli.exits import ExitCode, Failure
+from trishula_broker.cli.groups import InOrder
 from trishula_broker.cli.key_options import KEYS_EPILOG, key_options, wall_ms
 from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.session import note
@@ -23,7 +24,7 @@ COLUMNS: Final = ("kid", "alg", "made", "use", "issuer")
 ALGORITHMS: Final = ("HS256", "EdDSA")
 
 
-@click.group("keys", epilog=KEYS_EPILOG)
+@click.group("keys", cls=InOrder, epilog=KEYS_EPILOG)
 def command() -> None:
     """Make, rotate and list the keys that tokens are signed with.
 
@@ -63,10 +64,10 @@ def init(path: Path, auth: AuthConfig, alg: str) -> None:
 
     key = key_file.init(path, alg, wall_ms())
     Output(False).lines(f"made {path} with key {key.kid} ({key.alg})")
-    note("next: `broker token create AGENT` makes a token; start the hub again, or start it")
+    note("next: start the hub, or start it again; `broker token create AGENT` makes a token")
 
 
-@command.command("rotate", epilog=KEYS_EPILOG)
+@command.command("rotate", short_help="Put a new key in front, to sign.", epilog=KEYS_EPILOG)
 @_alg("Of the new key; that of the one before by default.", None)
 @key_options
 def rotate(path: Path, auth: AuthConfig, alg: str | None) -> None:
@@ -85,7 +86,7 @@ def rotate(path: Path, auth: AuthConfig, alg: str | None) -> None:
     note("copy the file to every other hub before you make tokens: they take the new key at once")
 
 
-@command.command("prune", epilog=KEYS_EPILOG)
+@command.command("prune", short_help="Drop old keys that no token needs.", epilog=KEYS_EPILOG)
 @click.option(
     "--force", is_flag=True, help="Also keys that tokens need: those are refused from then on."
 )
@@ -129,14 +130,15 @@ def list_(path: Path, auth: AuthConfig, as_json: bool) -> None:
         )
 
 
-@command.command("public", epilog=KEYS_EPILOG)
+@command.command("public", short_help="Print the public halves.", epilog=KEYS_EPILOG)
 @key_options
 def public(path: Path, auth: AuthConfig) -> None:
     """Print the public halves as a key file, for hubs that check tokens and make none.
 
     \b
-    Example:
-      broker keys public > public.json && scp -p public.json hub-2:/etc/trishula/keys.json
+    Example, with a file that the other hub takes, 0600:
+      (umask 077; broker keys public > public.json)
+      scp -p public.json hub-2:/etc/trishula/keys.json
     """
     from trishula_broker.auth import key_file
 

@@ -12,6 +12,7 @@ import click
 
 from trishula_broker.cli.durations import Life
 from trishula_broker.cli.exits import ExitCode, Failure
+from trishula_broker.cli.groups import InOrder
 from trishula_broker.cli.key_options import KEYS_EPILOG, key_options, wall_ms
 from trishula_broker.cli.options import names
 from trishula_broker.cli.output import Output, as_json_option
@@ -29,11 +30,12 @@ COLUMNS: Final = (
     *("agent", "namespace", "role", "id", "made", "expires", "state"),
     *("send", "receive", "types"),
 )
+LIMITS: Final = ("send", "receive", "types")
 FIELDS: Final = {"sub": "AGENT", "ns": "--namespace"}
 """What a token's claims are called on the command line."""
 
 
-@click.group("token", epilog=KEYS_EPILOG)
+@click.group("token", cls=InOrder, epilog=KEYS_EPILOG)
 def command() -> None:
     """Make, revoke and list tokens.
 
@@ -280,10 +282,11 @@ def _shown(token: Issued, book: Book, now: int) -> dict[str, Any]:
 def _row(token: dict[str, Any]) -> list[str]:
     from trishula_broker.auth.permits import shown
 
+    looks = token["role"] == "observer"  # and sends nothing, whatever its token says
     return [
         *(token[name] for name in ("agent", "namespace", "role", "id")),
         moment(token["made"]),
         "never" if token["expires"] is None else moment(token["expires"]),
         token["state"],
-        *(shown(token[name]) for name in ("send", "receive", "types")),
+        *(shown(() if looks and name != "receive" else token[name]) for name in LIMITS),
     ]

@@ -40,7 +40,7 @@ class Standing:
             ProtocolError: ``forbidden``; it may not.
         """
         if self.identity.role == "observer":
-            raise forbidden("to", "an observer's token sends nothing; it only asks the hub", ())
+            raise forbidden("to", "an observer looks on, and asks the hub alone", ())
         if not may_type(self.identity, type_):
             types = self.identity.rights.types
             raise forbidden("type", f"your token does not allow {type_}", types)

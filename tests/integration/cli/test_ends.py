@@ -141,6 +141,23 @@ async def test_every_command_has_help_with_an_example_and_its_exit_codes(
 
 
 @pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("keys", ["init", "rotate", "prune", "list", "public"]),
+        ("token", ["create", "revoke", "list"]),
+        ("audit", ["verify", "search", "show", "export"]),
+    ],
+)
+async def test_a_groups_commands_are_in_the_order_of_need_and_cut_nowhere(
+    broker: Broker, group: str, names: list[str]
+) -> None:
+    done = await broker(group, "--help")
+    commands = done.out[done.out.index("Commands:") : done.out.index("Exit codes:")]
+    assert [line.split()[0] for line in commands.splitlines()[1:] if line.strip()] == names
+    assert "..." not in commands
+
+
+@pytest.mark.parametrize(
     ("args", "hint"),
     [
         (["recal", "x"], "No such command 'recal'. Did you mean 'recall'?"),

@@ -57,8 +57,23 @@ async def test_who_shows_no_good_token_is_told_what_to_do(
         done = await broker("agents", env=as_(token))
         assert (done.code, done.out) == (1, "")
         assert says in done.err
+        assert ("asks for a token, and was shown none" in done.err) == (not token)
         assert done.err.count("\n") == 1
         assert not token or token not in done.err + hub.log
+
+
+async def test_an_observer_looks_at_all_and_is_told_that_it_sends_nothing(
+    hub: HubProcess, broker: Broker, keys: Keys
+) -> None:
+    token = as_(keys.token("eve", role="observer"))
+    done = await broker("agents", env=token)
+    assert (done.code, done.err) == (0, "")  # that it is no agent is no news to it
+    done = await broker("send", "dc", "{}", env=token)
+    assert "an observer looks on, and asks the hub alone" in done.err
+    made = await broker("token", "create", "eve", "--role", "observer", "--data", str(hub.data))
+    assert made.code == 0
+    listed = await broker("token", "list", "--agent", "eve", "--data", str(hub.data))
+    assert listed.out.splitlines()[1].split()[-3:] == ["nothing", "everything", "nothing"]
 
 
 async def test_a_name_that_is_not_the_tokens_is_refused(broker: Broker, keys: Keys) -> None:

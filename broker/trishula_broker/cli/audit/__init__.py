@@ -9,9 +9,10 @@ from trishula_broker.cli.audit.place import AUDIT_EPILOG
 from trishula_broker.cli.audit.search import search
 from trishula_broker.cli.audit.show import show
 from trishula_broker.cli.audit.verify import verify
+from trishula_broker.cli.groups import InOrder
 
 
-@click.group("audit", epilog=AUDIT_EPILOG)
+@click.group("audit", cls=InOrder, epilog=AUDIT_EPILOG)
 def command() -> None:
     """Verify, search, show and export the archive of all that happened.
 

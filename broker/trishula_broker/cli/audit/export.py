@@ -27,7 +27,7 @@ COLUMNS: Final = (
 """Of a CSV export; all else of a record is JSON in the last column, ``more``."""
 
 
-@click.command("export", epilog=AUDIT_EPILOG)
+@click.command("export", short_help="Print all records, or a table.", epilog=AUDIT_EPILOG)
 @click.option(
     "--format",
     "form",

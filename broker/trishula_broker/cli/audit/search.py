@@ -27,7 +27,7 @@ def _event(ctx: click.Context, param: click.Parameter, text: str | None) -> str 
     raise click.BadParameter(f"{text!r} is none; there are {', '.join(EVENTS)}")
 
 
-@click.command("search", epilog=AUDIT_EPILOG)
+@click.command("search", short_help="Print the records that fit, by time.", epilog=AUDIT_EPILOG)
 @click.option("--from", "sender", metavar="AGENT", help="Only messages that it sent.")
 @click.option("--to", "to", metavar="ADDRESS", help="Only messages for it, or that it got.")
 @click.option("--thread", metavar="ID", help="Only messages of this conversation.")

@@ -20,7 +20,7 @@ from trishula_broker.cli.table import aligned
 from trishula_broker.cli.text import payload_text, visible
 
 
-@click.command("show", epilog=AUDIT_EPILOG)
+@click.command("show", short_help="Print the whole life of one message.", epilog=AUDIT_EPILOG)
 @click.argument("id_", metavar="ID")
 @click.option("--namespace", metavar="NAME", help="Only in this namespace.")
 @place_options

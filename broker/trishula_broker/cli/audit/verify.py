@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trishula_broker.audit.verify import ChainReport, Store
 
 
-@click.command("verify", epilog=AUDIT_EPILOG)
+@click.command("verify", short_help="Find what was changed, and say where.", epilog=AUDIT_EPILOG)
 @click.argument("directory", metavar="[DIR]", required=False)
 @click.option(
     "--against", metavar="NODE", help="Compare its digests of blocks with this archive's."
