@@ -77,11 +77,11 @@ class HubSession:
         "link",
         "peer",
         "prefetch",
-        "proof",
         "receive",
         "session",
         "since",
         "stalled_at",
+        "standing",
         "state",
         "unaccepted",
         "unaccepted_bytes",
@@ -94,8 +94,8 @@ class HubSession:
         self.link = link
         self.codec = codec
         self.peer = peer
-        self.proof: Any = None
-        """What the hub has proven of the other side; its own type, unknown here."""
+        self.standing: Any = None
+        """What the other side may do by what it has proven; the hub's own type, unknown here."""
         self.state = State.NEW
         self.agent = ""
         self.session = ""

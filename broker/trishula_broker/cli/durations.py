@@ -9,8 +9,8 @@ import click
 
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _WRITTEN: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(ms|[smhdw])", re.ASCII)
-LONGEST_LIFE_S: Final = 36_500 * 86_400.0
-"""Seconds of the longest life, a hundred years: what is meant to last longer is for ever."""
+LONGEST_LIFETIME_S: Final = 36_500 * 86_400.0
+"""Seconds of the longest lifetime, a hundred years: what is meant to last longer is for ever."""
 LONGEST_SPAN_S: Final = 30 * 86_400.0
 """Seconds of the longest span; what is longer is a slip of the pen."""
 
@@ -21,7 +21,7 @@ def seconds(text: str) -> float | None:
     return None if found is None else float(found[1]) * _UNIT_S[found[2]]
 
 
-class Life(click.ParamType["int | None"]):
+class Lifetime(click.ParamType["int | None"]):
     """How long something is valid: milliseconds, a second at the least; None for ``never``."""
 
     name = "duration"
@@ -35,7 +35,7 @@ class Life(click.ParamType["int | None"]):
         length = seconds(value)
         if length is None:
             self.fail(f"{value!r}: write 30d, 12h, 45m, 90s or never.", param, ctx)
-        if not 1 <= length <= LONGEST_LIFE_S:
+        if not 1 <= length <= LONGEST_LIFETIME_S:
             self.fail(f"{value!r}: from 1s to 36500d, or never.", param, ctx)
         return round(length * 1000)
 

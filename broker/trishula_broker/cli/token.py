@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trishula_broker.cli.durations import Life
+from trishula_broker.cli.durations import Lifetime
 from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.cli.groups import InOrder
 from trishula_broker.cli.key_options import KEYS_EPILOG, key_options, wall_ms
@@ -87,7 +87,7 @@ def command() -> None:
 )
 @click.option(
     "--expires",
-    type=Life(),
+    type=Lifetime(),
     default="30d",
     show_default=True,
     metavar="DURATION",

@@ -216,7 +216,7 @@ class Hub:
         """
         now = self._host_time(now)
         session = HubSession(link, codec, peer, self._outlet.sessions, now.mono)
-        session.proof = standing_for(identity)
+        session.standing = standing_for(identity)
         self._sessions[link] = session
         if self._draining:
             session.close(CloseCode.RESTART, "this hub is draining; try the next one")

@@ -74,7 +74,7 @@ class Intake:
                         session.say(self._membership.heartbeat(now))
                     elif item.to is None or item.to == HUB:
                         self._ask(session, item, now)
-                    elif session.proof is None:
+                    elif session.standing is None:
                         accept(session, item, now)
                     else:
                         guard(session, item, now)

@@ -82,5 +82,5 @@ def forbidden(field: str, why: str, allowed: tuple[str, ...] | None) -> Protocol
 
 def standing_of(session: HubSession) -> Standing | None:
     """What was proven of a session; None on a hub without keys, where everybody may everything."""
-    standing: Standing | None = session.proof
+    standing: Standing | None = session.standing
     return standing

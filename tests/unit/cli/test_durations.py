@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from trishula_broker.cli.durations import Life, Span
+from trishula_broker.cli.durations import Lifetime, Span
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_what_is_no_span_is_refused_by_its_name(text: str) -> None:
         (" never ", None),
     ],
 )
-def test_a_life_is_a_number_of_milliseconds_or_has_no_end(text: str, ms: int | None) -> None:
-    assert Life().convert(text, None, None) == ms
+def test_a_lifetime_is_a_number_of_milliseconds_or_has_no_end(text: str, ms: int | None) -> None:
+    assert Lifetime().convert(text, None, None) == ms
 
 
 @pytest.mark.parametrize("text", ["", "30", "soon", "-1d", "0d", "999ms", "36501d", "1d 2h"])
-def test_what_is_no_life_is_refused_by_its_name(text: str) -> None:
+def test_what_is_no_lifetime_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(click.BadParameter, match=f"^'{text}': "):
-        Life().convert(text, None, None)
+        Lifetime().convert(text, None, None)

@@ -34,7 +34,7 @@ def renew(call: Call, op: bodies.Renew) -> None:
     if problem is not None:
         call.error(ErrorCode.FORBIDDEN, f"payload.token: {problem}")
         return
-    call.session.proof = Standing(identity)
+    call.session.standing = Standing(identity)
     if identity.role == "agent":
         call.desk.taps.end(call.session, call.now)
     tenure = call.desk.tenure
