@@ -267,6 +267,16 @@ def _paused(op: base.Pause, outcome: base.Paused) -> _Plain:
     }
 
 
+def _revoked(op: base.Revoke, outcome: base.Noted) -> _Plain:
+    """Of one token, or of all that an agent's were issued before a moment."""
+    what = op.what
+    until = None if what.until is None else iso(what.until)
+    if what.token_id:
+        return {"event": "revoked", "token": what.token_id, "until": until}
+    before = iso(what.issued_before)
+    return {"event": "revoked", "agent": what.agent, "issued_before": before, "until": until}
+
+
 def _registered(op: base.Register, outcome: base.Registered) -> _Plain:
     return {
         "event": "registered",
@@ -312,9 +322,10 @@ _OTHERS: Final[dict[type[base.Op], Callable[[Any, Any], _Plain]]] = {
     base.Forget: _forgotten,
     base.EndNode: _node_ended,
     base.Pause: _paused,
+    base.Revoke: _revoked,
 }
 
-EVENTS: Final = {"Introduce": "introduced", "Revoke": "revoked"}
+EVENTS: Final = {"Introduce": "introduced"}
 """What the other operations are called, where it is not their own name."""
 
 

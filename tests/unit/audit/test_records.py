@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.trails import FULL, START, accept, settle
-from trishula_broker.audit.records import Records, Told, payload_of
+from trishula_broker.audit.records import OWN, Records, Told, payload_of
 from trishula_broker.audit.redaction import path_fault
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso, parse
@@ -187,6 +187,26 @@ def test_an_answer_settles_what_it_answers() -> None:
     accepted, done = told((msgspec.structs.replace(op, settles=4), outcome))
     assert accepted["event"] == "accepted"
     assert (done["event"], done["seqs"], done["answer"]) == ("done", [4], 9)
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        (base.Revocation("t1", "", 0, START), {"token": "t1", "until": iso(START)}),
+        (
+            base.Revocation("", "dc", START, None),
+            {"agent": "dc", "issued_before": iso(START), "until": None},
+        ),
+    ],
+)
+def test_what_was_revoked_is_told_with_its_times(
+    what: base.Revocation, expected: dict[str, Any]
+) -> None:
+    [record] = told((base.Revoke(what), base.Noted(True)))
+    assert {key: record[key] for key in record if key not in OWN - {"event"}} == {
+        "event": "revoked",
+        **expected,
+    }
 
 
 NOTICE = base.Message(
