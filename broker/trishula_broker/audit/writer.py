@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -366,9 +367,14 @@ class ChainWriter:
             self._append(*chain.extend(self.link, [record]))
             segment.sync_folder(self.folder)
         except BaseException:
-            os.close(self._file)
-            path.unlink(missing_ok=True)
+            # Only what was there before counts, also where the new file cannot be removed.
+            file = self._file
             self._file, self._open, self._size, self._chunks, self._began, self._idle = before
+            with suppress(OSError):
+                os.ftruncate(file, 0)
+            os.close(file)
+            with suppress(OSError):
+                path.unlink()
             self.link = link
             raise
         if before[0] >= 0:
