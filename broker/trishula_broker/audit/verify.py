@@ -162,6 +162,10 @@ def _verify_chain(
             notes.append(
                 f"before record {told.n} the store was set back from entry {told.had} to {told.to}"
             )
+    clear = [each.path.name for each in found if not each.encrypted]
+    if sealer is not None and clear:
+        some = clear[0] if len(clear) == 1 else f"{clear[0]} to {clear[-1]}, {len(clear)} files"
+        notes.append(f"{some}: not encrypted, so who has not the key could have written that too")
     node = next((told.node for told in reversed(scan.told) if told.node), "")
     scan.file = ""
     _check_files(scan, found, digests, notes)

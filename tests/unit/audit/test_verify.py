@@ -233,6 +233,18 @@ def test_a_segment_cannot_stand_for_another(made: Made, work: Path) -> None:
     assert b.name in {finding.segment for finding in made.verify(work).findings}
 
 
+def test_what_is_not_encrypted_where_there_is_a_key_is_told(work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    for sealer in (None, KEY):
+        one = writer(work, SMALL, sealer)
+        archive(one, list(entries(1, first=one.mark.pos + 1)), SMALL)
+        one.close()
+    [report] = verify(work, Store(None), KEY)
+    assert report.findings == []
+    assert any("00000001.jsonl: not encrypted" in note for note in report.notes)
+    assert not any("00000002" in note for note in report.notes)
+
+
 @pytest.mark.parametrize("what", ["signature", "kid", "number", "hash"])
 def test_a_head_that_the_node_did_not_sign_is_found(made: Made, tmp_path: Path, what: str) -> None:
     assert made.store.archives is not None
