@@ -209,3 +209,12 @@ def test_a_renewal_is_recorded_by_token_ids() -> None:
     [record] = bench.recorded("renewed")
     assert (record["before"], record["token"]) == ("t1", "t2")
     assert SECRET not in f"{bench.records} {record}"
+
+
+def test_the_same_token_shown_again_is_no_renewal_to_record() -> None:
+    # As an agent does each second whose token file nobody has replaced.
+    bench = Bench(tokens={SECRET: identity("dc", token="t1")})
+    dc = bench.proven(identity("dc", token="t1"))
+    for _ in range(3):
+        dc.ask("renew", token=SECRET)
+    assert bench.recorded("renewed") == []

@@ -39,7 +39,8 @@ def renew(call: Call, op: bodies.Renew) -> None:
         call.desk.taps.end(call.session, call.now)
     tenure = call.desk.tenure
     tenure.begin(call.session, call.now)
-    call.desk.record("renewed", {**who(call.session), "before": old.identity.token_id})
+    if identity.token_id != old.identity.token_id:  # the same one again is no news
+        call.desk.record("renewed", {**who(call.session), "before": old.identity.token_id})
     call.result(bodies.Renewed(tenure.expires_at(call.session)))
     if identity.rights.receive is not None and identity.rights != old.identity.rights:
         call.desk.registration.narrow_again(call.session)
