@@ -162,6 +162,7 @@ async def test_an_encrypted_archive_needs_its_key(tmp_path: Path) -> None:
     done = await audit("verify", data=hub.data)
     assert done.code == 1
     assert "no key was given" in done.out
+    assert "cannot be verified without its key" in done.err
     assert "cut off" not in done.out  # nobody can know that without the key
     for args in (("search",), ("export",), ("show", id_)):
         done = await audit(*args, data=hub.data)

@@ -64,12 +64,17 @@ def verify(
                 out.lines(f"{place.root} has no chains")
         found = sum(report.found for report in reports)
         if found or not reports:
-            raise Failure(
-                ExitCode.REFUSED,
-                f"{counted(found, 'finding')} in {place.root}: it is not as it was written"
-                if found
-                else f"nothing was archived in {place.root} yet, or all of it was removed",
-            )
+            raise Failure(ExitCode.REFUSED, _verdict(place.root, reports, found))
+
+
+def _verdict(root: Path, reports: list[ChainReport], found: int) -> str:
+    from trishula_broker.audit.segment import NO_KEY
+
+    if not found:
+        return f"nothing was archived in {root} yet, or all of it was removed"
+    if all(each.what.startswith(NO_KEY) for report in reports for each in report.findings):
+        return f"what is encrypted in {root} cannot be verified without its key"
+    return f"{counted(found, 'finding')} in {root}: it is not as it was written"
 
 
 def _tell(out: Output, report: ChainReport) -> None:
