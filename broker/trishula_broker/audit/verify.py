@@ -303,9 +303,9 @@ def _check_heads(
         what = "" if scan.count else ", and the archive was written anew from there or before"
         scan.find(f"it is not what the node signed at {when}{what}", record=head.number)
     elif last > head.number:
-        notes.append(
-            f"{last - head.number} records came after the head of {when}: only the chain holds them"
-        )
+        more = last - head.number
+        what = "1 record" if more == 1 else f"{more} records"
+        notes.append(f"only the chain holds {what} that came after the head of {when}")
 
 
 def _check_blocks(
