@@ -81,10 +81,14 @@ def check_open(file: int, path: Path, *, secret: bool = True) -> None:
             f"others may {'read' if mode & 0o044 else 'use'} it (mode {mode:04o})",
             f"chmod 600 {shlex.quote(str(path))}",
         )
+    _check_unwritable(mode, path, "it")
+
+
+def _check_unwritable(mode: int, path: Path, what: str) -> None:
     if mode & _OTHERS_WRITE:
         raise Unsafe(
             str(path),
-            f"others may write it (mode {mode:04o})",
+            f"others may write {what} (mode {mode:04o})",
             f"chmod go-w {shlex.quote(str(path))}",
         )
 
@@ -98,13 +102,7 @@ def check_folder(path: Path) -> None:
     """
     found = path.stat()
     _check_owner(found, path)
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & _OTHERS_WRITE:
-        raise Unsafe(
-            str(path),
-            f"others may write this folder (mode {mode:04o})",
-            f"chmod go-w {shlex.quote(str(path))}",
-        )
+    _check_unwritable(stat.S_IMODE(found.st_mode), path, "this folder")
 
 
 def make_folder(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CLIENT = Path(__file__).parents[3] / "client" / "trishula"
-PURE = ("core", "inbox", "outbox", "recent", "events", "compose", "commands")
+PURE = ("core", "inbox", "outbox", "recent", "events", "compose", "commands", "rounds")
 IO = {"asyncio", "socket", "time", "random", "secrets", "threading", "os", "sqlite3", "uuid"}
 
 
