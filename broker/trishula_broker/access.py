@@ -60,6 +60,9 @@ def open_access(config: Config, clock: Callable[[], Now], log: Log) -> Access:
         NoAccess: a file is missing, broken or open to others; names it and says what to type.
     """
     check_private(Path(config.data).expanduser())
+    archive = Path(config.audit.path).expanduser()
+    if config.audit.enabled and config.audit.path and archive.is_dir():
+        check_private(archive)
     try:
         return Access(_authenticator(config, clock), _tls(config, log))
     except (AuthError, TlsError) as error:

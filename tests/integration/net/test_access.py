@@ -137,6 +137,17 @@ async def test_what_others_can_look_at_keeps_it_from_starting_until_what_it_says
         pass
 
 
+async def test_an_archive_that_is_elsewhere_is_for_its_owner_alone_too(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    archive.chmod(0o777)
+    said = await start_fails(tmp_path / "data", "--audit", str(archive))
+    assert f"chmod 700 {archive}" in said
+    archive.chmod(0o700)
+    async with HubProcess(tmp_path / "data", "--audit", str(archive)):
+        pass
+
+
 async def test_what_it_makes_is_for_its_owner_alone(tmp_path: Path) -> None:
     data = tmp_path / "made" / "data"
     data.parent.mkdir()
