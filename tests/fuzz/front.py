@@ -147,10 +147,23 @@ class Front:
         self.alarms = Alarms()
         root = logging.getLogger()
         root.addHandler(self.alarms)
+        self._level = root.level
         root.setLevel(logging.INFO)
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(self.alarms.loop_failed)
         self.loop.run_until_complete(self._open())
+
+    def close(self) -> None:
+        """Leave the process as it was."""
+        self.loop.run_until_complete(self._close())
+        self.loop.close()
+        root = logging.getLogger()
+        root.removeHandler(self.alarms)
+        root.setLevel(self._level)
+
+    async def _close(self) -> None:
+        await self.listener.close()
+        await self.driver.close()
 
     async def _open(self) -> None:
         store = MemoryStore()

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import importlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fuzz import http_front, websocket_bytes
 from tests.fuzz.__main__ import TARGETS, command, unavailable
 from tests.fuzz.target import Target
 
 SECONDS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    yield
+    for front in (http_front.front, websocket_bytes.front):
+        if front.cache_info().currsize:
+            front().close()
+            front.cache_clear()
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -97,14 +97,15 @@ def words() -> list[bytes]:
 
 
 @cache
-def _front() -> Front:
+def front() -> Front:
+    """The one port that all input goes to."""
     return Front()
 
 
 def run(data: bytes) -> None:
     """One connection."""
     head = HEADS[data[0] % len(HEADS)] if data else HEADS[0]
-    answered = _front().serve([head, *pieces_of(data[1:])])
+    answered = front().serve([head, *pieces_of(data[1:])])
     assert answered.startswith(b"HTTP/1.1 101 "), answered[:100]
 
 
