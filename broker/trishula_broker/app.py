@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import importlib.metadata
 import os
@@ -52,6 +53,13 @@ EXIT_CUT_SHORT: Final = 130
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Envelopes are many, short-lived and free of cycles: the default of 700 would look at the
 young ones a hundred times a second for nothing."""
+
+
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+"""Names of glibc's malloc.h."""
+KEPT_BYTES: Final = 64 << 20
+"""Freed memory that the process keeps at most: some seconds of records at full speed."""
 
 
 class CannotStart(Exception):
@@ -371,7 +379,18 @@ def raise_descriptors() -> int | None:
 
 
 def _settle_memory() -> None:
-    """What was made for the start stays: the collector need not look at it again."""
+    """What was made for the start stays: the collector need not look at it again. What is freed is
+    kept for what comes next."""
+    _keep_freed()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _keep_freed() -> None:
+    """Have glibc keep what is freed, within bounds: to have it from the system anew, a moment
+    later, costs more than what most of it is used for."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # other C libraries have none
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES // 2)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
