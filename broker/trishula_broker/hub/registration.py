@@ -238,7 +238,9 @@ class Registration:
         groups: tuple[str, ...],
     ) -> None:
         """Take ``agent`` out of what its token does not allow it to be reached by: an earlier one
-        may have."""
+        may have. An observer's token changes nothing."""
+        if standing.identity.role == "observer":
+            return
         left = standing.allowed("@", capabilities), standing.allowed("#", groups)
         if left != (capabilities, groups):
             node, lease_ms = self._membership.node, limits.LEASE_DEFAULT_MS

@@ -92,6 +92,15 @@ def test_groups_of_an_earlier_token_end_with_the_registration_of_one_that_has_th
     assert (record["groups"], record["capabilities"], record["online"]) == (["web"], [], True)
 
 
+def test_who_observes_under_an_agents_name_takes_nothing_from_that_agent() -> None:
+    bench = Bench(tokens={})
+    agent = bench.proven(ME, groups=["ops"], capabilities=["plan"])
+    observer = bench.peer(identity=identity("dc", role="observer", token="t2", receive=()))
+    observer.register("dc", receive=False)
+    [record] = agent.ask("agents")["payload"]["agents"]
+    assert (record["groups"], record["capabilities"]) == (["ops"], ["plan"])
+
+
 def test_an_observer_registers_as_a_side_session_and_is_forgotten_again() -> None:
     bench = Bench(tokens={})
     observer = identity("eye", role="observer")
