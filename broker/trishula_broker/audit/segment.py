@@ -19,7 +19,7 @@ import zstandard
 from trishula_broker.audit.sealing import Sealer, Unreadable
 
 LEVEL: Final = 1
-"""Of zstd: half the time of its default, and records, mostly hashes, get no smaller by more."""
+"""Of zstd: the quickest; records are mostly hashes, which no level makes smaller."""
 NO_KEY: Final = (
     "it is encrypted, and no key was given (audit.key_file, or the variable TRISHULA_AUDIT_KEY)"
 )
