@@ -193,7 +193,9 @@ async def test_the_hub_may_be_killed_and_come_back_meanwhile(
     first = agent(name)
     async with first, await broker.start("send", name, "3", "--wait", *args) as asking:
         await anext(aiter(first.messages()))  # it is there; and it is not settled
-        await hub.restart()
+        await hub.kill()
+        await first.close(0)  # else it may come back after the other, and take its mail
+        await hub.start()
         async with agent(name) as answering:
             answering.on_command(twice)
             done = await asking.end()
