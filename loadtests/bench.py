@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,9 @@ from trishula import Agent
 BODY = "x" * 200
 TIMER_S = 0.002
 """A loop's timers are this coarse; a send that comes later than that was held up."""
+
+
+Started = Callable[[str, int], Awaitable[None]]
 
 
 class Setup(NamedTuple):
@@ -106,8 +109,14 @@ async def send(url: str, count: int, window: int, rate: float) -> dict[str, Any]
     return {"start": start, "confirmed": confirmed, "sender_cpu": time.process_time()}
 
 
-async def play(setup: Setup, count: int, window: int, rate: float) -> dict[str, Any]:
-    """One round with a sender and a receiver in processes of their own."""
+async def play(
+    setup: Setup, count: int, window: int, rate: float, started: Started | None = None
+) -> dict[str, Any]:
+    """One round with a sender and a receiver in processes of their own.
+
+    Args:
+        started: told of each when it has begun: its name and process id.
+    """
 
     async def child(*args: object) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -128,6 +137,8 @@ async def play(setup: Setup, count: int, window: int, rate: float) -> dict[str, 
     sender = await child(
         *("--send", setup.sender_url, "--messages", count, "--window", window, "--rate", rate)
     )
+    if started is not None:
+        await asyncio.gather(started("sender", sender.pid), started("receiver", receiver.pid))
     sent, received = json.loads(await line(sender)), json.loads(await line(receiver))
     await asyncio.gather(sender.wait(), receiver.wait())
     return {**sent, **received, "count": count}
@@ -139,8 +150,8 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def cpu_s(pid: int) -> float:
-    """Processor seconds that a process has used; 0 where /proc does not tell."""
+def cpu_s(pid: int | str) -> float:
+    """Processor seconds that a process, or ``PID/task/ID``, has used; 0 where nobody tells."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
