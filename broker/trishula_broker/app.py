@@ -13,13 +13,21 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import uvloop
 from structlog.typing import FilteringBoundLogger
 
-from trishula_broker.access import NoAccess, OwnTokens, check_reach, open_access, trust_own
+from trishula_broker.access import (
+    NoAccess,
+    OwnTokens,
+    check_private,
+    check_reach,
+    open_access,
+    trust_own,
+)
 from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.authenticator import Authenticator
 from trishula_broker.auth.errors import AuthError
@@ -42,6 +50,9 @@ from trishula_broker.net.sockets import PortInUse
 from trishula_broker.net.tls import Tls
 from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreError
 from trishula_broker.store.sqlite import SqliteStore
+from trishula_broker.workers.reservation import Reservation
+from trishula_broker.workers.supervisor import Supervisor
+from trishula_broker.workers.worker import Worker, config_of
 
 EXIT_OK: Final = 0
 """The hub drained and ended."""
@@ -74,19 +85,62 @@ def clock() -> Now:
 def run(config: Config) -> int:
     """Serve until a signal ends it; the process's exit code."""
     try:
-        return uvloop.run(serve(config))
+        return _run_workers(config) if config.workers > 1 else uvloop.run(serve(config))
     except CannotStart as error:
         print(f"broker: {error}", file=sys.stderr)
         return EXIT_CANNOT_START
 
 
-async def serve(config: Config) -> int:
+def _run_workers(config: Config) -> int:
+    """Serve with several processes.
+
+    Raises:
+        CannotStart: the port or the data directory cannot be had.
+    """
+    data = Path(config.data).expanduser()
+    try:
+        check_private(data)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except NoAccess as error:
+        raise CannotStart(str(error)) from None
+    except OSError as error:
+        raise CannotStart(f"data: {data}: {error.strerror}") from error
+    try:
+        reserved = Reservation(config.host, config.port)
+    except PortInUse as error:
+        who = asyncio.run(who_listens(error.host, error.port))
+        raise CannotStart(f"{error} by {who}") from error
+    except OSError as error:
+        raise _cannot_listen(config, error) from error
+    configs = [config_of(config, n, reserved.port) for n in range(1, config.workers + 1)]
+
+    def run_worker(number: int, worker: Worker) -> int:
+        reserved.release()
+        try:
+            return uvloop.run(serve(configs[number - 1], worker))
+        except CannotStart as error:
+            print(f"broker: {error}", file=sys.stderr)
+            return EXIT_CANNOT_START
+
+    gc.collect()
+    gc.freeze()  # what is there is shared with the workers as long as nobody writes to it
+    log = make_log(config.log).bind(node=config.node)
+    serving = partial(_say_serving, config, reserved.port)
+    return Supervisor(config, run_worker, serving, log).supervise()
+
+
+async def serve(config: Config, worker: Worker | None = None) -> int:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends it at once.
+
+    Args:
+        worker: what this process is among those that share the port; None: it is alone.
 
     Raises:
         CannotStart: the port or the data directory cannot be had.
     """
     log = make_log(config.log)
+    if worker is not None:
+        log = log.bind(node=config.node)
     asyncio.get_running_loop().set_exception_handler(
         lambda _, found: log.error("bug", during=found["message"], exc_info=found.get("exception"))
     )
@@ -142,7 +196,9 @@ async def serve(config: Config) -> int:
     for warning in (await store.health()).get("warnings", ()):
         log.warning("store", warning=warning)
     about = {"node": config.node, "role": config.role, "version": version()}
-    health = Health(driver, store, about, archive)
+    health = Health(
+        driver, store, about, archive, None if worker is None else worker.board.describe
+    )
     listener = Listener(
         driver,
         make_app(health.report),
@@ -158,7 +214,7 @@ async def serve(config: Config) -> int:
         try:
             if watch is not None:
                 watch.start()  # what was revoked is known before anybody gets in
-            port = await listener.bind(config.host, config.port)
+            port = await listener.bind(config.host, config.port, shared=worker is not None)
             # Its duties begin before anybody connects, and not in a hub that cannot serve.
             driver.core(DEFAULT_NAMESPACE)
         except AuthError as error:
@@ -168,17 +224,15 @@ async def serve(config: Config) -> int:
             who = await who_listens(error.host, error.port)
             raise CannotStart(f"{error} by {who}") from error
         except OSError as error:
-            why = error.strerror or error
-            raise CannotStart(f"cannot listen on {config.host}:{config.port}: {why}") from error
+            raise _cannot_listen(config, error) from error
         stopping = _signals(access.tls)
         bridge = _start_bridge(config, port, log, with_tokens=authenticator is not None)
         _settle_memory()
-        # Standard output has this line alone; who starts a hub with port 0 reads the port here.
-        print(
-            f"serving {scheme}://{_host(config)}:{port}/ws  node={config.node} role={config.role} "
-            f"{_kept(config)}",
-            flush=True,
-        )
+        if worker is None:
+            _say_serving(config, port)
+        else:
+            worker.orphaned(stopping.signal)
+            worker.serves(lambda: (driver.connections, _agents(driver)))
         if authenticator is None:
             log.warning(
                 "no_keys",
@@ -305,6 +359,27 @@ def _signals(tls: Tls | None) -> Stopping:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.signal)
     return stopping
+
+
+def _say_serving(config: Config, port: int) -> None:
+    """Standard output has this line alone; who starts a hub with port 0 reads the port here."""
+    scheme = "wss" if config.tls.cert else "ws"
+    workers = f" workers={config.workers}" if config.workers > 1 else ""
+    print(
+        f"serving {scheme}://{_host(config)}:{port}/ws  node={config.node}{workers} "
+        f"role={config.role} {_kept(config)}",
+        flush=True,
+    )
+
+
+def _agents(driver: Driver) -> int:
+    """How many are connected, in all namespaces."""
+    now = clock()
+    return sum(core.describe(now)["agents_online"] for core in driver.cores.values())
+
+
+def _cannot_listen(config: Config, error: OSError) -> CannotStart:
+    return CannotStart(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}")
 
 
 def _host(config: Config) -> str:

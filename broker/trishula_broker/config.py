@@ -185,6 +185,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The directory that holds everything this hub keeps."""
     node: Annotated[str, msgspec.Meta(pattern=AGENT_PATTERN)]
     """This hub's name among the nodes; the host's name by default."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Processes that serve the port together, each a node of its own; needs a Redis."""
     drain_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0
     """Seconds sessions get to finish when the hub is asked to stop."""
     limits: LimitsConfig = LimitsConfig()
@@ -297,9 +299,27 @@ def load(
             "set TRISHULA_REDIS_PASSWORD",
             FLAGS["redis.url"],
         )
+    _check_workers(config, values)
     if config.role == "failover" and not config.redis.url:
         warnings += (f"role: {APART} ({values['role'].origin})",)
     return Loaded(config, values, warnings)
+
+
+def _check_workers(config: Config, values: Mapping[str, Value]) -> None:
+    if config.workers > 1 and not config.redis.url:
+        raise ConfigError(
+            path := "workers",
+            "a SQLite store is for one process: name a Redis that they share, with --redis URL or "
+            "redis.url, or leave it at 1",
+            values[path].origin,
+        )
+    longest = limits.AGENT_LENGTH - len(f"-{config.workers}")
+    if config.workers > 1 and len(config.node) > longest:
+        raise ConfigError(
+            path := "node",
+            f"at most {longest} characters: its workers are called {config.node}-1 and so on",
+            values[path].origin,
+        )
 
 
 def _has_password(url: str) -> bool:

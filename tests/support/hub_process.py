@@ -66,6 +66,11 @@ class HubProcess:
         return self._process
 
     @property
+    def running(self) -> bool:
+        """Whether it was started and nobody has waited for its end."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         return self.process.pid
@@ -124,7 +129,8 @@ class HubProcess:
         return code
 
     async def kill(self) -> None:
-        """SIGKILL, if it runs."""
+        """SIGKILL, if it runs. Workers of its own end by that, and it waits for them: they have its
+        standard output too."""
         if self._process is not None:
             if self._process.returncode is None:
                 self._process.kill()

@@ -204,6 +204,25 @@ def test_a_bad_value_ends_the_command_with_2_and_a_line_that_names_it(
     assert result.stderr.endswith(line)
 
 
+def test_workers_need_a_store_that_is_for_several_processes(layers: Layers) -> None:
+    with pytest.raises(ConfigError) as error:
+        layers({"workers": 2})
+    assert str(error.value) == (
+        "workers: a SQLite store is for one process: name a Redis that they share, with --redis "
+        "URL or redis.url, or leave it at 1 (--workers)"
+    )
+    assert layers({"workers": 1}).config.workers == 1
+    assert layers({"workers": 2, "redis.url": "redis://db:6379/0"}).config.workers == 2
+
+
+@pytest.mark.parametrize(("workers", "longest"), [(9, 62), (10, 61)])
+def test_the_names_of_workers_fit(layers: Layers, workers: int, longest: int) -> None:
+    given = {"workers": workers, "redis.url": "redis://db:6379/0"}
+    assert layers(given | {"node": "n" * longest}).config.node
+    with pytest.raises(ConfigError, match=f"^node: at most {longest} characters"):
+        layers(given | {"node": "n" * (longest + 1)})
+
+
 def test_a_failover_hub_says_what_it_does_not_share(layers: Layers) -> None:
     (warning,) = layers(flags={"role": "failover"}).warnings
     assert warning.startswith("role: this hub keeps its mail in a SQLite store of its own: ")

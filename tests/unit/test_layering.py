@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "audit": ("store.base", "store.trail", "net.ports"),
     "audit/node_archive": ("store.base", "net.ports", "net.driver", "config"),
     "bridge": ("auth", "config"),
+    "workers": ("config", "net.sockets"),
     "config": ("net.settings", "audit.settings", "audit.redaction", "store.base"),
 }
 """What a part of the broker may import of the other parts; of two that fit, the narrower counts."""

@@ -90,6 +90,13 @@ def hub_options(command: F) -> F:
             help="The key file that tokens are checked with; keys.json in the data directory by "
             "default. Without one the hub is for this host alone. `broker keys init` makes it.",
         ),
+        click.option(
+            "--workers",
+            type=int,
+            metavar="N",
+            help="So many processes on the one port, for machines with several cores; needs "
+            "--redis. 1 by default.",
+        ),
         click.option("--node", help="This hub's name; the host's by default."),
         click.option(
             "--data",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from trishula_broker.net.driver import Driver
@@ -30,6 +31,7 @@ class Health:
         store: who keeps.
         about: what never changes: node, role, version.
         archive: keeps the audit, where there is one.
+        workers: what is known of all that serve this port, where they are several.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Health:
         store: Store,
         about: dict[str, str],
         archive: Archive | None = None,
+        workers: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._driver = driver
         self._store = store
         self._about = about
         self._archive = archive
+        self._workers = workers
         self._since = driver.clock().mono
 
     async def report(self) -> dict[str, Any]:
@@ -67,6 +71,8 @@ class Health:
         report["uptime_s"] = (now.mono - self._since) // 1000
         report["connections"] = driver.connections
         report["agents_online"] = sum(found["agents_online"] for found in namespaces.values())
+        if self._workers is not None:
+            report["workers"] = self._workers()
         report["namespaces"] = namespaces
         report["store"] = store
         if self._archive is not None:

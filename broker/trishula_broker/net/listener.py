@@ -86,9 +86,9 @@ class Listener:
         self._taking: set[asyncio.Task[None]] = set()
         self._web = WebServer(Door(app, admission, refusals), settings, self.deadlines)
 
-    async def bind(self, host: str, port: int) -> int:
+    async def bind(self, host: str, port: int, *, shared: bool = False) -> int:
         """Accept what comes to this address; takes, returns and raises as :meth:`Sockets.bind`."""
-        return await self._sockets.bind(host, port)
+        return await self._sockets.bind(host, port, shared=shared)
 
     # --- accepting ---
 

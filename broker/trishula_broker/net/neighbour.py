@@ -16,7 +16,7 @@ TLS_PORT: Final = b"This port speaks TLS"
 
 
 class Neighbour(NamedTuple):
-    """A hub's process, as its ``/health`` tells."""
+    """A hub's process, as its ``/health`` tells; of several workers their supervisor's."""
 
     node: str
     pid: int
@@ -48,6 +48,9 @@ async def neighbour(host: str, port: int, seconds: float) -> Neighbour | None:
     try:
         health: Any = msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
         alone = all(namespace.get("alone", True) for namespace in health["namespaces"].values())
+        if (workers := health.get("workers")) is not None:
+            agents = sum(each["agents_online"] for each in workers["each"])
+            return Neighbour(str(workers["node"]), int(workers["pid"]), agents, alone)
         return Neighbour(str(health["node"]), int(health["pid"]), health["agents_online"], alone)
     except (ValueError, LookupError, TypeError, AttributeError):
         return None

@@ -63,8 +63,9 @@ class Sockets:
         self._exhausted = False
         self._resume: asyncio.TimerHandle | None = None
 
-    async def bind(self, host: str, port: int) -> int:
-        """Listen on every address of ``host``; the port, also when 0 was asked for.
+    async def bind(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Listen on every address of ``host``; the port, also when 0 was asked for. A port that is
+        ``shared`` may be listened on by other processes that share it.
 
         Raises:
             PortInUse: somebody else has it.
@@ -76,7 +77,7 @@ class Sockets:
         failure: OSError | None = None
         for family, _, _, _, address in dict.fromkeys(addresses):
             try:
-                port = self._bind(family, (address[0], port, *address[2:]))
+                port = self._bind(family, (address[0], port, *address[2:]), shared)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     self._close_sockets()
@@ -87,12 +88,14 @@ class Sockets:
         self._listen()
         return port
 
-    def _bind(self, family: int, address: tuple[Any, ...]) -> int:
+    def _bind(self, family: int, address: tuple[Any, ...], shared: bool) -> int:
         listening = socket.socket(family, socket.SOCK_STREAM)
         try:
             listening.setblocking(False)
             # A hub that is started again must not wait for its old connections' TIME_WAIT.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.bind(address)

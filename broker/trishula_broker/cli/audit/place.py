@@ -123,10 +123,10 @@ def place_of(
     if audit_path is not None and data is None and (root.parent / "store.db").exists():
         home = root.parent
     if not root.is_dir():
-        raise Failure(
-            ExitCode.USAGE,
-            f"there is no archive in {root}; name it with --audit, or the hub's --data or --config",
-        )
+        todo = "name it with --audit, or the hub's --data or --config"
+        if (home / "worker-1" / "audit").is_dir():
+            todo = f"its workers have one each: add --data {home / 'worker-1'}, and so on"
+        raise Failure(ExitCode.USAGE, f"there is no archive in {root}; {todo}")
     try:
         return Place(loaded, root, home, sealer(loaded.audit))
     except UnusableKey as error:
