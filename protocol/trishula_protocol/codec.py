@@ -13,7 +13,13 @@ from typing import Final, Protocol
 import msgspec
 
 from trishula_protocol import limits
-from trishula_protocol.envelope import DirectError, Envelope, fault
+from trishula_protocol.envelope import (
+    DirectError,
+    Envelope,
+    StrictEnvelope,
+    are_ids,
+    fault,
+)
 from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.map_keys import key_refusal
 from trishula_protocol.payload import find_fault, survey, to_json_value, to_msgpack_value
@@ -83,14 +89,15 @@ class JsonCodec:
                 envelopes = _json_many.decode(frame)
             else:
                 envelopes = [_json_one.decode(frame)]
+            items, names = _checked(envelopes, from_hub)
+            if not are_ids(names):
+                raise msgspec.ValidationError("not an id")  # the slow way finds out which
         except DECODE_ERRORS:
             raws = elements(frame)
             _check_batch(len(raws))
             return [_decode_json(raw, from_hub) for raw in raws]
         _check_batch(len(envelopes))
-        if from_hub:
-            return list(envelopes)
-        return [_checked(envelope) for envelope in envelopes]
+        return items
 
     def encode(self, envelope: Envelope | DirectError) -> bytes:
         return _json_encode(envelope)
@@ -162,17 +169,43 @@ def decode_json(body: bytes) -> Envelope:
 _json_encode = msgspec.json.Encoder().encode
 _json_one = msgspec.json.Decoder(Envelope)
 _json_many = msgspec.json.Decoder(list[Envelope])
+_json_strict = msgspec.json.Decoder(StrictEnvelope)
 _msgpack_encode = msgspec.msgpack.Encoder().encode
 _msgpack_one = msgspec.msgpack.Decoder(Envelope)
+_msgpack_strict = msgspec.msgpack.Decoder(StrictEnvelope)
 _msgpack_raw = msgspec.msgpack.Decoder(msgspec.Raw)
 _msgpack_raws = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_PLAIN: Final = frozenset({"COMMAND", "STATUS"})
 
 
-def _checked(envelope: Envelope) -> Item:
-    problem = fault(envelope)
-    if problem is None:
-        return envelope
-    return ProtocolError(ErrorCode.BAD_MESSAGE, problem, reply_to=envelope.id)
+def _checked(envelopes: list[Envelope], from_hub: bool) -> tuple[list[Item], list[str]]:
+    """What each of ``envelopes`` is taken for, and all that has to be an id in them."""
+    items: list[Item] = []
+    names: list[str] = []
+    for envelope in envelopes:
+        id_ = envelope.id
+        if (
+            id_ is not None
+            and envelope.to is not None
+            and envelope.type in _PLAIN
+            and envelope.settles is None
+            and not envelope.headers
+        ):
+            names.append(id_)
+            items.append(envelope)  # nearly all mail: there is nothing else to look at
+        else:
+            if id_ is not None:
+                names.append(id_)
+            problem = None if from_hub else fault(envelope)
+            if problem is None:
+                items.append(envelope)
+            else:
+                items.append(ProtocolError(ErrorCode.BAD_MESSAGE, problem, reply_to=id_))
+        if envelope.reply_to is not None:
+            names.append(envelope.reply_to)
+        if envelope.thread is not None:
+            names.append(envelope.thread)
+    return items, names
 
 
 def _check_batch(size: int) -> None:
@@ -190,10 +223,12 @@ def _msgpack_length(frame: bytes) -> int:
 
 def _decode_json(raw: bytes, from_hub: bool) -> Item:
     try:
-        envelope = _json_one.decode(raw)
+        items, names = _checked([_json_one.decode(raw)], from_hub)
+        if not are_ids(names):
+            _json_strict.decode(raw)  # which says what is wrong
     except DECODE_ERRORS as error:
         return json_refusal(raw, error)
-    return envelope if from_hub else _checked(envelope)
+    return items[0]
 
 
 def _decode_msgpack(raw: msgspec.Raw, from_hub: bool) -> Item:
@@ -202,6 +237,9 @@ def _decode_msgpack(raw: msgspec.Raw, from_hub: bool) -> Item:
         return refusal
     try:
         envelope = _msgpack_one.decode(raw)
+        items, names = _checked([envelope], from_hub)
+        if not are_ids(names):
+            _msgpack_strict.decode(raw)
     except DECODE_ERRORS as error:
         return msgpack_refusal(raw, error)
     depth = limits.ANSWER_DEPTH if from_hub else limits.PAYLOAD_DEPTH
@@ -212,4 +250,4 @@ def _decode_msgpack(raw: msgspec.Raw, from_hub: bool) -> Item:
             return ProtocolError(ErrorCode.BAD_MESSAGE, problem, reply_to=envelope.id)
     if binary or not clean:
         envelope.payload = to_json_value(envelope.payload)
-    return envelope if from_hub else _checked(envelope)
+    return items[0]

@@ -6,6 +6,7 @@ decoding, so a violation names the field; what depends on two fields is in :func
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -16,6 +17,8 @@ from trishula_protocol.address import ID_PATTERN
 MessageType = Literal["COMMAND", "STATUS", "RESULT", "ERROR", "HEARTBEAT", "ACK"]
 
 EnvelopeId = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
+IdLike = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.ID_LENGTH)]
+"""An id whose characters are looked at elsewhere."""
 Priority = Annotated[int, msgspec.Meta(ge=limits.PRIORITY_FIRST, le=limits.PRIORITY_LAST)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Sequence = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
@@ -28,18 +31,20 @@ class Envelope(msgspec.Struct, omit_defaults=True):
 
     ``seq``, ``attempt`` and ``expires_in`` are the hub's, towards a recipient only.
     ``timestamp`` and ``ttl`` are milliseconds; ``timestamp`` counts from the Unix epoch.
+    Its ids are checked by :func:`are_ids`, a frame's together: matching a pattern to each takes
+    as long as the rest of decoding.
     """
 
     type: MessageType
-    id: EnvelopeId | None = None
+    id: IdLike | None = None
     sender: str | None = msgspec.field(default=None, name="from")
     to: Annotated[str, msgspec.Meta(max_length=limits.AGENT_LENGTH + 1)] | None = None
     timestamp: Milliseconds | None = None
     priority: Priority = limits.PRIORITY_DEFAULT
-    reply_to: EnvelopeId | None = None
+    reply_to: IdLike | None = None
     ttl: Annotated[int, msgspec.Meta(ge=1, le=limits.TTL_MAX)] | None = None
     receipt: bool = False
-    thread: EnvelopeId | None = None
+    thread: IdLike | None = None
     headers: Annotated[
         dict[HeaderName, HeaderValue], msgspec.Meta(max_length=limits.HEADERS + 1)
     ] = {}
@@ -48,6 +53,14 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     attempt: Annotated[int, msgspec.Meta(ge=1)] | None = None
     expires_in: int | None = None
     payload: Any = None
+
+
+class StrictEnvelope(Envelope):
+    """The same with every rule of a field in its type, to say which one is broken."""
+
+    id: EnvelopeId | None = None
+    reply_to: EnvelopeId | None = None
+    thread: EnvelopeId | None = None
 
 
 class DirectError(msgspec.Struct):
@@ -66,6 +79,14 @@ STORED_TYPES: Final = frozenset({"COMMAND", "STATUS", "RESULT", "ERROR"})
 """Types that need an id and, unless they are for the hub, are stored."""
 ANSWER_TYPES: Final = frozenset({"RESULT", "ERROR"})
 """Types that answer another envelope, and may settle it."""
+
+
+_ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-"
+
+
+def are_ids(texts: Iterable[str]) -> bool:
+    """Whether only characters of :data:`~trishula_protocol.address.ID_PATTERN` are in them."""
+    return not "".join(texts).encode().translate(None, _ID_BYTES)
 
 
 def fault(envelope: Envelope) -> str | None:
