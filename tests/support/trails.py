@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trishula_broker.audit import blocks
+from trishula_broker.audit import blocks, chain
 from trishula_broker.audit.records import Records
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.segment import TRAIL, ChainName
 from trishula_broker.audit.settings import AuditSettings
-from trishula_broker.audit.writer import ChainWriter, with_block
+from trishula_broker.audit.writer import ChainWriter, marked, with_block
 from trishula_broker.store import base
 from trishula_broker.store.trail import Entry
 from trishula_protocol.address import parse_address
@@ -81,8 +81,10 @@ def writer(
     return made
 
 
-def archive(to: ChainWriter, some: list[Entry], settings: AuditSettings = FULL) -> None:
-    """Write entries as a follower does, all in one go."""
+def archive(
+    to: ChainWriter, some: list[Entry], settings: AuditSettings = FULL, sync: bool = True
+) -> None:
+    """Write entries as a follower does, all in one go; ``sync`` is on the disk at once."""
     records = Records(to.name.namespace, settings)
     mark = to.mark
     lines: list[bytes] = []
@@ -91,4 +93,7 @@ def archive(to: ChainWriter, some: list[Entry], settings: AuditSettings = FULL) 
         lines += records.of(entry)
         if mark.ended is not None and entry is not some[-1]:
             lines[-1] = with_block(lines[-1], mark)
-    to.write(lines[to.skip :], mark)
+    to.make_room()
+    to.append(*chain.extend(to.link, marked(lines[to.skip :], mark)), mark)
+    if sync:
+        to.sync()

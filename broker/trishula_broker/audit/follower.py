@@ -37,8 +37,9 @@ POLL_S: Final = 0.2
 RETRY_S: Final = 1.0
 """Rest after the disk, or the store, failed."""
 COMMIT_S: Final = 1.0
-COMMIT_ENTRIES: Final = 1_000
-"""The store hears how far the archive is this often, or after so many entries."""
+COMMIT_ENTRIES: Final = 10_000
+"""The store hears how far the archive is this often, or after so many entries. What it hears of is
+on the disk: a sync of a growing file has the store's own wait, so there is one for each."""
 REMEMBERED: Final = 10_000
 """Entries whose places are looked at again when a store was set back; it loses fewer."""
 HEARD_S: Final = 600.0
@@ -204,11 +205,16 @@ class Follower:
     # --- writing ---
 
     async def _writing(self, work: Awaitable[None]) -> None:
-        """Do what needs the disk; what keeps it from being done is told."""
+        """Do what needs the disk; what keeps it from being done is told, until that, too, is
+        where it would survive a crash."""
         try:
             await work
+            if self._failing:
+                await self._in_thread(self.writer.sync)
         except OSError as error:
             self._failing = True
+            whole = self.writer.mark.pos // blocks.SIZE
+            self._digests = [each for each in self._digests if each[0] < whole]
             self._trouble(str(self.writer.name), why_not(self.writer, error))
             raise
         if self._failing:
@@ -361,6 +367,8 @@ class Follower:
 
     async def _commit(self) -> None:
         writer = self.writer
+        if not writer.is_synced:
+            await self._writing(self._in_thread(writer.sync))
         link, mark, others = writer.link, writer.mark, self._others()
         digests = tuple(self._digests)
         kind = writer.name.kind

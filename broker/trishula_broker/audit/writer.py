@@ -1,7 +1,9 @@
 """One chain on the disk: appended to, sealed, thinned out, and found again after a crash.
 
 Everything here blocks, and belongs into one thread. What :meth:`ChainWriter.write` was given is on
-the disk when it returns, and not at all when it raises. It knows nothing of stores or hubs.
+the disk when it returns, and not at all when it raises; what :meth:`ChainWriter.append` was given
+is there after the next :meth:`ChainWriter.sync`, and to be given again when that raises. It knows
+nothing of stores or hubs.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -60,6 +62,17 @@ class Damaged(Exception):
     """A chain cannot be continued; the text says where and what to do."""
 
 
+class _Place(NamedTuple):
+    """How far a segment was written."""
+
+    link: Link
+    mark: Mark
+    skip: int
+    size: int
+    chunks: int
+    idle: bool
+
+
 class ChainWriter:
     """Writes a chain.
 
@@ -104,6 +117,8 @@ class ChainWriter:
         self._chunks = 0
         self._began = 0
         self._idle = True
+        self._synced = self._place
+        """Up to where it would survive a crash."""
         self._unsealed: list[Segment] = []
         self._unsaid: list[Segment] = []
         """Sealed, and not yet said to be."""
@@ -256,6 +271,7 @@ class ChainWriter:
             return
         self.make_room()
         self.append(*chain.extend(self.link, marked(records, mark)), mark)
+        self.sync()
 
     def make_room(self) -> None:
         """Begin a new segment if one is due.
@@ -268,7 +284,7 @@ class ChainWriter:
 
     def append(self, link: Link, lines: Sequence[bytes], mark: Mark | None = None) -> None:
         """As :meth:`write`, of what :func:`chain.extend` made of :attr:`link` and :func:`marked`
-        records.
+        records; it is on the disk after :meth:`sync`.
 
         Raises:
             OSError: nothing was written.
@@ -277,6 +293,31 @@ class ChainWriter:
         self._idle = False
         if mark is not None:
             self.mark, self.skip = mark, 0
+
+    def sync(self) -> None:
+        """Make what was appended survive a crash.
+
+        Raises:
+            OSError: nothing was appended since the last time, as :attr:`mark` and :attr:`link` say.
+        """
+        if self._synced == self._place:
+            return
+        try:
+            self._sync(self._file)
+        except OSError:  # nobody knows what of it is on the disk: it is written again
+            self.link, self.mark, self.skip, self._size, self._chunks, self._idle = self._synced
+            self._cut()
+            raise
+        self._synced = self._place
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether all of it would survive a crash."""
+        return self._synced == self._place
+
+    @property
+    def _place(self) -> _Place:
+        return _Place(self.link, self.mark, self.skip, self._size, self._chunks, self._idle)
 
     def say(self, event: str, fields: dict[str, Any], mark: Mark | None = None) -> None:
         """Write one record of the archive's own.
@@ -288,6 +329,7 @@ class ChainWriter:
         record = Told(event, fields).record(self._clock(), self._node, self.name.namespace, pos)
         if event in BOOKKEEPING:
             self._append(*chain.extend(self.link, [record]))
+            self.sync()
         else:
             self.write([record], mark)
 
@@ -303,17 +345,18 @@ class ChainWriter:
             chunks += len(pieces)
         try:
             _write_all(self._file, data)
-            self._sync(self._file)
         except OSError:
-            try:
-                os.ftruncate(self._file, self._size)
-            except OSError:
-                pass  # the next write, or the next start, begins at the same place
-            os.lseek(self._file, self._size, os.SEEK_SET)
+            self._cut()
             raise
         self._size += len(data)
         self._chunks = chunks
         self.link = link
+
+    def _cut(self) -> None:
+        """Go on where the file is known to be whole."""
+        with suppress(OSError):  # the next write, or the next start, begins at the same place
+            os.ftruncate(self._file, self._size)
+        os.lseek(self._file, self._size, os.SEEK_SET)
 
     # --- segments ---
 
@@ -332,9 +375,12 @@ class ChainWriter:
             self._sync(self._file)
         os.lseek(self._file, size, os.SEEK_SET)
         self._open, self._size, self._chunks = last, size, chunks
+        self._synced = self._place
 
     def _begin(self, number: int) -> None:
         """Open segment ``number``; its first record says what it continues."""
+        if self._file >= 0:
+            self.sync()
         before = (self._file, self._open, self._size, self._chunks, self._began, self._idle)
         link = self.link
         encrypted = self._sealer is not None
@@ -365,6 +411,7 @@ class ChainWriter:
             if pos is not None:
                 record = with_block(record, self.mark)
             self._append(*chain.extend(self.link, [record]))
+            self._sync(self._file)
             segment.sync_folder(self.folder)
         except BaseException:
             # Only what was there before counts, also where the new file cannot be removed.
@@ -377,6 +424,7 @@ class ChainWriter:
                 path.unlink()
             self.link = link
             raise
+        self._synced = self._place
         if before[0] >= 0:
             os.close(before[0])
             assert before[1] is not None

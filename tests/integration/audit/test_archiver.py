@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,12 @@ async def node(tmp_path: Path) -> Any:
     await made.archiver.close()
 
 
+def iter_now(queue: asyncio.Queue[base.Archive]) -> Iterator[base.Archive]:
+    """What is in it."""
+    while not queue.empty():
+        yield queue.get_nowait()
+
+
 async def exchange(world: World, first: int, last: int) -> None:
     for n in range(first, last + 1):
         sent = await world.send("dc", "agni", f"m{n}")
@@ -207,6 +214,24 @@ async def test_a_disk_that_is_full_stops_acceptance_until_there_is_room(
         "audit_unavailable",
         "audit_available",
     ]
+
+
+async def test_the_store_hears_only_of_what_would_survive_a_crash(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [follower] = node.archiver._followers.values()
+    synced: list[int] = []
+
+    def noted(file: int) -> None:
+        writing._sync(file)
+        synced.append(follower.writer.mark.pos)
+
+    monkeypatch.setattr(follower.writer, "_sync", noted)
+    await exchange(node.world, 1, 5)
+    await node.archiver.finish(10)
+    heard = [op.upto for op in iter_now(node.told) if op.upto]
+    assert heard
+    assert set(heard) <= {0, *synced}
 
 
 async def test_what_only_this_node_sees_has_a_chain_of_its_own(node: Node) -> None:

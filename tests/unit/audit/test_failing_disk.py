@@ -51,6 +51,7 @@ class Disk:
     first=st.integers(1, 150),
     count=st.integers(1, 6),
     dies=st.booleans(),
+    every=st.integers(1, 4),
 )
 def test_a_disk_that_refuses_a_call_costs_nothing(
     tmp_path_factory: pytest.TempPathFactory,
@@ -58,20 +59,24 @@ def test_a_disk_that_refuses_a_call_costs_nothing(
     first: int,
     count: int,
     dies: bool,
+    every: int,
 ) -> None:
     root = tmp_path_factory.mktemp("failing")
     key = NodeKey.load_or_make(root / "node.key")
     one = writer(root / "audit", SMALL, sealer)
     with pytest.MonkeyPatch.context() as patched:
         Disk(patched, root, first, first + count)
-        for _ in range(40):
-            if one.mark.pos == LAST:
+        for n in range(1, 60):
+            if one.mark.pos == LAST and one.is_synced:
                 break
             try:
                 if not one.is_open:
                     one.open()
                 if one.mark.pos < LAST:
-                    archive(one, list(entries(2, first=one.mark.pos + 1)), SMALL)
+                    some = list(entries(2, first=one.mark.pos + 1))
+                    archive(one, some, SMALL, sync=False)
+                if n % every == 0:
+                    one.sync()
                 one.tidy()
             except OSError:
                 if dies:
