@@ -118,6 +118,11 @@ class Listener:
         state = "deaf" if self._connection is None else "listening"
         return f"<Listener {self._key}{self._node} {state}, heard {self.heard}>"
 
+    @property
+    def started(self) -> bool:
+        """Whether it hears, or will again when the connection is back."""
+        return self._task is not None
+
     async def start(self) -> None:
         """Begin to hear. Nothing was missed by a node that was not there.
 

@@ -23,6 +23,7 @@ from trishula_broker.store.base import StoreError, StoreUnavailable
 from trishula_broker.store.redis.failures import unavailable
 from trishula_broker.store.redis.places import Place
 from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRIM, Script
+from trishula_broker.store.redis.wire import Answers, Wire
 
 Command = tuple[str | bytes | int, ...]
 
@@ -32,7 +33,11 @@ SCHEMA: Final = 2
 they commit has no entry, and is not archived."""
 SCHEMA_OLDEST: Final = 1
 """What a node must know at least to share it, during an upgrade."""
-_SCRIPTS: Final = (COMMIT, COMMIT_MAIL, ANSWER, TRIM)
+_LOADING: Final[tuple[Command, ...]] = tuple(
+    ("SCRIPT", "LOAD", script.text) for script in (COMMIT, COMMIT_MAIL, ANSWER, TRIM)
+)
+Begun = tuple[Wire, Answers]
+"""Commands that were sent, and where."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def _mono_ms() -> int:
 
 
 class Link:
-    """One connection, for one request at a time; others wait for their turn.
+    """One connection. What is asked goes out at once, and is answered in that order.
 
     Args:
         place: where to connect to.
@@ -68,13 +73,13 @@ class Link:
         self._place = place
         self._key = key
         self._timeout = timeout
-        self._lock = asyncio.Lock()
-        self._connection: AbstractConnection | None = None
+        self._connecting = asyncio.Lock()
+        self._wire: Wire | None = None
         self._ahead = 0
         self.server: Server | None = None
 
     def __repr__(self) -> str:
-        state = "closed" if self._connection is None else "open"
+        state = "closed" if self._wire is None else "open"
         return f"<Link {self._place!r} {state}>"
 
     @property
@@ -85,7 +90,7 @@ class Link:
     @property
     def is_open(self) -> bool:
         """Whether it is connected as far as is known."""
-        return self._connection is not None
+        return self._wire is not None
 
     async def call(self, *commands: Command) -> list[Any]:
         """Send ``commands`` at once, and their answers.
@@ -95,46 +100,62 @@ class Link:
                 effect is unknown.
             StoreError: this Redis cannot be used at all.
         """
+        return await self.finish(commands, self.begin(commands))
+
+    def begin(self, commands: Sequence[Command]) -> Begun | None:
+        """Send ``commands`` before anybody waits, where it is connected; for :meth:`finish`."""
+        wire = self._wire
+        return None if wire is None else (wire, wire.send(commands))
+
+    async def finish(self, commands: Sequence[Command], begun: Begun | None) -> list[Any]:
+        """The answers to what was begun, or else to ``commands``, which go out now.
+
+        Raises as :meth:`call`.
+        """
         where = self.where
         try:
-            # Waiting for one's turn counts, or many would wait for as many timeouts.
-            async with asyncio.timeout(self._timeout), self._lock:
-                return await self._exchange(commands)
+            # Connecting counts, or many would wait for as many timeouts.
+            async with asyncio.timeout(self._timeout):
+                if begun is None:
+                    wire = await self._open()
+                    begun = wire, wire.send(commands)
+                return await self._answers(commands, begun)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            if begun is not None and not says_nothing_of_the_link(error):
+                await self._give_up(begun[0])
             raise unavailable(error, where) from error
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _answers(self, commands: Sequence[Command], begun: Begun) -> list[Any]:
+        wire, answers = begun
         try:
-            connection = self._connection or await self._connect()
-            try:
-                return await exchange(connection, commands)
-            except NoScriptError:  # it was forgotten, so it was not run
-                await _load(connection)
-                return await exchange(connection, commands)
-        except BaseException as error:  # when cancelled, too: an answer may be on its way
-            if not says_nothing_of_the_link(error):
-                await self.drop()
-            raise
+            return await answers
+        except NoScriptError:  # it was forgotten, so it was not run
+            await wire.send(_LOADING)
+            return await wire.send(commands)
 
     async def ready(self) -> Server:
         """Connect when it is not connected; what the server said of itself. Raises as `call`."""
-        if self._connection is None:
+        if self._wire is None:
             await self.call()
         assert self.server is not None
         return self.server
 
-    async def _connect(self) -> AbstractConnection:
+    async def _open(self) -> Wire:
+        async with self._connecting:
+            return self._wire or await self._connect()
+
+    async def _connect(self) -> Wire:
         connection = await self._place.connection(self._key)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             self.server = await _check(connection, self._key)
-            await _load(connection)
+            await exchange(connection, _LOADING)
+            self._wire = wire = Wire(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
         self.learn(self.server.clock)
-        self._connection = connection
-        return connection
+        return wire
 
     def learn(self, clock: int) -> None:
         """The server has just said that it is ``clock`` there."""
@@ -145,17 +166,21 @@ class Link:
         """By the server's clock, when an answer to what is sent now would come too late."""
         return _mono_ms() + self._ahead + int(self._timeout * 1000)
 
+    async def _give_up(self, wire: Wire) -> None:
+        if self._wire is wire:
+            self._wire = None
+        await wire.close(nowait=True)
+
     async def drop(self) -> None:
         """Give the connection up; the next request connects again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.disconnect(nowait=True)
+        if self._wire is not None:
+            await self._give_up(self._wire)
 
     async def close(self) -> None:
         """Take leave of the server."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.disconnect()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close(nowait=False)
 
 
 def script_call(script: Script, key: str, *arguments: str | bytes | int) -> Command:
@@ -177,10 +202,6 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
     if failed is not None:
         raise failed
     return found
-
-
-async def _load(connection: AbstractConnection) -> None:
-    await exchange(connection, [("SCRIPT", "LOAD", script.text) for script in _SCRIPTS])
 
 
 async def _check(connection: AbstractConnection, key: str) -> Server:

@@ -15,7 +15,8 @@ from trishula_broker.store.recorded import recorded
 from trishula_broker.store.redis.answers import answer, question
 from trishula_broker.store.redis.encoding import MAIL, Arguments, operation, outcome
 from trishula_broker.store.redis.hints import HINT_BYTES, Listener, encode_hint
-from trishula_broker.store.redis.link import Command, Link, Server, script_call
+from trishula_broker.store.redis.link import Begun as Sent
+from trishula_broker.store.redis.link import Command, Link, script_call
 from trishula_broker.store.redis.messages import encode
 from trishula_broker.store.redis.places import Place
 from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRIM
@@ -44,6 +45,17 @@ class Epochs:
     """The last epoch that this process saw in any namespace: the next one is larger."""
 
     last: int = 0
+
+
+@dataclass(slots=True)
+class Begun:
+    """A commit that was encoded, and perhaps sent in part."""
+
+    encoded: Sequence[Arguments]
+    commands: Sequence[Command] = ()
+    size: int = 0
+    """Of the operations that were sent, packed."""
+    sent: Sent | None = None
 
 
 def prefix(namespace: str) -> str:
@@ -81,7 +93,6 @@ class Space:
         self._followed = False
         self._added = 0
         """The position of this node's last entry."""
-        self._sent = 0
         self._listener: Listener | None = None
         if settings.node:
             self._listener = Listener(
@@ -102,33 +113,51 @@ class Space:
         now = None if self._settings.own_clock else 0
         await self._run([("arrive", self._settings.node)], now, arriving=False)
 
-    async def commit(self, now: int, ops: Sequence[base.Operation]) -> list[base.Outcome]:
-        """As :meth:`base.Store.commit`."""
-        if self._listener is not None:
+    def begin(self, now: int, ops: Sequence[base.Operation]) -> Begun:
+        """Encode ``ops``, and send what one script does where nothing must be done before."""
+        begun = Begun([operation(op, encode_hint) for op in ops])
+        hears = self._listener is None or self._listener.started
+        if self.listed and hears and self.link.is_open:
+            piece = begun.encoded[:OPERATIONS]
+            begun.commands, begun.size = self._commands(
+                piece, None if self._settings.own_clock else now, arriving=not self._arrived
+            )
+            begun.sent = self.link.begin(begun.commands)
+        return begun
+
+    async def commit(
+        self, now: int, ops: Sequence[base.Operation], begun: Begun
+    ) -> list[base.Outcome]:
+        """As :meth:`base.Store.commit`, of what was begun."""
+        if self._listener is not None and not self._listener.started:
             await self._listener.start()
-        encoded = [operation(op, encode_hint) for op in ops]
         outcomes: list[base.Outcome] = []
         while True:
-            piece = encoded[len(outcomes) : len(outcomes) + OPERATIONS]
             try:
-                count, clock, number, epoch, found, pos = await self._run(
-                    piece, None if self._settings.own_clock else now, arriving=not self._arrived
-                )
+                if begun.sent is not None and not outcomes:
+                    found, size = await self._finish(begun), begun.size
+                else:
+                    found, size = await self._run(
+                        begun.encoded[len(outcomes) : len(outcomes) + OPERATIONS],
+                        None if self._settings.own_clock else now,
+                        arriving=not self._arrived,
+                    )
             except BaseException:
                 self.recent.clear()  # a Redis that was set back may have others in their places
                 raise
+            count, clock, number, epoch, answers, pos = found
             self._arrived = True
             self._epochs.last = max(self._epochs.last, epoch)
             at = clock if self._settings.own_clock else now
             some = ops[len(outcomes) : len(outcomes) + count]
-            fresh = [outcome(op, one, at) for op, one in zip(some, found, strict=True)]
+            fresh = [outcome(op, one, at) for op, one in zip(some, answers, strict=True)]
             outcomes += fresh
             if pos and pos <= self._added:
                 self.recent.clear()  # it was set back, and nobody was told
             self._added = pos or self._added
             if pos and self._followed:
                 done = tuple(recorded(some, fresh))
-                self.recent.add(base.Entry(pos, at, self._settings.node, done), self._sent)
+                self.recent.add(base.Entry(pos, at, self._settings.node, done), size)
             for one in fresh if self._followed else ():
                 if isinstance(one, base.Archived):
                     self.recent.remove_upto(one.first - 1)
@@ -138,21 +167,33 @@ class Space:
             await self._listener.catch_up(number)
         return outcomes
 
-    async def _run(self, ops: Sequence[Arguments], now: int | None, *, arriving: bool) -> Any:
-        server = await self.link.ready()
+    async def _run(
+        self, ops: Sequence[Arguments], now: int | None, *, arriving: bool
+    ) -> tuple[Any, int]:
+        await self.link.ready()
+        begun = Begun(ops)
+        begun.commands, begun.size = self._commands(ops, now, arriving=arriving)
+        return await self._finish(begun), begun.size
+
+    def _commands(
+        self, ops: Sequence[Arguments], now: int | None, *, arriving: bool
+    ) -> tuple[list[Command], int]:
+        """What does ``ops``, and how large these are; the link is open."""
         arguments = self._arguments(now)
         arguments["arriving"] = arriving
         mail = not arriving and all(op[0] in MAIL for op in ops)
         script = COMMIT_MAIL if mail else COMMIT
         packed = encode(ops)
-        self._sent = len(packed)
         commands = [script_call(script, self.key, encode(arguments), packed)]
         if self._settings.require_replicas:
-            commands.append(self._confirmation(server))
-        found, *confirmed = await self.link.call(*commands)
+            commands.append(self._confirmation())
+        return commands, len(packed)
+
+    async def _finish(self, begun: Begun) -> Any:
+        found, *confirmed = await self.link.finish(begun.commands, begun.sent)
         self.link.learn(found[1])
         if found[0] < 0:
-            raise base.StoreUnavailable(f"Redis at {server.where} was too slow; it did nothing")
+            raise base.StoreUnavailable(f"Redis at {self.link.where} was too slow; it did nothing")
         if confirmed:
             self._see_confirmed(confirmed[0])
         return found
@@ -175,8 +216,10 @@ class Space:
             "pointers": POINTERS,
         }
 
-    def _confirmation(self, server: Server) -> Command:
+    def _confirmation(self) -> Command:
         """Answered when enough replicas have it, on their disks where they can say so."""
+        server = self.link.server
+        assert server is not None
         replicas = self._settings.require_replicas
         patience = int(self._settings.timeout * 500)
         if server.has_waitaof:

@@ -7,7 +7,7 @@ them says them again under the same ids. Knows nothing of frames or the hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.store import base
@@ -15,7 +15,7 @@ from trishula_broker.store.redis import trimming
 from trishula_broker.store.redis.archivers import archivers_in
 from trishula_broker.store.redis.health import health_of
 from trishula_broker.store.redis.link import Link
-from trishula_broker.store.redis.space import Epochs, Settings, Space, prefix
+from trishula_broker.store.redis.space import Begun, Epochs, Settings, Space, prefix
 from trishula_broker.store.redis.urls import place_of
 from trishula_broker.store.trail import dropped_warning
 
@@ -128,18 +128,29 @@ class RedisStore:
 
     # --- commits --------------------------------------------------------------------------------
 
-    async def commit(self, now: int, batches: Sequence[base.Batch]) -> list[list[base.Outcome]]:
+    def commit(
+        self, now: int, batches: Sequence[base.Batch]
+    ) -> Awaitable[list[list[base.Outcome]]]:
+        # What can be sent is sent before anybody waits: Redis works while the caller does.
+        begun: list[Begun] = []
+        if self._home is not None:
+            begun = [self._space(each.namespace).begin(now, each.ops) for each in batches]
+        return self._commit(now, batches, begun)
+
+    async def _commit(
+        self, now: int, batches: Sequence[base.Batch], begun: Sequence[Begun]
+    ) -> list[list[base.Outcome]]:
         home = self._use()
         outcomes: list[list[base.Outcome]] = []
         try:
             if not batches:  # somebody wants to know whether it is well again
                 await home.call(("PING",))
-            for batch in batches:
+            for batch, part in zip(batches, begun, strict=True):
                 space = self._space(batch.namespace)
                 if not space.listed:  # before anything is in it, so that it is never forgotten
                     await home.call(("SADD", f"{HOME}namespaces", batch.namespace))
                     space.listed = True
-                outcomes.append(await space.commit(now, batch.ops))
+                outcomes.append(await space.commit(now, batch.ops, part))
         except base.StoreError as error:
             self._problem = str(error)
             await self._follow()
