@@ -18,6 +18,9 @@ PEER_PACKAGES := redis-server=redis-server:redis nats-server=nats-server mosquit
 ROUNDS  ?= 3
 SECONDS ?= 5
 
+# Tests that run at once. Many of them wait for a process or a disk, so there are more than two cores.
+TESTS_AT_ONCE ?= 4
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup run test check format bench load peers demo fuzz chaos lock clean
@@ -31,7 +34,7 @@ run: $(STAMPS)/run ## serve a hub; ARGS="..." is passed on
 	$(BIN)/broker serve $(ARGS)
 
 test: $(STAMPS)/dev $(STAMPS)/system ## run the tests; ARGS="..." is passed to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(TESTS_AT_ONCE) --dist=worksteal $(ARGS)
 
 check: $(STAMPS)/dev ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -1,8 +1,14 @@
-"""What every test shares: how hard Hypothesis tries (HYPOTHESIS_PROFILE picks a profile)."""
+"""What every test shares: how hard Hypothesis tries (HYPOTHESIS_PROFILE picks a profile), and what
+is told of a test that fails."""
 
 import os
+from collections.abc import Generator
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import reports
 
 # No deadline and no complaint about slow generation: a busy machine is not a failure.
 settings.register_profile(
@@ -14,3 +20,23 @@ settings.register_profile(
 )
 settings.register_profile("fuzz", settings.get_profile("ci"), max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+_begun = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    begun = item.stash.setdefault(_begun, call.start)
+    if report.failed:
+        report.sections += reports.logs(since=begun)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    data = yield
+    return reports.sendable(data)

@@ -15,7 +15,7 @@ from loadtests.peers.peer import (
     program,
     said,
 )
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 
 INFLIGHT = 512
 

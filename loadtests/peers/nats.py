@@ -16,7 +16,7 @@ from loadtests.peers.peer import (
     program,
     said,
 )
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 
 PENDING_MESSAGES = 10**7
 PENDING_BYTES = 10**10

@@ -16,7 +16,7 @@ from loadtests.peers.peer import (
     program,
     said,
 )
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 
 PREFETCH = 500
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtests.peers.peer import Client, Server, Take, Value
 from loadtests.peers.redis_streams import StreamsServer
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 
 
 class SqliteHub(Server):

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.contract.world import World
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
 from trishula_broker.store.redis.link import SCHEMA

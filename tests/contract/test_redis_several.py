@@ -15,7 +15,8 @@ import pytest
 
 from tests.contract.test_redis_hints import Hearer
 from tests.contract.world import World
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.redis_server import free_port, redis_command
+from tests.support.ports import free_port
+from tests.support.redis_server import redis_command
 from trishula import Agent, Message
 
 ROOT = Path(__file__).parents[2]

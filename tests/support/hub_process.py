@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Self
 
-START_TIMEOUT_S = 30.0
+from tests.support.ports import free_port
+from tests.support.reports import has_log
+
+START_TIMEOUT_S = 60.0
 READY = re.compile(r"serving wss?://(?P<host>.+):(?P<port>\d+)/ws ")
 
 
@@ -20,7 +23,7 @@ class HubProcess:
     Args:
         data: the data directory.
         options: more of the command line, such as ``"--role", "failover"``.
-        port: where to listen; 0 takes a free port, which :meth:`restart` then keeps.
+        port: where to listen; 0 takes one that stays free while :meth:`restart` is at it.
         node: the hub's name.
         environ: variables for it; the test's own ``TRISHULA_*`` are not passed on.
         under: a command that runs the command line behind it, such as ``("nice",)``.
@@ -36,13 +39,14 @@ class HubProcess:
         under: tuple[str, ...] = (),
     ) -> None:
         self.data = data
-        self.port = port
+        self.port = port or free_port()
         self.node = node
         self.log_path = data.with_name(data.name + ".log")
         self.ready_line = ""
         self.options = options
         self._environ = environ or {}
         self._under = under
+        has_log(self.log_path, f"hub {node}")
         self._process: asyncio.subprocess.Process | None = None
 
     def __repr__(self) -> str:

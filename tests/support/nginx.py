@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 
 CONFIG: Final = Path(__file__).parents[2] / "deploy" / "nginx.conf"
-START_SECONDS: Final = 20.0
+START_SECONDS: Final = 60.0
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 
 MAIN: Final = """

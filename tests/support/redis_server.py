@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-START_SECONDS: Final = 20.0
+from tests.support.ports import free_port
+from tests.support.reports import has_log
+
+START_SECONDS: Final = 60.0
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -20,13 +23,6 @@ def redis_command(name: str = "redis-server") -> str:
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_PATH}")
     assert found is not None, f"{name} is missing: `make test` installs it"
     return found
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class RedisServer:
@@ -47,6 +43,7 @@ class RedisServer:
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
+        has_log(directory / "log", f"Redis {self.port}")
 
     @property
     def url(self) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from tests.integration.cli.command import TIMEOUT_S, Broker
 from tests.support.hub_process import HubProcess
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from trishula import Agent
 from trishula_broker.net.neighbour import neighbour
 
