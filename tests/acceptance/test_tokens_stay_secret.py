@@ -66,7 +66,7 @@ async def _raw(hub: HubProcess, data: bytes) -> str:
     try:
         writer.write(data)
         writer.write_eof()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return (await reader.read()).decode(errors="replace")
     except ConnectionError:
         return ""

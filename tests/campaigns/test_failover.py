@@ -22,7 +22,7 @@ async def away(agent: Agent, here: HubProcess, there: HubProcess, number: int) -
     assert agent.url == here.url
     begun = time.monotonic()
     await here.signal(number)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             await agent.send("dc", None)
             if agent.url == there.url:

@@ -44,7 +44,7 @@ async def make_redis(request: pytest.FixtureRequest) -> AsyncIterator[MakeRedis]
     def make(node: str) -> Store:
         # Asked for only now, so that tests of other stores need no server.
         url = request.getfixturevalue("redis").url
-        made.append(RedisStore(url, LIMITS, node=node, own_clock=False))
+        made.append(RedisStore(url, LIMITS, timeout=60, node=node, own_clock=False))
         return made[-1]
 
     yield make

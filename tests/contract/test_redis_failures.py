@@ -19,6 +19,7 @@ from trishula_broker.store.redis import RedisStore
 from trishula_broker.store.redis.link import SCHEMA
 
 TIMEOUT = 0.5
+WAITING = 200
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ async def works_again(world: World, id_: str) -> base.Accepted:
         try:
             (outcome,) = await world.do(world.mail("ada", "bob", id_))
         except base.StoreUnavailable:
-            assert time.monotonic() - started < 20  # instead of hanging
+            assert time.monotonic() - started < 60  # instead of hanging
             await asyncio.sleep(0.05)
             continue
         assert isinstance(outcome, base.Accepted), outcome
@@ -105,10 +106,10 @@ async def test_whoever_waits_behind_others_waits_no_longer_than_they(
     await world.ask(base.Agents())
     server.signal(signal.SIGSTOP)
     started = time.monotonic()
-    asked = (world.ask(base.Agents()) for _ in range(20))
+    asked = (world.ask(base.Agents()) for _ in range(WAITING))
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(answer) for answer in answers} == {base.StoreUnavailable}
-    assert time.monotonic() - started < 10 * TIMEOUT
+    assert time.monotonic() - started < WAITING * TIMEOUT / 4
     server.signal(signal.SIGCONT)
     assert len(await world.ask(base.Agents())) == 2
 

@@ -12,14 +12,14 @@ from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
 
-NOTICED_SECONDS = 2.0
+NOTICED_SECONDS = 60.0
 
 
 class Hearer(World):
     """A node that notes what it hears."""
 
     def __init__(self, url: str, node: str) -> None:
-        store = RedisStore(url, node=node, own_clock=False)
+        store = RedisStore(url, timeout=60, node=node, own_clock=False)
         super().__init__(lambda: store)
         self.node = node
         self.heard: list[base.Hint] = []

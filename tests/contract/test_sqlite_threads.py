@@ -15,7 +15,7 @@ from tests.contract.world import World
 from trishula_broker.store import base
 from trishula_broker.store.sqlite import SqliteStore
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class Gate:

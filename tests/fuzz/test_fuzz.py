@@ -13,7 +13,7 @@ from tests.fuzz import http_front, websocket_bytes
 from tests.fuzz.__main__ import TARGETS, command, unavailable
 from tests.fuzz.target import Target
 
-SECONDS = 2
+SECONDS = 1
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -148,7 +148,7 @@ async def test_it_follows_by_itself(node: Node, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(following, "POLL_S", 0.01)
     monkeypatch.setattr(following, "COMMIT_S", 0.01)
     await exchange(node.world, 1, 3)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await node.told.get()).upto < 8:
             pass  # two agents came, and three messages had two entries each
     assert len(node.events()) == 6

@@ -14,7 +14,7 @@ AgentOf = Callable[..., Agent]
 
 
 async def next_of(agent: Agent) -> Message:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         message = await anext(aiter(agent.messages()))
     await message.done()
     return message

@@ -69,7 +69,7 @@ class ScriptedHub:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for ``condition``, looked at whenever something arrived or changed."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 self._news.clear()
                 await self._news.wait()

@@ -68,7 +68,7 @@ async def test_a_command_returns_what_its_handler_returns() -> None:
             await message.progress({"half": True})
             return {"got": message.payload}
 
-        answer = await dc.command("agni", {"n": 1}, timeout=10, on_progress=progress.append)
+        answer = await dc.command("agni", {"n": 1}, timeout=60, on_progress=progress.append)
         assert answer == {"got": {"n": 1}}
         assert progress == [{"half": True}]
         await found.until(lambda: len(found.settled) == 3)
@@ -93,10 +93,10 @@ async def test_a_handler_that_raises_answers_with_an_error(
             raise KeyError("x")
 
         with pytest.raises(RemoteError, match="handler_failed: KeyError: 'x'") as caught:
-            await dc.command("agni", "fail", timeout=10)
+            await dc.command("agni", "fail", timeout=60)
         assert caught.value.details == {"exception": "KeyError"}
         with pytest.raises(RemoteError) as caught:
-            await dc.command("agni", "refuse", timeout=10)
+            await dc.command("agni", "refuse", timeout=60)
         assert caught.value.code == "no_such_file"
         assert caught.value.details == {"at": 1}
         assert caught.value.sender == "agni"
@@ -111,7 +111,7 @@ async def test_mail_that_nobody_takes_is_told_once(caplog: pytest.LogCaptureFixt
         agni.on_command(lambda message: None)
         first_one = await dc.send("agni", 1)
         await dc.send("agni", 2)
-        await dc.command("agni", timeout=10)
+        await dc.command("agni", timeout=60)
         assert [r.getMessage() for r in warnings_of(caplog)] == [
             f"agni: STATUS {first_one.id} from dc waits: no handler takes it and nobody reads "
             "messages()"
@@ -122,7 +122,7 @@ async def test_a_result_that_cannot_be_sent_is_an_error_for_the_asker() -> None:
     async with pair() as (_, dc, agni):
         agni.on_command(lambda message: {"x": float("nan")})
         with pytest.raises(RemoteError, match=r"payload\.x: numbers must be finite"):
-            await dc.command("agni", timeout=10)
+            await dc.command("agni", timeout=60)
 
 
 async def test_a_status_handler_that_raises_has_its_message_tried_again() -> None:
@@ -159,7 +159,7 @@ async def test_no_more_handlers_run_than_were_asked_for() -> None:
 
         async with asyncio.TaskGroup() as group:
             for n in range(10):
-                group.create_task(dc.command("agni", n, timeout=10))
+                group.create_task(dc.command("agni", n, timeout=60))
             await full.wait()
             go.set()
         assert most == 3
@@ -170,7 +170,7 @@ async def test_handlers_and_messages_share_the_mail() -> None:
         await dc.send("agni", "early")
         seen: asyncio.Queue[Any] = asyncio.Queue()
         agni.on_command(lambda message: "ok")
-        assert await dc.command("agni", timeout=10) == "ok"
+        assert await dc.command("agni", timeout=60) == "ok"
         assert (await first(agni)).payload == "early"
         agni.on_message(lambda message: seen.put_nowait(message.payload))
         await dc.send("agni", "late")
@@ -179,7 +179,7 @@ async def test_handlers_and_messages_share_the_mail() -> None:
 
 async def test_replying_settles_with_the_answer_and_only_once() -> None:
     async with pair() as (found, dc, agni):
-        asking = asyncio.create_task(dc.command("agni", timeout=10))
+        asking = asyncio.create_task(dc.command("agni", timeout=60))
         message = await first(agni)
         await message.reply({"ok": True})
         assert await asking == {"ok": True}
@@ -323,7 +323,7 @@ async def test_the_environment_names_agent_hub_and_token(monkeypatch: pytest.Mon
 async def test_receipts_tell_what_became_of_a_message() -> None:
     async with pair() as (found, dc, _):
         receipt = await dc.send("agni", 1, receipt=True)
-        reached = asyncio.create_task(receipt.reached("read", timeout=10))
+        reached = asyncio.create_task(receipt.reached("read", timeout=60))
         for stage in ("delivered", "read"):
             ack = {"stage": stage, "ids": [receipt.id], "by": "agni"}
             await found.sessions["dc"].say(Envelope("ACK", sender="hub", payload=ack))
@@ -444,7 +444,7 @@ async def test_mail_that_comes_as_the_last_worker_ends_is_handled() -> None:
                 asyncio.get_running_loop().call_soon(connector._on_frame, JSON.encode(late))
 
         await found.post("dc", "agni", 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert [await seen.get(), await seen.get()] == [1, 2]
 
 

@@ -76,7 +76,7 @@ async def test_a_lost_connection_and_its_return_are_logged_and_told_to_the_appli
         agent.on_state(states.put_nowait)
         async with agent:
             found.sessions["dc"].connection.transport.abort()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 told = [await states.get() for _ in range(4)]
         assert told == [State.CONNECTING, State.ACTIVE, State.CONNECTING, State.ACTIVE]
         assert [states.get_nowait(), states.get_nowait()] == [State.CLOSING, State.CLOSED]

@@ -14,7 +14,7 @@ import pytest
 from tests.integration.client.scripted_hub import ScriptedHub, hub
 from trishula import Agent
 
-LONGEST_S = 30.0
+LONGEST_S = 60.0
 ASYNC = """
 import asyncio, sys
 from trishula import Agent

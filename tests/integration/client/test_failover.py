@@ -168,7 +168,7 @@ class Front:
     async def looked_at(self, times: int) -> None:
         """Wait for that many more looks."""
         times += self.looks
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.looks < times:
                 self.looked.clear()
                 await self.looked.wait()
@@ -236,7 +236,7 @@ async def test_the_takeover_may_be_told_before_the_registration_is_answered(ofte
         sending = asyncio.create_task(dc.send("agni", 1))
         one.silent = False
         # The hub that took it over forgot to answer; whichever is reached now has the message.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await sending
         assert dc.state is State.ACTIVE
 
@@ -260,7 +260,7 @@ async def test_what_is_under_way_is_answered_before_the_move_and_sent_once(often
         front.shut = False
         front.answer = READY
         await front.looked_at(1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for _ in iter(lambda: dc._engine.core.hold_back, True):
                 await asyncio.sleep(0)
         second = asyncio.create_task(dc.send("agni", 2))
@@ -306,7 +306,7 @@ async def test_a_hub_that_cannot_promise_anything_is_left_for_one_that_can(often
             assert dc.url == one.url  # the other is no better
             front.shut = False
             front.answer = READY
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await sending
             assert dc.url == front.url
             assert states == []

@@ -17,7 +17,7 @@ async def test_a_limited_agent_loses_nothing_and_keeps_the_order(tmp_path: Path)
         HubProcess(tmp_path / "hub", environ=LIMIT) as hub,
         Agent("agni", hub.url) as agni,
         Agent("dc", hub.url) as dc,
-        asyncio.timeout(30),
+        asyncio.timeout(60),
     ):
         sends = [asyncio.ensure_future(dc.send("agni", n)) for n in range(MESSAGES)]
         mail = agni.messages()

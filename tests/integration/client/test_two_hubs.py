@@ -51,7 +51,7 @@ class Traffic:
         await self._until(self.sent)
 
     async def _until(self, count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.got) < count:
                 if self._task.done():
                     self._task.result()
@@ -115,7 +115,7 @@ async def test_operators_reach_agents_and_hear_mail_on_the_other_hub(tmp_path: P
         copies = operator.tap(to="agni")
         heard = asyncio.ensure_future(anext(copies))
         sent = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not heard.done():  # until the other hub has heard that somebody listens
                 await dc.send("agni", "first")
                 sent += 1

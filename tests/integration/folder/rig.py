@@ -19,7 +19,7 @@ from trishula_protocol.folder_key import Key
 
 NOBODY = "ws://127.0.0.1:1/ws"
 """No hub is there."""
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Only bounds a failure."""
 
 

@@ -144,7 +144,7 @@ async def test_a_message_that_goes_both_ways_arrives_once_and_is_settled_both_wa
         drop(folder, letter("dc", "agni", "m2", "hub first"))
         await until_files(folder, "agni", "done", 2)
         assert inbound.payloads == ["file first", "hub first"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await agni.peek())["count"]:
                 await dc.send("agni", "tick")
 
@@ -166,7 +166,7 @@ async def test_an_agent_on_a_hub_and_one_that_no_hub_reaches_talk_by_file(
             assert dc.state is State.FOLDER
             for name in ("agni", "vayu"):
                 heard: list[object] = []
-                answer = await dc.command(name, "hello", timeout=20, on_progress=heard.append)
+                answer = await dc.command(name, "hello", timeout=60, on_progress=heard.append)
                 assert answer == "and good day"
                 assert heard == ["half"]
         await until_files(folder, "agni", "done", 1)
@@ -213,7 +213,7 @@ async def test_a_question_from_the_hub_is_answered_by_file_and_settled_when_it_r
         assert await asking == "by file"
         await hub.start()
         await until_state(agni, State.ACTIVE)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await agni.peek())["count"]:
                 await agni.agents()
         assert not agni._engine.core.inbox.unconfirmed

@@ -47,10 +47,10 @@ async def test_they_send_command_answer_and_report_progress(
             return {"got": message.payload}
 
         progress: list[Any] = []
-        assert await dc.command("agni", 1, timeout=20, on_progress=progress.append) == {"got": 1}
+        assert await dc.command("agni", 1, timeout=60, on_progress=progress.append) == {"got": 1}
         assert progress == ["half"]
         with pytest.raises(RemoteError, match="broken: on purpose"):
-            await dc.command("agni", "fail", timeout=20)
+            await dc.command("agni", "fail", timeout=60)
         receipt = await dc.send("agni", "hello", receipt=True, thread="t", headers={"a": "b"})
         got = await anext(agni.messages())
         assert (got.payload, got.sender, got.thread, got.headers) == (
@@ -135,8 +135,8 @@ async def test_a_rejected_command_and_a_finished_message_are_heard_of(
     async with folder_agent("dc", tmp_path) as dc, folder_agent("agni", tmp_path) as agni:
         receipt = await dc.send("agni", 1, receipt=True)
         await (await anext(agni.messages())).done()
-        assert await receipt.reached("done", timeout=20) == "agni"
-        asking = asyncio.ensure_future(dc.command("agni", 2, timeout=20))
+        assert await receipt.reached("done", timeout=60) == "agni"
+        asking = asyncio.ensure_future(dc.command("agni", 2, timeout=60))
         await (await anext(agni.messages())).reject("not mine")
         with pytest.raises(RemoteError, match="undeliverable: agni rejected the file: not mine"):
             await asking

@@ -33,7 +33,7 @@ from trishula_broker.store.base import (
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import ProtocolError
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 """Generous: a test fails by it instead of hanging."""
 
 
