@@ -31,6 +31,6 @@ def test_a_port_is_free_and_another_one_each_time() -> None:
         listening.bind(("127.0.0.1", free_port()))
         listening.listen()
         taken = listening.getsockname()[1]
-        found = [free_port() for _ in range(EACH - 1)]
+        found = [free_port() for _ in range(EACH // 2)]
         assert taken not in found
-        assert len(set(found)) == EACH - 1
+        assert len(set(found)) == EACH // 2
