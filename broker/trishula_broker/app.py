@@ -28,6 +28,8 @@ from trishula_broker.access import (
     open_access,
     trust_own,
 )
+from trishula_broker.api.server import Api
+from trishula_broker.api.sources import Sources
 from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.authenticator import Authenticator
 from trishula_broker.auth.errors import AuthError
@@ -199,10 +201,13 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
     health = Health(
         driver, store, about, archive, None if worker is None else worker.board.describe
     )
+    admission = Admission(config.websocket, authenticator, time.monotonic)
+    sources = _sources(config, health, keyed=authenticator is not None)
+    api = Api(driver, admission, sources, log, version(), config.websocket.http_body_bytes)
     listener = Listener(
         driver,
-        make_app(health.report),
-        Admission(config.websocket, authenticator, time.monotonic),
+        make_app(health.report, api.routes()),
+        admission,
         Refusals(log, driver.record),
         config.websocket,
         log,
@@ -242,6 +247,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         log.info("serving", host=config.host, port=port, pid=os.getpid(), **about)
         await stopping.wait()
         await bridge.close()
+        api.close()
         log.info("draining", connections=driver.connections)
         listener.stop()
         code = await _drain(driver, stopping, config.drain_s)
@@ -256,6 +262,16 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         await driver.close()
         await archive.close()
         await store.close()
+
+
+def _sources(config: Config, health: Health, *, keyed: bool) -> Sources:
+    """What the API shows beside the hub."""
+    return Sources(
+        health.report,
+        lambda: clock().wall,
+        Path(config.data).expanduser(),
+        config.key_file if keyed else None,
+    )
 
 
 def _key_watch(

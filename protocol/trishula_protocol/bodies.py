@@ -176,23 +176,29 @@ class Watch(Op, tag="watch"):
 
 
 class Peek(Op, tag="peek"):
-    """Look at the caller's own mailbox; nothing is delivered, read or settled."""
+    """Look at the caller's own mailbox, for operators and observers at that of ``agent``; nothing
+    is delivered, read or settled."""
 
     limit: Page = 20
+    agent: MailboxName | None = None
 
 
 class History(Op, tag="history"):
-    """A thread the caller took part in, or its own mail, oldest first; ``after`` is a seq."""
+    """A thread the caller took part in, or its own mail, oldest first; ``after`` is a seq. For
+    operators and observers: that of ``agent``."""
 
     thread: EnvelopeId | None = None
     after: After = 0
     limit: Page = 100
+    agent: Name | None = None
 
 
 class Trace(Op, tag="trace"):
-    """Where a message is that the caller sent or received, and what it waits for."""
+    """Where a message is that the caller sent or received, and what it waits for. For operators
+    and observers: that ``agent`` did."""
 
     id: EnvelopeId
+    agent: Name | None = None
 
 
 class Recall(Op, tag="recall"):

@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "net": ("hub.effects", "hub.now", "store.base", "auth"),
     "audit": ("store.base", "store.trail", "net.ports"),
     "audit/node_archive": ("store.base", "net.ports", "net.driver", "config"),
+    "api": ("net", "auth", "audit", "store.base"),
     "bridge": ("auth", "config"),
     "workers": ("config", "net.sockets"),
     "config": ("net.settings", "audit.settings", "audit.redaction", "store.base"),
@@ -119,6 +120,10 @@ def test_imports_run_one_way(package: str) -> None:
         ("trishula_broker/audit/node_archive.py", "from trishula_broker.net.driver import D", []),
         ("trishula_broker/net/door.py", "from trishula_broker.audit.reading import Archive", [1]),
         ("trishula_broker/net/door.py", "from trishula_broker.cli import exits", [1]),
+        ("trishula_broker/net/http.py", "from trishula_broker.api.server import Api", [1]),
+        ("trishula_broker/api/links.py", "from trishula_broker.hub.hub import Hub", [1]),
+        ("trishula_broker/api/links.py", "from trishula_broker.net.driver import Driver", []),
+        ("trishula_broker/api/metrics.py", "from trishula_broker.store.sqlite import S", [1]),
         ("trishula_broker/app.py", "from trishula_broker.audit import node_archive", []),
     ],
 )

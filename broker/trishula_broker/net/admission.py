@@ -89,7 +89,7 @@ class Admission:
             Denied: 403, not from this page; 401 or 429, nobody is proven.
         """
         hosts = headers.get("host", ())
-        if any(not self._may_come_from(origin, hosts) for origin in headers.get("origin", ())):
+        if any(not self.may_come_from(origin, hosts) for origin in headers.get("origin", ())):
             raise Denied(
                 HTTPStatus.FORBIDDEN,
                 "origin",
@@ -117,7 +117,7 @@ class Admission:
             return guest
         return guest._replace(identity=self._bearers.identify(token, address_of(guest.peer)))
 
-    def _may_come_from(self, origin: str, hosts: Sequence[str]) -> bool:
+    def may_come_from(self, origin: str, hosts: Sequence[str]) -> bool:
         """Whether a page of ``origin`` may connect: this host's own, and those configured.
 
         Without it any page in a browser on this machine could speak as any agent. Without keys a

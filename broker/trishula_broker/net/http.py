@@ -6,7 +6,7 @@ makes it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from trishula_broker.net.door import is_trusted
 from trishula_broker.net.problem import problem
@@ -25,8 +25,8 @@ Report = Callable[[], Awaitable[dict[str, Any]]]
 """Makes what ``/health`` says; ``status`` is ``ok``, ``degraded`` or ``draining``."""
 
 
-def make_app(report: Report) -> Starlette:
-    """The application.
+def make_app(report: Report, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application; ``routes`` are added.
 
     - ``/health``: the report, always 200: its ``status`` is for people and monitoring. All of it
       for who is trusted (:func:`.door.is_trusted`), the status for others.
@@ -61,6 +61,7 @@ def make_app(report: Report) -> Starlette:
             Route("/health/live", live),
             Route("/health/ready", ready),
             Route(WEBSOCKET_PATH, websocket),
+            *routes,
         ],
         exception_handlers={HTTPException: _http_exception, Exception: _exception},
     )

@@ -20,6 +20,7 @@ from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.door import Door
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.handshake import RETRY_AFTER_S, Gate
+from trishula_broker.net.hardening import Hardening
 from trishula_broker.net.peers import address_of
 from trishula_broker.net.ports import Log
 from trishula_broker.net.refusals import Refusals
@@ -84,7 +85,8 @@ class Listener:
         self._arrivals: set[Arrival] = set()
         self._sockets = Sockets(self._arrived, lambda: self.count, descriptors, log)
         self._taking: set[asyncio.Task[None]] = set()
-        self._web = WebServer(Door(app, admission, refusals), settings, self.deadlines)
+        door = Door(app, admission, refusals)
+        self._web = WebServer(Hardening(door, settings.origins), settings, self.deadlines)
 
     async def bind(self, host: str, port: int, *, shared: bool = False) -> int:
         """Accept what comes to this address; takes, returns and raises as :meth:`Sockets.bind`."""

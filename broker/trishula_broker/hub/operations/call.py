@@ -67,6 +67,8 @@ class Call:
         self.now = now
         self.op = ""
         """What is asked for, once it is known to be an operation."""
+        self.whose = session.agent
+        """About whose mail: the caller's, unless it may ask about another's."""
         self._reply_to = reply_to
         self._answered = False
 

@@ -22,7 +22,7 @@ def history(call: Call, op: bodies.History) -> None:
         else:
             if_known(call, lambda: call.result(_page(messages, op.limit)))
 
-    call.look_up(base.History(call.agent, op.thread, op.after, op.limit), found)
+    call.look_up(base.History(call.whose, op.thread, op.after, op.limit), found)
 
 
 def _page(messages: Sequence[base.Message], limit: int) -> dict[str, Any]:

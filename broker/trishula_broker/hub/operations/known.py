@@ -13,7 +13,7 @@ from trishula_protocol.errors import ErrorCode
 
 
 def if_known(call: Call, then: Callable[[], None]) -> None:
-    """Go on; or refuse, with the nearest names, a caller of whom there is nothing at all.
+    """Go on; or refuse, with the nearest names, what is asked about one of whom there is nothing.
 
     Registering makes a name known, a side session's too. One that is ephemeral, has no session
     that receives, no mail, and has sent nothing, was made by asking.
@@ -23,7 +23,7 @@ def if_known(call: Call, then: Callable[[], None]) -> None:
         if any(record.online or not record.ephemeral for record in found):
             then()
         else:
-            call.look_up(base.History(call.agent, None, 0, 1), read)
+            call.look_up(base.History(call.whose, None, 0, 1), read)
 
     def read(messages: Sequence[base.Message], now: Now) -> None:
         if messages:
@@ -32,15 +32,15 @@ def if_known(call: Call, then: Callable[[], None]) -> None:
             call.look_up(base.Agents(), suggest)
 
     def suggest(found: Sequence[base.AgentRecord], now: Now) -> None:
-        near = nearest_addresses(Address(Kind.AGENT, call.agent), found)
+        near = nearest_addresses(Address(Kind.AGENT, call.whose), found)
         hint = f"did you mean {' or '.join(near)}?" if near else "the operation agents lists them"
         call.error(
             ErrorCode.BAD_MESSAGE,
-            f"no agent {call.agent} is known here; {hint}",
+            f"no agent {call.whose} is known here; {hint}",
             {"nearest": near},
         )
 
-    call.look_up(base.Agents(id=call.agent), looked_up)
+    call.look_up(base.Agents(id=call.whose), looked_up)
 
 
 def refuse_unknown(call: Call, agent: str) -> None:

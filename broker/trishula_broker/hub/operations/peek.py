@@ -1,4 +1,4 @@
-"""``peek``: the caller's own mailbox, without touching it."""
+"""``peek``: a mailbox, without touching it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def peek(call: Call, op: bodies.Peek) -> None:
     """Count, oldest, by priority, and the first ones; nothing is delivered or settled."""
 
     def looked(peeked: base.Peeked, now: Now) -> None:
-        if peeked.count:
+        if peeked.count or call.whose.startswith("@"):
             call.result(_render(peeked))
         else:
             if_known(call, lambda: call.result(_render(peeked)))
 
-    call.look_up(base.Peek(call.agent, op.limit), looked)
+    call.look_up(base.Peek(call.whose, op.limit), looked)
 
 
 def _render(peeked: base.Peeked) -> dict[str, Any]:

@@ -41,6 +41,10 @@ OPERATORS: Final[frozenset[Role]] = frozenset({"operator"})
 """It changes what is others'."""
 
 
+OTHERS: Final = (bodies.Peek, bodies.History, bodies.Trace)
+"""They tell what is the caller's own, and to :data:`LOOKING` what is another's."""
+
+
 class Entry(NamedTuple):
     """An operation: what it is asked with, who answers, and whose tokens may ask it."""
 
@@ -102,7 +106,17 @@ def perform(call: Call, payload: Any) -> None:
     except (msgspec.ValidationError, RecursionError) as error:
         call.error(ErrorCode.BAD_MESSAGE, f"payload: {error}")
         return
-    if "agent" not in entry.roles:
+    other = request.agent if isinstance(request, OTHERS) else None
+    if other is not None and other != call.agent:
+        if standing is not None and standing.identity.role not in LOOKING:
+            call.error(
+                ErrorCode.FORBIDDEN,
+                f"payload.agent: what is {other}'s is for operators and observers; your token's "
+                f"role is {standing.identity.role}",
+            )
+            return
+        call.whose = other
+    if "agent" not in entry.roles or call.whose != call.agent:
         asked = {"op": op, "arguments": _arguments(request)}
         call.desk.record("operator", {**asked, **who(call.session)})
     entry.answer(call, request)

@@ -23,12 +23,13 @@ def trace(call: Call, op: bodies.Trace) -> None:
         nonlocal pending
         pending -= 1
         if not pending:
-            call.look_up(base.Trace(call.agent, op.id), traced)
+            call.look_up(base.Trace(call.whose, op.id), traced)
 
     def traced(found: Sequence[base.Traced], now: Now) -> None:
         if not found:
             call.error(
-                ErrorCode.BAD_MESSAGE, f"payload.id: you neither sent nor received {op.id!r}"
+                ErrorCode.BAD_MESSAGE,
+                f"payload.id: {_who(call)} neither sent nor received {op.id!r}",
             )
             return
         away = _waiting_elsewhere(call, found)
@@ -45,7 +46,11 @@ def trace(call: Call, op: bodies.Trace) -> None:
     for seat in list(call.desk.roster.seats.values()):
         pending += call.desk.delivery.note(seat, noted)
     if not pending:
-        call.look_up(base.Trace(call.agent, op.id), traced)
+        call.look_up(base.Trace(call.whose, op.id), traced)
+
+
+def _who(call: Call) -> str:
+    return "you" if call.whose == call.agent else call.whose
 
 
 def _waiting_elsewhere(call: Call, found: Sequence[base.Traced]) -> set[str]:

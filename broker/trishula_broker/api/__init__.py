@@ -1,0 +1,1 @@
+"""The HTTP API: the hub for operators, monitoring, and tools that have no WebSocket."""

@@ -1,0 +1,66 @@
+"""Sending, and a mailbox that is polled: for tools that have no WebSocket."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any, Final
+
+import msgspec
+
+from trishula_broker.api import shapes
+from trishula_broker.api.endpoint import Call
+from trishula_protocol.envelope import Envelope
+from trishula_protocol.ids import IdMaker
+
+_ids: Final = IdMaker(secrets.randbits(62))
+
+
+async def send_message(call: Call) -> shapes.Sent:
+    """Have a message accepted: it is stored once this is answered."""
+    body: shapes.SendBody = call.body
+    envelope: dict[str, Any] = {
+        "type": body.type,
+        "id": body.id or _ids(time.time_ns() // 1_000_000),
+        "to": body.to,
+        "priority": body.priority,
+        "payload": body.payload,
+    }
+    for name in ("reply_to", "ttl", "thread", "headers", "settles"):
+        value = getattr(body, name)
+        if value is not None:
+            envelope[name] = value
+    # What is settled is held by the session that polled it.
+    session = call.links.side if body.settles is None else call.links.mailbox
+    async with session(call.caller) as link:
+        await link.post(envelope)
+    return shapes.Sent(envelope["id"], call.caller.agent)
+
+
+async def receive_mail(call: Call) -> shapes.Received:
+    """The next messages of the caller's own mailbox."""
+    body: shapes.ReceiveBody = call.body
+    async with call.links.mailbox(call.caller, body.lease_ms) as link:
+        found = await link.mail(body.limit, body.wait_s)
+    return shapes.Received([_shown(each) for each in found])
+
+
+async def settle_mail(call: Call) -> shapes.Settled:
+    """Say what became of mail."""
+    body: shapes.SettleBody = call.body
+    seqs = list(dict.fromkeys(body.seqs))
+    async with call.links.mailbox(call.caller) as link:
+        if body.stage == "read":
+            link.acknowledge("read", seqs)
+            return shapes.Settled([], [])
+        more: dict[str, Any] = {}
+        if body.stage == "rejected":
+            more = {"reason": body.reason, "requeue": body.requeue}
+        settled, stale = await link.settle(body.stage, seqs, **more)
+    return shapes.Settled(settled, stale)
+
+
+def _shown(envelope: Envelope) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(envelope)
+    shown.setdefault("payload", None)
+    return shown
