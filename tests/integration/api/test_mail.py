@@ -99,9 +99,6 @@ async def test_mail_that_is_rejected_is_a_dead_letter_that_an_operator_retries(
         no = {"seqs": [got["seq"]], "stage": "rejected", "reason": "too hard"}
         settled = good(await agni.post(f"{box}/settle", json=no), shapes.Settled)
         assert settled.settled == [got["seq"]]
-            "settled": [got["seq"]],
-            "stale": [],
-        }
         found = good(await ops.get("/deadletters", params={"agent": other}), shapes.DeadLetters)
         (letter,) = found.deadletters
         assert (letter.reason, letter.message["payload"]) == ("too hard", "hard")
@@ -111,7 +108,6 @@ async def test_mail_that_is_rejected_is_a_dead_letter_that_an_operator_retries(
         assert again["seq"] == got["seq"]
         await agni.post(f"{box}/settle", json=no)
         good(await ops.delete(one), shapes.LetterNamed)
-        problem(await ops.delete(one), 400, "bad_message")
         problem(await ops.delete(f"/deadletters/{other}/many"), 400, "bad_message")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.hub_bench import Bench, Json, Peer
 from tests.support.identities import identity
+from trishula_broker.auth.identity import Role
 from trishula_broker.hub.guard import LOOKUPS
 from trishula_broker.hub.operations.table import TABLE
 from trishula_protocol import limits
@@ -348,3 +349,22 @@ def test_a_status_without_an_address_is_an_operation_of_agents() -> None:
     assert refused(observer) == ("forbidden", "payload.op")
     observer.tell("eye", "m1")
     assert refused(observer) == ("forbidden", "to")
+
+
+@pytest.mark.parametrize("role", ["agent", "operator", "observer"])
+@pytest.mark.parametrize("op", ["peek", "history", "trace"])
+def test_what_is_anothers_is_told_to_those_who_look_on_alone(role: Role, op: str) -> None:
+    bench = bench_with("dc", "agni")
+    sender = bench.proven(identity("dc", token="t2"))
+    sender.tell("agni", "m1")
+    who = bench.peer(identity=identity("eye", role=role))
+    who.register("eye", receive=False)
+    more = {"id": "m1"} if op == "trace" else {}
+    answer = who.ask(op, agent="agni", **more)
+    if role == "agent":
+        assert refusal(answer) == ("forbidden", "payload.agent")
+    else:
+        told = answer["payload"]
+        assert [each["id"] for each in told.get("heads", told.get("messages"))] == ["m1"]
+    own = who.ask(op, agent="eye", **more)  # one's own is nobody else's
+    assert own["type"] == "RESULT" or own["payload"]["code"] != "forbidden"
