@@ -15,21 +15,21 @@ import ssl
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from trishula_broker.auth.authenticator import Authenticator
 from trishula_broker.auth.errors import AuthError, Unsafe
 from trishula_broker.auth.identity import Identity
-from trishula_broker.auth.key_file import load, load_trusted
-from trishula_broker.auth.keys import KeyRing
 from trishula_broker.auth.revocations import Revocations
-from trishula_broker.auth.tokens import create
 from trishula_broker.config import Config
 from trishula_broker.hub.now import Now
 from trishula_broker.net.listener import DEFAULT_NAMESPACE
 from trishula_broker.net.peers import is_loopback
 from trishula_broker.net.ports import Log
 from trishula_broker.net.tls import Tls, TlsError
+
+if TYPE_CHECKING:  # a hub without keys does not load what checks tokens: 6 MiB
+    from trishula_broker.auth.authenticator import Authenticator
+    from trishula_broker.auth.keys import KeyRing
 
 OWN_TOKEN_MS: Final = 600_000
 """What a token of :class:`OwnTokens` lives."""
@@ -75,6 +75,9 @@ def _authenticator(config: Config, clock: Callable[[], Now]) -> Authenticator | 
         if auth.trusted:
             raise NoAccess("auth.trusted: needs keys of this project too: `broker keys init`")
         return None
+    from trishula_broker.auth.authenticator import Authenticator
+    from trishula_broker.auth.key_file import load, load_trusted
+
     trusted: KeyRing | None = None
     if auth.trusted:
         trusted = load_trusted(Path(auth.trusted).expanduser())
@@ -181,6 +184,9 @@ class OwnTokens:
         return self._last[agent]
 
     def _make(self, agent: str) -> str:
+        from trishula_broker.auth.key_file import load
+        from trishula_broker.auth.tokens import create
+
         key = load(self._path).signing
         if key is None:
             raise NoAccess(

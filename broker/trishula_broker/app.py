@@ -15,10 +15,9 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
-from structlog.typing import FilteringBoundLogger
 
 from trishula_broker.access import (
     NoAccess,
@@ -31,7 +30,6 @@ from trishula_broker.access import (
 from trishula_broker.api.server import Api
 from trishula_broker.api.sources import Sources
 from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
-from trishula_broker.auth.authenticator import Authenticator
 from trishula_broker.auth.errors import AuthError
 from trishula_broker.config import Config, ConfigError, RedisConfig
 from trishula_broker.hub.hub import Hub
@@ -42,7 +40,6 @@ from trishula_broker.net.admission import Admission
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
-from trishula_broker.net.key_watch import KeyWatch
 from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener
 from trishula_broker.net.neighbour import who_listens
 from trishula_broker.net.peers import reached_at
@@ -55,6 +52,12 @@ from trishula_broker.store.sqlite import SqliteStore
 from trishula_broker.workers.reservation import Reservation
 from trishula_broker.workers.supervisor import Supervisor
 from trishula_broker.workers.worker import Worker, config_of
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from trishula_broker.auth.authenticator import Authenticator
+    from trishula_broker.net.key_watch import KeyWatch
 
 EXIT_OK: Final = 0
 """The hub drained and ended."""
@@ -277,6 +280,8 @@ def _sources(config: Config, health: Health, *, keyed: bool) -> Sources:
 def _key_watch(
     config: Config, authenticator: Authenticator, driver: Driver, log: FilteringBoundLogger
 ) -> KeyWatch:
+    from trishula_broker.net.key_watch import KeyWatch  # see access
+
     trusted = config.auth.trusted
     return KeyWatch(
         config.key_file.expanduser(),

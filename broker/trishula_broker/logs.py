@@ -7,10 +7,19 @@ import logging
 import sys
 from typing import TextIO
 
-import structlog
-
 from trishula_broker.config import LogConfig
 from trishula_broker.visible import visible
+
+# Where rich is installed structlog loads it for its own way to show tracebacks: 3 MiB that a hub
+# has no use for.
+_hidden = "rich" not in sys.modules
+if _hidden:
+    sys.modules["rich"] = None  # type: ignore[assignment]  # the documented way to have none
+try:
+    import structlog
+finally:
+    if _hidden:
+        del sys.modules["rich"]
 
 
 def make_log(

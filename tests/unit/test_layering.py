@@ -1,6 +1,8 @@
 """Imports run one way, and the core does no I/O."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,12 @@ def test_a_forbidden_import_is_found_with_its_line(
 ) -> None:
     found = violations(module, source)
     assert [v.split(": ")[0] for v in found] == [f"{module}:{line}" for line in lines]
+
+
+def test_a_hub_does_not_load_what_it_may_never_need() -> None:
+    unused = ("jwt", "rich", "redis", "matplotlib", "trishula", "trishula_broker.bridge.bridge")
+    code = "import sys, trishula_broker.app; print(*sys.modules)"
+    loaded = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, text=True, check=True
+    )
+    assert not set(unused) & set(loaded.stdout.split())

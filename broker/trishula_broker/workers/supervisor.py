@@ -14,13 +14,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Final
-
-from structlog.typing import FilteringBoundLogger
+from typing import TYPE_CHECKING, Final
 
 from trishula_broker.config import Config
 from trishula_broker.workers.board import Board
 from trishula_broker.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 RunWorker = Callable[[int, Worker], int]
 """Serves as worker ``number`` until a signal ends it; its exit code."""
