@@ -20,7 +20,10 @@ from trishula_protocol import limits
 BASE64_KEY: Final = "$base64"
 """MessagePack ``bin`` is ``{"$base64": "..."}`` in JSON."""
 
+FEW: Final = 16
+"""Fields up to which a payload is looked at one by one."""
 _CONTAINERS: Final = frozenset({dict, list})
+_PLAIN: Final = frozenset({type(None), bool, float, str})
 _TEXT: Final = frozenset({str})
 _VALUES: Final = frozenset({type(None), bool, int, float, str, bytes, dict, list})
 _measure = msgspec.msgpack.Encoder()
@@ -33,6 +36,16 @@ def payload_fault(payload: Any, encoded: bytes) -> str | None:
         payload: the decoded value.
         encoded: bytes that hold its JSON, a whole envelope for instance.
     """
+    if type(payload) is dict and len(payload) <= FEW:
+        for value in payload.values():
+            kind = type(value)
+            if kind is int:
+                if not -0x8000000000000000 <= value <= 0xFFFFFFFFFFFFFFFF:
+                    break
+            elif kind not in _PLAIN:
+                break
+        else:
+            return None  # nothing is in it that could be wrong
     brackets = encoded.count(b"{") + encoded.count(b"[")
     if brackets > limits.PAYLOAD_DEPTH and _is_too_deep(payload):
         return find_fault(payload)

@@ -52,8 +52,13 @@ class Delivery:
         """``copy`` was committed to the mailbox of ``agent``, who may or may not be here."""
         seat = self._roster.seats.get(agent)
         if seat is not None:
-            seat.mailbox.offer(copy)
-            self._stirred[seat.session.link] = seat
+            self.offer_here(seat, copy)
+
+    def offer_here(self, seat: Seat, copy: base.Copy) -> None:
+        """``copy`` was committed to the mailbox of ``seat``."""
+        session, mailbox = seat
+        mailbox.offer(copy)
+        self._stirred[session.link] = seat
 
     def offer_notice(self, message: base.Message | None) -> None:
         """The hub's own mail was committed."""

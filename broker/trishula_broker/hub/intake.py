@@ -6,6 +6,7 @@ It reads only what says whose an envelope is: the sender, the type, and whether 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from trishula_broker.hub.guard import Guard
 from trishula_broker.hub.membership import Membership
@@ -21,6 +22,8 @@ from trishula_protocol.codec import Item
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession, State
+
+_ACTIVE: Final = State.ACTIVE  # Python 3.11 takes 0.1 µs to look a member of an Enum up
 
 
 class Intake:
@@ -64,7 +67,7 @@ class Intake:
             try:
                 if isinstance(item, ProtocolError):
                     session.error(item)
-                elif session.state is State.ACTIVE:
+                elif session.state is _ACTIVE:
                     if item.sender is not None and item.sender != session.agent:
                         raise _forged(item, session.agent)
                     kind = item.type

@@ -34,9 +34,10 @@ class Mailbox:
         "_doubted",
         "_fetching",
         "_meanwhile",
+        "_most",
+        "_most_bytes",
         "_noted",
         "_prefetch",
-        "_settings",
         "_unread",
         "_window",
         "held",
@@ -46,7 +47,8 @@ class Mailbox:
 
     def __init__(self, prefetch: int, settings: HubSettings) -> None:
         self._prefetch = prefetch
-        self._settings = settings
+        self._most = settings.window_messages
+        self._most_bytes = settings.window_bytes
         self._window = Window()
         self._fetching = False
         self._doubted = False
@@ -76,10 +78,7 @@ class Mailbox:
             self._meanwhile.append(copy)
         elif window.horizon is None or window.covers(copy):
             window.add(copy)
-            if (
-                window.count > self._settings.window_messages
-                or window.size > self._settings.window_bytes
-            ):
+            if window.count > self._most or window.size > self._most_bytes:
                 window.halve()
 
     def remove(self, seq: int) -> None:
@@ -172,14 +171,21 @@ class Mailbox:
         As many as there is room for, ``size`` bytes of bodies but for the last one.
         """
         window = self._window
-        taken: list[Copy] = []
-        room = self._prefetch - len(self._unread)
+        held, unread = self.held, self._unread
+        room = self._prefetch - len(unread)
+        if 0 < window.count <= room and window.size < size:
+            taken = window.take_all()
+            seqs = [copy.message.seq for copy in taken]
+            held.update(zip(seqs, [Held(copy, wall) for copy in taken], strict=True))
+            unread.update(seqs)
+            return taken
+        taken = []
         while window.count and room > 0 and size > 0:
             copy = window.pop()
             message = copy.message
             seq = message.seq
-            self.held[seq] = Held(copy, wall)
-            self._unread.add(seq)
+            held[seq] = Held(copy, wall)
+            unread.add(seq)
             taken.append(copy)
             room -= 1
             size -= len(message.body)

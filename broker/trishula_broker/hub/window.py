@@ -71,6 +71,17 @@ class Window:
         self.size -= len(copy.message.body)
         return copy
 
+    def take_all(self) -> list[Copy]:
+        """Take every copy, in order."""
+        copies: list[Copy] = []
+        for queue in self._queues:
+            if queue:
+                copies += queue
+        self.count = 0
+        self.size = 0
+        self.shed()
+        return copies
+
     def remove(self, seq: int) -> None:
         """Take the copy with this seq out, if it is there."""
         for queue in self._queues:

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from tests.unit.protocol.hostile_frames import (
     batched_msgpack,
 )
 from tests.unit.protocol.values import envelopes
-from trishula_protocol.address import parse_address
+from trishula_protocol.address import is_id, parse_address
 from trishula_protocol.codec import CODECS, JSON, MSGPACK, Codec, Item, encode_json
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import ErrorCode, ProtocolError
@@ -135,6 +136,28 @@ def test_a_frame_cut_anywhere_is_refused_whole(codec: Codec) -> None:
 def test_unknown_fields_are_ignored_whatever_they_hold() -> None:
     frame = b'{"type":"STATUS","id":"m","to":"dc","ID":"x","x":[1,{"y":1e999}],"Payload":5}'
     assert JSON.decode(frame) == [Envelope("STATUS", id="m", to="dc")]
+
+
+@given(
+    st.lists(
+        st.from_regex(r"[A-Za-z0-9._:-]{1,128}", fullmatch=True)
+        | st.text(st.characters(exclude_categories=["Cs"]), max_size=130),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(["id", "reply_to", "thread"]),
+    st.sampled_from(list(CODECS.values())),
+)
+def test_a_bad_id_in_any_field_costs_its_envelope_alone(
+    ids: list[str], field: str, codec: Codec
+) -> None:
+    mail = {"type": "STATUS", "id": "mail", "to": "a", "payload": 1}
+    encode = msgspec.msgpack.encode if codec.binary else msgspec.json.encode
+    items = codec.decode(encode([{**mail, field: each} for each in ids]))
+    assert [isinstance(item, Envelope) for item in items] == [is_id(each) for each in ids]
+    for item in items:
+        if isinstance(item, ProtocolError):
+            assert item.message.startswith(f"{field}: ")
 
 
 def test_what_the_payload_says_about_ids_is_its_own_business() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.protocol.values import json_values, nested
 from trishula_protocol import limits
-from trishula_protocol.payload import find_fault, payload_fault, same_value
+from trishula_protocol.payload import FEW, find_fault, payload_fault, same_value
 
 BAD: list[tuple[Any, str]] = [
     (2**64, "payload: integers"),
@@ -62,6 +62,20 @@ def test_depth_counts_containers_not_leaves() -> None:
 def test_what_is_allowed_has_no_fault(payload: Any) -> None:
     assert payload_fault(payload, msgspec.json.encode(payload)) is None
     assert find_fault(payload) is None
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=3),
+        json_values
+        | st.integers(-(2**65), 2**65)
+        | st.sampled_from([2**64, -(2**63) - 1, nested(64), nested(63)]),
+        max_size=FEW + 2,
+    )
+)
+def test_a_few_fields_are_judged_as_a_walk_judges_them(payload: dict[str, Any]) -> None:
+    found = payload_fault(payload, msgspec.json.encode(payload))
+    assert found == find_fault(payload)
 
 
 # --- equality ---
