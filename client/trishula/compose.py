@@ -10,7 +10,7 @@ import msgspec
 
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind, is_id, parse_address
-from trishula_protocol.codec import JSON, decode_json
+from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import (
     ANSWER_TYPES,
     AUTH,
@@ -24,6 +24,8 @@ from trishula_protocol.payload import find_fault, payload_fault
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _NO_HEADERS: Final[dict[str, str]] = {}
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 def compose(
@@ -58,36 +60,58 @@ def compose(
         _check_id("thread", thread)
     if priority != limits.PRIORITY_DEFAULT:
         _check_priority(priority)
-    envelope = Envelope(
-        type,  # type: ignore[arg-type]
-        id,
-        None,
-        to,
-        timestamp,
-        priority,
-        reply_to,
-        None if ttl is None else _ttl_ms(ttl),
-        receipt,
-        thread,
-        _NO_HEADERS if headers is None else _checked_headers(headers),
-        settles,
-        None,
-        None,
-        None,
-        payload,
+    plain = (
+        reply_to is None
+        and thread is None
+        and ttl is None
+        and headers is None
+        and not receipt
+        and settles is None
+        and priority == limits.PRIORITY_DEFAULT
     )
+    written = None if ttl is None else _ttl_ms(ttl)
+    extensions = _NO_HEADERS if headers is None else _checked_headers(headers)
+    value = _checked_payload(payload)
+    if plain and payload is not None:
+        # Nothing in these has to be escaped: each was checked to be of a few letters and signs.
+        head = f'{{"type":"{type}","id":"{id}","to":"{to}","timestamp":{timestamp},"payload":'
+        return b"%b%b}" % (head.encode(), value)
+    return JSON.encode(
+        Envelope(
+            type,  # type: ignore[arg-type]
+            id,
+            None,
+            to,
+            timestamp,
+            priority,
+            reply_to,
+            written,
+            receipt,
+            thread,
+            extensions,
+            settles,
+            None,
+            None,
+            None,
+            None if payload is None else msgspec.Raw(value),
+        )
+    )
+
+
+def _checked_payload(payload: Any) -> bytes:
+    """Its JSON, which says all of it."""
     try:
-        encoded = JSON.encode(envelope)
+        value = _encode(payload)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _explained(payload, error) from error
-    fault = payload_fault(payload, encoded)
+    fault = payload_fault(payload, value)
     # What does not come back as it went in is NaN (written as null), bytes, keys that are no
     # strings, or something richer than JSON, a dataclass for instance: the walk tells which.
-    if fault is not None or decode_json(encoded).payload != payload:
+    if fault is not None or _decode(value) != payload:
         fault = _plain_fault(payload)
         if fault is not None:
             raise _as_error(fault)
-    return encoded
+    return value
 
 
 @lru_cache(maxsize=65536)

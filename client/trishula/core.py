@@ -377,14 +377,10 @@ class AgentCore:
         self._events.append(Active(info))
 
     def _accepted(self, ids: list[str]) -> None:
-        outs: list[Outgoing] = []
-        remove = self.outbox.remove
-        for id in ids:
-            out = remove(id)
-            if out is not None:
-                outs.append(out)
-                if out.answers is not None:
-                    self.inbox.answer_accepted(out.answers)
+        outs = self.outbox.accepted(ids)
+        for out in outs:
+            if out.answers is not None:
+                self.inbox.answer_accepted(out.answers)
         if outs:
             self._waits_for = ""
             self._events.append(Accepted(outs))

@@ -109,6 +109,7 @@ class Engine:
         """Open the state directory and connect; see ``Agent.__aenter__``."""
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self.sending.make_waiter = loop.create_future
         try:
             if self._directory is not None:
                 state = state_dir.StateDir(self._directory, self.core.register.agent)

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
+
 from trishula_protocol import limits
 from trishula_protocol.backoff import full_jitter_ms
 from trishula_protocol.bodies import ErrorBody
@@ -23,7 +25,7 @@ PACE_MS: Final = 50
 """Where a hub limits messages a second, so many milliseconds' worth go at a time."""
 
 
-class Outgoing:
+class Outgoing(msgspec.Struct, eq=False, gc=False):
     """A message, or a question to the hub, on its way.
 
     Attributes:
@@ -35,43 +37,21 @@ class Outgoing:
         answers: the delivery this settles, an ``inbox.Delivery``.
         held: not to be sent before :meth:`Outbox.release`.
         by_file: for the shared folder although a hub answers; ``held`` until that has it.
+        number: its place among all that were added.
+        tries: how often it was refused.
     """
 
-    __slots__ = (
-        "answers",
-        "by_file",
-        "encoded",
-        "held",
-        "id",
-        "number",
-        "patient",
-        "stored",
-        "tries",
-        "waiter",
-    )
-
-    def __init__(
-        self,
-        id: str,
-        encoded: bytes,
-        waiter: Any = None,
-        *,
-        stored: bool = True,
-        patient: bool = False,
-        answers: Any = None,
-        held: bool = False,
-        by_file: bool = False,
-    ) -> None:
-        self.id = id
-        self.encoded = encoded
-        self.waiter = waiter
-        self.stored = stored
-        self.patient = patient
-        self.answers = answers
-        self.held = held or by_file
-        self.by_file = by_file
-        self.number = 0
-        self.tries = 0
+    # Without gc: nothing here leads back to it.
+    id: str
+    encoded: bytes
+    waiter: Any = None
+    stored: bool = True
+    patient: bool = False
+    answers: Any = None
+    held: bool = False
+    by_file: bool = False
+    number: int = 0
+    tries: int = 0
 
     def __repr__(self) -> str:
         return f"<Outgoing {self.id} {len(self.encoded)} bytes, refused {self.tries} times>"
@@ -211,13 +191,30 @@ class Outbox:
         """How many may be taken now."""
         return len(self._ready) if self._pace is None else self._pace.allowed
 
+    def accepted(self, ids: Iterable[str]) -> list[Outgoing]:
+        """Take out messages that the hub has."""
+        outs: list[Outgoing] = []
+        pop = self._entries.pop
+        size = 0
+        for id in ids:
+            out = pop(id, None)
+            if out is not None:
+                size += len(out.encoded)
+                outs.append(out)
+        if outs:
+            self._left(size)
+        return outs
+
+    def _left(self, size: int) -> None:
+        self._bytes -= size
+        self.full = len(self._entries) >= self._max_messages or self._bytes >= self._max_bytes
+        self._pauses = 0
+
     def remove(self, id: str) -> Outgoing | None:
         """Take out what has its outcome."""
         out = self._entries.pop(id, None)
         if out is not None:
-            self._bytes -= len(out.encoded)
-            self.full = len(self._entries) >= self._max_messages or self._bytes >= self._max_bytes
-            self._pauses = 0
+            self._left(len(out.encoded))
         return out
 
     def withdraw(self, out: Outgoing) -> None:

@@ -22,11 +22,13 @@ class Receipt:
     def __init__(self, id: str, asked: bool) -> None:
         self.id = id
         self._asked = asked
-        self._reached: dict[str, str] = {}
-        self._waiters: list[tuple[str, asyncio.Future[str]]] = []
+        if asked:  # most are not: those have no news to keep
+            self._reached: dict[str, str] = {}
+            self._waiters: list[tuple[str, asyncio.Future[str]]] = []
 
     def __repr__(self) -> str:
-        news = "".join(f", {stage} by {by}" for stage, by in self._reached.items())
+        reached = self._reached if self._asked else {}
+        news = "".join(f", {stage} by {by}" for stage, by in reached.items())
         return f"<Receipt {self.id}{news}>"
 
     async def reached(self, stage: Stage = "done", timeout: float | None = None) -> str:
@@ -60,7 +62,7 @@ class Receipt:
             self._waiters.remove(entry)
 
     def note(self, stage: str, by: str) -> None:
-        """The hub's news."""
+        """The hub's news, of a message that was sent with ``receipt=True``."""
         self._reached.setdefault(stage, by)
         for waited, future in self._waiters:
             if stage in _ORDER[_ORDER.index(waited) :] and not future.done():

@@ -50,6 +50,7 @@ class Sending:
         state: where messages are written down before they go out, if anywhere.
         by_file: whether an agent is to be written to in the shared folder although a hub answers;
             None without a folder. ``write_file`` does it.
+        make_waiter: makes a future; in the engine's loop, once it has one.
         receipts: of the messages whose sender wants to hear what becomes of them.
     """
 
@@ -60,6 +61,7 @@ class Sending:
         self.state: state_dir.StateDir | None = None
         self.by_file: Callable[[str], bool] | None = None
         self.write_file: Callable[[Outgoing], None] = _nowhere
+        self.make_waiter: Callable[[], Waiter] = _make_waiter
         self.receipts: WeakValueDictionary[str, Receipt] = WeakValueDictionary()
         self._ids = IdMaker(secrets.randbits(62))
         self._room: deque[Waiter] = deque()
@@ -105,18 +107,26 @@ class Sending:
         found = Receipt(id, receipt)
         if receipt:
             self.receipts[id] = found
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        by_file = self.by_file is not None and self.by_file(to)
+        waiter = self.make_waiter()
+        if self.state is None and self.by_file is None:
+            self.core.outbox.add(Outgoing(id, encoded, waiter))
+            self.touch()
+        else:
+            self._send_by_disk(to, Outgoing(id, encoded, waiter))
+        await waiter
+        return found
+
+    def _send_by_disk(self, to: str, out: Outgoing) -> None:
+        """It is to be written down, or goes by the shared folder perhaps."""
+        out.by_file = self.by_file is not None and self.by_file(to)
+        out.held = out.by_file or self.state is not None
         if self.state is None:
-            out = Outgoing(id, encoded, waiter, by_file=by_file)
             self.core.send(out)
-            if by_file:
+            if out.by_file:
                 self.write_file(out)
             self.touch()
         else:
-            self.store(Outgoing(id, encoded, waiter, held=True, by_file=by_file), [])
-        await waiter
-        return found
+            self.store(out, [])
 
     def store(self, out: Outgoing, more: list[state_dir.Statement]) -> None:
         """Write a message down before it goes out."""
@@ -263,6 +273,10 @@ class Sending:
                 statements.append(state_dir.unfinish(out.answers.key))
             self.state.note(statements)
         self.make_room()
+
+
+def _make_waiter() -> Waiter:
+    return asyncio.get_running_loop().create_future()
 
 
 def _nothing() -> None:

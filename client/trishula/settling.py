@@ -98,26 +98,29 @@ class Settling:
         fields.setdefault("priority", delivery.envelope.priority)
         now = time_ns() // 1_000_000
         id = self._sending.make_id()
-        self._sending.check_size(
-            compose(id, now, type, sender, payload, receipt=receipt, settles=2**53, **fields)
-        )
+
+        def written() -> bytes:
+            settles = delivery.seq if delivery.stage is not Stage.FINISHED else None
+            body = compose(
+                id, now, type, sender, payload, receipt=receipt, settles=settles, **fields
+            )
+            self._sending.check_size(body)
+            return body
+
+        encoded = written()
         if self._sending.crowded:
             await self._sending.wait_for_room()
-        # Only now: the seq may have changed, and others may have settled it, while we waited.
-        unsettled = delivery.stage is not Stage.FINISHED
-        settles = delivery.seq if unsettled else None
+            encoded = written()  # the seq may have changed, and others may have settled it
         # A message of the shared folder has no seq; its answer settles it all the same.
-        finishes = unsettled and self._core.inbox.settleable(delivery)
-        encoded = compose(
-            id, now, type, sender, payload, receipt=receipt, settles=settles, **fields
-        )
+        finishes = delivery.stage is not Stage.FINISHED and self._core.inbox.settleable(delivery)
+        by_file = self._sending.by_file is not None and self._sending.by_file(sender)
         out = Outgoing(
             id,
             encoded,
-            asyncio.get_running_loop().create_future(),
+            self._sending.make_waiter(),
             patient=patient,
-            held=self._sending.state is not None,
-            by_file=self._sending.by_file is not None and self._sending.by_file(sender),
+            held=by_file or self._sending.state is not None,
+            by_file=by_file,
         )
         if finishes:
             self._core.answer(delivery, out)

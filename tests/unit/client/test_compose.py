@@ -40,6 +40,30 @@ def test_every_json_value_arrives_as_it_was(payload: Any) -> None:
     assert same_value(written(payload), payload)
 
 
+@given(
+    JSON_VALUES,
+    st.sampled_from(["STATUS", "COMMAND"]),
+    st.sampled_from(["agni", "#ops", "@review", "broadcast"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "priority": st.integers(1, 5),
+            "thread": st.just("t"),
+            "reply_to": st.just("r"),
+            "ttl": st.just(1.0),
+            "receipt": st.booleans(),
+            "headers": st.just({"a": 'q"'}),
+        },
+    ),
+)
+def test_the_quick_way_and_the_other_write_the_same(
+    payload: Any, type: Any, to: str, fields: dict[str, Any]
+) -> None:
+    ttl = {"ttl": 1_000} if "ttl" in fields else {}
+    whole = Envelope(type, "i", to=to, timestamp=7, payload=payload, **{**fields, **ttl})
+    assert compose("i", 7, type, to, payload, **fields) == JSON.encode(whole)
+
+
 @given(JSON_VALUES, st.sampled_from([math.nan, math.inf, -math.inf, 2**64, "\udc80", object()]))
 def test_one_bad_value_anywhere_is_named(payload: Any, bad: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=r"payload\.x\[1\]"):
