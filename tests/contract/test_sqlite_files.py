@@ -66,7 +66,7 @@ async def problem(world: World) -> str:
     return str((await world.store.health())["problem"])
 
 
-@pytest.mark.parametrize("fails_at", ["BEGIN", "INSERT INTO log", "INSERT INTO copies", "COMMIT"])
+@pytest.mark.parametrize("fails_at", ["BEGIN", "INSERT INTO pages", "INSERT INTO copies", "COMMIT"])
 async def test_what_cannot_be_written_is_not_promised_and_works_again_by_itself(
     world: World, disk: Disk, fails_at: str
 ) -> None:
@@ -90,7 +90,7 @@ async def test_what_cannot_be_written_is_not_promised_and_works_again_by_itself(
     assert (await world.agent("bob")).unsettled == 2
 
 
-@pytest.mark.parametrize("fails_at", ["INSERT INTO log", "INSERT INTO copies", "UPDATE counters"])
+@pytest.mark.parametrize("fails_at", ["INSERT INTO pages", "INSERT INTO copies", "UPDATE counters"])
 async def test_what_cannot_be_folded_stays_in_the_journal(
     world: World, disk: Disk, fails_at: str
 ) -> None:
@@ -166,7 +166,7 @@ async def test_ids_that_do_not_sort_are_looked_up_or_refused(world: World, disk:
     await world.send("ada", "bob", "b")
     await world.waiting("bob")
     mails = [world.mail("ada", "bob", id_) for id_ in ("d", "c")]
-    disk.error, disk.fails_at = "disk I/O error", ("SELECT", "-- Which")
+    disk.error, disk.fails_at = "disk I/O error", ("SELECT", "-- Where")
     with pytest.raises(base.StoreUnavailable, match="disk I/O error"):
         await world.do(*mails)
     assert "disk I/O error" in await problem(world)
@@ -210,7 +210,7 @@ async def test_many_small_commits_are_folded(world: World, disk: Disk) -> None:
         sent = await world.send("ada", "bob", f"m{n}")
         if n % 2:
             await world.do(world.settle("bob", sent.seq))
-        (folded,) = reader.execute("SELECT count(*) FROM log").fetchone()
+        (folded,) = reader.execute("SELECT ifnull(max(last), 0) FROM pages").fetchone()
         most = max(most, n - folded)
     assert 1 < most <= FOLD_AT
     found = await world.ask(base.History("ada", None, 0, 1_000))

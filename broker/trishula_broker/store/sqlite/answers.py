@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trishula_broker.store import base
+from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.mailbox import Snapshot
 from trishula_broker.store.sqlite.statements import statements
 from trishula_broker.store.sqlite.trail import read_archives, read_trail
@@ -18,20 +19,6 @@ SQL: Final = statements("answers")
 
 Published = Mapping[str, Mapping[str, Snapshot]]
 """What was last committed of every mailbox, by namespace and name."""
-
-
-class _MessageRow(msgspec.Struct, array_like=True, gc=False):
-    seq: int
-    id: str
-    sender: str
-    type: str
-    to: str
-    priority: int
-    thread: str | None
-    receipt: int
-    accepted_at: int
-    expires_at: int | None
-    body: str
 
 
 class _LetterRow(msgspec.Struct, array_like=True, gc=False):
@@ -61,7 +48,6 @@ class CopyRow(msgspec.Struct, array_like=True, gc=False):
     expires_at: int | None
 
 
-_messages: Final = msgspec.json.Decoder(list[_MessageRow])
 _letters: Final = msgspec.json.Decoder(list[_LetterRow])
 _fates: Final = msgspec.json.Decoder(list[_FateRow])
 copy_rows: Final = msgspec.json.Decoder(list[CopyRow])
@@ -70,23 +56,29 @@ seq_list: Final = msgspec.json.Decoder(list[int])
 
 def read_messages(db: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, base.Message]:
     """The messages at ``seqs``."""
-    found: dict[int, base.Message] = {}
-    for cursor in SQL["messages"].many(db, seqs):
-        for row in _messages.decode(cursor.fetchone()[0]):
-            found[row.seq] = base.Message(
-                row.seq,
-                row.id,
-                row.sender,
-                row.type,
-                row.to,
-                row.priority,
-                row.thread,
-                bool(row.receipt),
-                row.accepted_at,
-                row.expires_at,
-                bytes.fromhex(row.body),
-            )
-    return found
+    return _messages(db, pages.read(db, seqs))
+
+
+def _messages(
+    db: sqlite3.Connection, entries: Mapping[int, pages.Entry]
+) -> dict[int, base.Message]:
+    names = pages.names(db, (entry.sender for entry in entries.values()))
+    return {
+        seq: base.Message(
+            seq,
+            entry.id,
+            names[entry.sender],
+            entry.type,
+            entry.dest,
+            entry.priority,
+            entry.thread,
+            bool(entry.receipt),
+            entry.accepted_at,
+            entry.expires_at,
+            entry.body,
+        )
+        for seq, entry in entries.items()
+    }
 
 
 def with_ttl(copies: Sequence[base.Copy], expiry: Sequence[int | None]) -> tuple[base.Copy, ...]:
@@ -143,13 +135,17 @@ def _peek(
     return base.Peeked(
         count=snapshot.count,
         size=snapshot.size,
-        oldest=SQL["oldest"].one(db, box),
+        oldest=_accepted_at(db, SQL["oldest"].one(db, box)),
         by_priority=snapshot.by_priority,
         heads=with_ttl(
             [base.Copy(messages[row.seq], row.attempts, row.deliveries, row.via) for row in rows],
             [row.expires_at for row in rows],
         ),
     )
+
+
+def _accepted_at(db: sqlite3.Connection, seq: int | None) -> int | None:
+    return None if seq is None else pages.read(db, [seq])[seq].accepted_at
 
 
 def _history(
@@ -160,14 +156,41 @@ def _history(
         return ()
     page = {"agent": box, "after": query.after, "limit": query.limit}
     if query.thread is None:
-        found = SQL["own_history"].one(db, **page)
-    elif SQL["in_thread"].one(db, agent=box, thread=query.thread):
-        found = SQL["thread_history"].one(db, thread=query.thread, **page)
+        found = _own_history(db, **page)
+    elif _in_thread(db, box, query.thread):
+        seqs = seq_list.decode(SQL["thread_history"].one(db, thread=query.thread, **page))
+        found = pages.read(db, seqs)
     else:
         return ()
-    wanted = seq_list.decode(found)
-    messages = read_messages(db, wanted)
-    return tuple(messages[seq] for seq in wanted)
+    messages = _messages(db, found)
+    return tuple(messages[seq] for seq in sorted(messages))
+
+
+def _own_history(
+    db: sqlite3.Connection, agent: int, after: int, limit: int
+) -> dict[int, pages.Entry]:
+    """The first that ``agent`` sent or received."""
+    found: dict[int, pages.Entry] = {}
+    # Each has one of them at least, but for the first.
+    for page in pages.with_part(db, agent, after, limit + 1):
+        for entry in page.present():
+            if entry.seq > after and entry.has_part(agent):
+                found[entry.seq] = entry
+        if len(found) >= limit:
+            break
+    held = seq_list.decode(SQL["copies_after"].one(db, agent=agent, after=after, limit=limit))
+    wanted = sorted({*found, *held})[:limit]
+    found.update(pages.read(db, [seq for seq in wanted if seq not in found]))
+    return {seq: found[seq] for seq in wanted}
+
+
+def _in_thread(db: sqlite3.Connection, agent: int, thread: str) -> bool:
+    """Whether ``agent`` sent or received anything of it."""
+    if SQL["in_thread"].one(db, agent=agent, thread=thread):
+        return True
+    rows = SQL["thread_with"].execute(db, agent=agent, thread=thread).fetchall()
+    entries = pages.read(db, [seq for (seq,) in rows])
+    return any(entry.has_part(agent) for entry in entries.values())
 
 
 def _trace(
@@ -177,12 +200,27 @@ def _trace(
     if box is None:
         return ()
     traced: list[base.Traced] = []
-    for seq, sent in SQL["by_id"].execute(db, agent=box, id=query.id).fetchall():
-        rows = _fates.decode(SQL["fates"].one(db, seq=seq))
-        if sent or any(row.agent == query.agent for row in rows):
-            fates = tuple(base.Fate(*msgspec.structs.astuple(row)) for row in rows)
-            traced.append(base.Traced(read_messages(db, [seq])[seq], fates))
+    entries = pages.read(db, seq_list.decode(SQL["by_id"].one(db, agent=box, id=query.id)))
+    for seq, entry in entries.items():
+        fates = _fates_of(db, entry)
+        if entry.sender == box or any(fate.agent == query.agent for fate in fates):
+            traced.append(base.Traced(_messages(db, {seq: entry})[seq], fates))
     return tuple(traced)
+
+
+def _fates_of(db: sqlite3.Connection, entry: pages.Entry) -> tuple[base.Fate, ...]:
+    """Of every copy: of its one recipient, of a fan-out's, or where ``@`` mail is now."""
+    agents = msgspec.json.encode(entry.to).decode()
+    rows = _fates.decode(SQL["fates"].one(db, seq=entry.seq, agents=agents))
+    fates = [base.Fate(*msgspec.structs.astuple(row)) for row in rows]
+    names = pages.names(db, (agent for agent, *_ in entry.fates()))
+    for agent, delivered_at, read_at, settled_at in entry.fates():
+        fates.append(
+            base.Fate(
+                names[agent], 0, 0, delivered_at, read_at, settled_at, "done", None, None, None
+            )
+        )
+    return tuple(sorted(fates, key=lambda fate: fate.agent))
 
 
 def _dead_letters(

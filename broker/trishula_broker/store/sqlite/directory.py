@@ -87,7 +87,7 @@ class Directory:
         self.recent = 0
         counters: dict[str, int] = dict(SQL["counters"].execute(db).fetchall())
         self.epoch = counters["epoch"]
-        self.seq: int = max(SQL["last_seq"].one(db), counters["seq"])
+        self.seq: int = max(SQL["last_seq"].one(db) or 0, counters["seq"])
         self.log_bytes: int = counters["counted_bytes"] + SQL["bytes_after"].one(
             db, counters["counted_seq"]
         )

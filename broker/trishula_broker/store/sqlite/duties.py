@@ -7,21 +7,24 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store import base
+from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.answers import seq_list, with_ttl
 from trishula_broker.store.sqlite.directory import SQL, Space
+from trishula_broker.store.sqlite.mailbox import Mailbox
 from trishula_broker.store.sqlite.work import Work
 
 POOL_PAGE: Final = 256
 """Copies of a pool looked at together."""
 
 
-class _PoolRow(msgspec.Struct, array_like=True, gc=False):
+class PoolRow(msgspec.Struct, array_like=True, gc=False):
+    """A copy that waits in a pool."""
+
     priority: int
     seq: int
     expires_at: int | None
     attempts: int
     deliveries: int
-    sender: int
 
 
 class _ExpiredRow(msgspec.Struct, array_like=True, gc=False):
@@ -33,7 +36,7 @@ class _ExpiredRow(msgspec.Struct, array_like=True, gc=False):
     via: str | None
 
 
-_pool_rows: Final = msgspec.json.Decoder(list[_PoolRow])
+_pool_rows: Final = msgspec.json.Decoder(list[PoolRow])
 _expired_rows: Final = msgspec.json.Decoder(list[_ExpiredRow])
 
 
@@ -47,15 +50,12 @@ def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
     after: tuple[int, int] | None = (0, 0)
     while after is not None and not more:
         work.flush()
-        rows = _pool_rows.decode(
-            SQL["pool_copies"].one(
-                work.db, agent=pool.id, priority=after[0], seq=after[1], limit=POOL_PAGE
-            )
-        )
+        rows = pool_page(work, pool, after, POOL_PAGE)
+        entries = pages.read(work.db, [row.seq for row in rows])
         after = (rows[-1].priority, rows[-1].seq) if len(rows) == POOL_PAGE else None
         work.load((pool, row.seq) for row in rows)
         for row in rows:
-            sender = work.directory.by_id[row.sender].name
+            sender = work.directory.by_id[entries[row.seq].sender].name
             taker = space.least_loaded(op.capability, sender)
             if taker is None:
                 continue
@@ -71,6 +71,13 @@ def assign(work: Work, space: Space, op: base.Assign) -> base.Assigned:
     return base.Assigned(
         tuple((name, copy) for (name, _), copy in zip(assigned, copies, strict=True)), more
     )
+
+
+def pool_page(work: Work, pool: Mailbox, after: tuple[int, int], limit: int) -> list[PoolRow]:
+    """What waits in ``pool`` behind a (priority, seq), as the tables know it."""
+    priority, seq = after
+    found = SQL["pool_copies"].one(work.db, agent=pool.id, priority=priority, seq=seq, limit=limit)
+    return _pool_rows.decode(found)
 
 
 def unassign(work: Work, space: Space, op: base.Unassign) -> base.Unassigned:

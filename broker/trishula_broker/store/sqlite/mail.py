@@ -8,8 +8,10 @@ from typing import Final
 import msgspec
 
 from trishula_broker.store import base
+from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.answers import copy_rows, with_ttl
 from trishula_broker.store.sqlite.directory import SQL, Space
+from trishula_broker.store.sqlite.duties import POOL_PAGE, pool_page
 from trishula_broker.store.sqlite.mailbox import CopyRecord, Mailbox
 from trishula_broker.store.sqlite.work import Work
 from trishula_protocol import limits
@@ -107,8 +109,8 @@ def accept(
     full = work.full(boxes, op.sender, size)
     if full and op.settles is not None and work.unsettled(sender, op.settles):
         work.flush()
-        asker = SQL["sender_of"].one(work.db, op.settles)
-        full = [box for box in full if box.id != asker]
+        asked = pages.read(work.db, [op.settles])[op.settles]
+        full = [box for box in full if box.id != asked.sender]
     if full:
         if len(full) == len(boxes):
             return base.Refused("mailbox_full", tuple(box.name for box in full))
@@ -124,8 +126,7 @@ def accept(
     now = work.now
     via = name if kind is Kind.CAPABILITY else None
     expires_at = None if op.ttl is None else now + op.ttl
-    fan = boxes if kind is Kind.BROADCAST or kind is Kind.GROUP else None
-    seq = work.append(op, sender, expires_at, fan)
+    seq = work.append(op, sender, expires_at)
     work.point(space, boxes, seq, op.priority, size, op.sender == HUB, via, expires_at)
     if via is not None and boxes[0].name.startswith("@"):
         behind = space.least_loaded(via, op.sender) is not None
@@ -165,7 +166,13 @@ def _waits_for(work: Work, taker: Mailbox, pool: Mailbox) -> bool:
     if not pool.unsettled:
         return False
     work.flush()
-    return bool(SQL["waits_for"].one(work.db, agent=pool.id, taker=taker.id))
+    after, limit = (0, 0), 1  # the first mostly tells
+    while rows := pool_page(work, pool, after, limit):
+        entries = pages.read(work.db, [row.seq for row in rows])
+        if any(entry.sender != taker.id for entry in entries.values()):
+            return True
+        after, limit = (rows[-1].priority, rows[-1].seq), POOL_PAGE
+    return False
 
 
 def fetch(work: Work, space: Space, op: base.Fetch) -> base.Fetched | base.Fenced:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from trishula_broker.store.recorded import encode_done
+from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.directory import SQL
 from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.mailbox import CopyRecord
@@ -38,13 +39,15 @@ WORTHWHILE: Final = 16
 
 
 class _Commit(msgspec.Struct, array_like=True, gc=False):
-    """What one commit did: rows of the log laid end to end, new copies, and changed ones."""
+    """What one commit did: new copies, changed ones, and messages of the log."""
 
-    log: list[Any]
+    former: list[Any]
+    """Messages as the version before wrote them: see :func:`_former`."""
     new: list[CopyRecord]
     changed: list[CopyRecord]
     trail: list[Any] = []
     """Rows for ``insert_trail``, laid end to end."""
+    log: list[pages.Row] = []
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -58,7 +61,7 @@ class Pending:
     is one record of the journal, and no transaction of the database's at all.
 
     Attributes:
-        log: rows for ``insert_log``, laid end to end.
+        log: messages for :func:`pages.write`.
         new: copies that are in no table, as they are now.
         done: copies of the tables that were settled as done, and not changed otherwise.
         changed: other changed copies by (agent, seq), new ones too.
@@ -84,7 +87,7 @@ class Pending:
         return f"<Pending {len(self.new)} new, {len(self.done) + len(self.changed)} changed>"
 
     def _clear(self) -> None:
-        self.log: list[Any] = []
+        self.log: list[pages.Row] = []
         self.new: list[CopyRecord] = []
         self.done: list[CopyRecord] = []
         self.changed: dict[tuple[int, int], CopyRecord] = {}
@@ -133,7 +136,7 @@ class Pending:
             size = len(self.new) + len(self.done) + len(self.changed)
             if size < max(FOLD_AT, FOLD_COMMITS * fresh) and not much:
                 changed = self.done[done:] + list(self._changed_now.values())
-                data = _encode(_Commit(self.log[log:], self.new[new:], changed, rows))
+                data = _encode(_Commit([], self.new[new:], changed, rows, self.log[log:]))
                 if self._journal.has_room(len(data)):
                     self._journal.append(data)
                     self._begin()
@@ -182,9 +185,7 @@ class Pending:
         self.write()
         db = self._db
         if self.log:
-            SQL["insert_log"].run(db, self.log)
-        if self.new:
-            _insert(db, self.new)
+            _insert(db, pages.write(db, self.log, self.new))
         if self.done:
             _settle(db, [record for record in self.done if not record.new])
         if self.changed:
@@ -216,7 +217,7 @@ class Pending:
         new: dict[tuple[int, int], CopyRecord] = {}
         for data in self._journal.read(last):
             commit = _decode(data)
-            self.log += commit.log
+            self.log += _former(commit.former) + commit.log
             self.trail += commit.trail
             for place in commit.trail[::4]:
                 space, pos = divmod(place, 1 << PLACE_BITS)
@@ -237,19 +238,17 @@ class Pending:
             self.end()
 
 
+def _former(log: list[Any]) -> list[pages.Row]:
+    """Messages that the version before laid end to end, thirteen values each: the eleventh is
+    told by the copies."""
+    return [(*log[n : n + 10], *log[n + 11 : n + 13]) for n in range(0, len(log), 13)]
+
+
 def _insert(db: sqlite3.Connection, new: Iterable[CopyRecord]) -> None:
     waiting: list[Any] = []
-    done: list[Any] = []
     others: list[Any] = []
     for record in new:
-        if record.outcome == "done" and not (
-            record.attempts or record.deliveries or record.read_at
-        ):
-            done += (
-                record.agent, record.seq, record.priority, record.size, record.hub, record.via,
-                record.expires_at, record.delivered_at, record.settled_at, "done",
-            )  # fmt: skip
-        elif (
+        if (
             record.outcome is None
             and record.delivered_at is None
             and record.due_at is None
@@ -267,7 +266,6 @@ def _insert(db: sqlite3.Connection, new: Iterable[CopyRecord]) -> None:
                 record.outcome, record.reason,
             )  # fmt: skip
     SQL["insert_copies"].run(db, waiting)
-    SQL["insert_done"].run(db, done)
     SQL["insert_changed"].run(db, others)
 
 

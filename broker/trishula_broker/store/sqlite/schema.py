@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from trishula_broker.store.base import StoreError
+from trishula_broker.store.sqlite.statements import roll_back
+from trishula_broker.store.sqlite.upgrade import move_log
 
 Connect = Callable[..., sqlite3.Connection]
 """``sqlite3.connect``, or something in its place."""
@@ -68,6 +70,7 @@ def open_writer(path: Path, connect: Connect) -> sqlite3.Connection:
         db.execute("PRAGMA secure_delete = FAST")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         _migrate(db, path)
+        move_log(db)
     except BaseException:
         db.close()
         raise
@@ -129,15 +132,6 @@ def _split(script: str) -> list[str]:
             statements.append(current)
             current = ""
     return statements
-
-
-def roll_back(db: sqlite3.Connection) -> None:
-    """End a transaction without effect, wherever it failed."""
-    try:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-    except sqlite3.Error:
-        pass  # some failures have rolled back already
 
 
 def explain(error: sqlite3.Error | OSError, path: Path) -> str:

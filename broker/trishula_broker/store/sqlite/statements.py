@@ -78,3 +78,12 @@ def statements(name: str) -> dict[str, Statement]:
         name: Statement(sql.strip().removesuffix(";"))
         for name, sql in zip(parts[::2], parts[1::2], strict=True)
     }
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """End a transaction without effect, wherever it failed."""
+    try:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    except sqlite3.Error:
+        pass  # some failures have rolled back already

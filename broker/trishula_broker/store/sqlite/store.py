@@ -37,8 +37,8 @@ from trishula_broker.store.sqlite.schema import (
     make_directory,
     open_reader,
     open_writer,
-    roll_back,
 )
+from trishula_broker.store.sqlite.statements import roll_back
 from trishula_broker.store.sqlite.trail import drop_silent
 from trishula_broker.store.sqlite.work import Work
 from trishula_broker.store.sqlite.worker import Worker

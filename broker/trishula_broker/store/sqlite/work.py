@@ -23,6 +23,7 @@ from trishula_broker.store.base import (
     Settle,
     Settled,
 )
+from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.answers import read_messages
 from trishula_broker.store.sqlite.directory import RECENT, SQL, Directory, Space
 from trishula_broker.store.sqlite.mailbox import CopyRecord, Mailbox
@@ -34,6 +35,7 @@ from trishula_protocol.address import HUB, Kind
 REMOVE_AT_ONCE: Final = 2_000
 """Entries of a trail that one operation removes at most; twice what comes between two of them."""
 _rows: Final = msgspec.json.Decoder(list[CopyRecord])
+_seqs: Final = msgspec.json.Decoder(list[int]).decode
 
 
 class Work:
@@ -131,10 +133,14 @@ class Work:
                 ids[id_, sender.id] = None
                 values += (id_, sender.id)
         if values:
-            for cursor in SQL["find_ids"].many(self.db, values):
-                for id_, sender_id, seq, body in cursor.fetchall():
-                    ids[id_, sender_id] = (seq, body)
-                    self._pending.bytes += len(body)
+            seqs = [
+                seq
+                for cursor in SQL["find_ids"].many(self.db, values)
+                for seq in _seqs(cursor.fetchone()[0])
+            ]
+            for seq, entry in pages.read(self.db, seqs).items():
+                ids[entry.id, entry.sender] = (seq, entry.body)
+                self._pending.bytes += entry.size
 
     def used(self, sender: Mailbox, id_: str) -> tuple[int, bytes] | None:
         """What the sender has used ``id_`` for: seq and body."""
@@ -178,12 +184,11 @@ class Work:
         pending.ids[id_, sender.id] = (seq, body)
         if id_ > sender.newest_id:
             sender.newest_id = id_
-        pending.log += (
+        pending.log.append((
             seq, sender.id, id_, op.type, op.address.name, priority,
-            None if op.thread == id_ else op.thread,
-            1 if op.receipt else 0,  # sqlite3 looks for an adapter of every bool, slowly
-            self.now, expires_at, None, size, body,
-        )  # fmt: skip
+            None if op.thread == id_ else op.thread, 1 if op.receipt else 0, self.now, expires_at,
+            size, body,
+        ))  # fmt: skip
         box.unsettled += 1
         box.size += size
         box.by_priority[priority - 1] += 1
@@ -236,10 +241,8 @@ class Work:
         space.touched.add(box)
         return True
 
-    def append(
-        self, op: Accept, sender: Mailbox, expires_at: int | None, fan: list[Mailbox] | None
-    ) -> int:
-        """Log what ``op`` accepts; its seq. ``fan``: the recipients of a fan-out."""
+    def append(self, op: Accept, sender: Mailbox, expires_at: int | None) -> int:
+        """Log what ``op`` accepts; its seq."""
         directory = self.directory
         seq = directory.seq = directory.seq + 1
         kind, to = op.address
@@ -247,21 +250,11 @@ class Work:
         size = len(body)
         directory.log_bytes += size
         self._use_id(sender, op.id, seq, body)
-        self._pending.log += (
-            seq,
-            sender.id,
-            op.id,
-            op.type,
-            to if kind is Kind.AGENT else str(op.address),
-            op.priority,
-            None if op.thread == op.id else op.thread,
-            1 if op.receipt else 0,  # sqlite3 looks for an adapter of every bool, slowly
-            self.now,
-            expires_at,
-            None if fan is None else msgspec.json.encode([box.id for box in fan]).decode(),
-            size,
-            body,
-        )
+        self._pending.log.append((
+            seq, sender.id, op.id, op.type, to if kind is Kind.AGENT else str(op.address),
+            op.priority, None if op.thread == op.id else op.thread, 1 if op.receipt else 0,
+            self.now, expires_at, size, body,
+        ))  # fmt: skip
         return seq
 
     def _use_id(self, sender: Mailbox, id_: str, seq: int, body: bytes) -> None:
@@ -285,9 +278,9 @@ class Work:
         directory.log_bytes += len(body)
         priority = limits.PRIORITY_DEFAULT
         self._use_id(hub, id_, seq, body)
-        log = self._pending.log
-        log += (seq, hub.id, id_, "ERROR", to, priority, thread, 0, self.now, None, None)
-        log += (len(body), body)
+        self._pending.log.append(
+            (seq, hub.id, id_, "ERROR", to, priority, thread, 0, self.now, None, len(body), body)
+        )
         self.point(space, [box], seq, priority, len(body), True, None, None)
         return Message(seq, id_, HUB, "ERROR", to, priority, thread, False, self.now, None, body)
 
@@ -357,6 +350,12 @@ class Work:
         for cursor in SQL["load_copies"].many(self.db, values):
             for record in _rows.decode(cursor.fetchone()[0]):
                 copies[record.agent, record.seq] = record
+        left = [key for key in missing if copies[key] is None]
+        if left:
+            entries = pages.read(self.db, [seq for _, seq in left])
+            for agent, seq in left:
+                if (entry := entries.get(seq)) is not None:
+                    copies[agent, seq] = entry.copy_of(agent)
 
     def get(self, box: Mailbox, seq: int) -> CopyRecord | None:
         """The copy ``seq`` of ``box``."""

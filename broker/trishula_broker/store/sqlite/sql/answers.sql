@@ -1,15 +1,5 @@
 -- What questions say, by readers and by the writer. The form is that of commit.sql.
 
--- name: messages
--- The messages at these seqs; bodies in hexadecimal, which any bytes survive in JSON.
-SELECT json_group_array(json_array(
-    l.seq, l.id, a.name, l.type, l.dest, l.priority, l.thread, l.receipt, l.accepted_at,
-    l.expires_at, hex(l.body)
-))
-FROM (VALUES {rows:1}) AS v
-CROSS JOIN log AS l ON l.seq = v.column1
-CROSS JOIN agents AS a ON a.id = l.sender;
-
 -- name: mailbox
 SELECT a.id FROM spaces AS s CROSS JOIN agents AS a ON a.space = s.id
 WHERE s.name = ? AND a.name = ?;
@@ -25,91 +15,84 @@ FROM (
 );
 
 -- name: oldest
--- When the first unsettled copy of a mailbox was accepted.
-SELECT accepted_at
-FROM log
-WHERE seq = (
-    SELECT min((
-        SELECT seq FROM copies INDEXED BY copies_waiting
-        WHERE agent = ? AND settled_at IS NULL AND priority = p.column1
-        ORDER BY seq LIMIT 1
-    ))
-    FROM (VALUES (1), (2), (3), (4), (5)) AS p
-);
+-- The first unsettled copy of a mailbox.
+SELECT min((
+    SELECT seq FROM copies INDEXED BY copies_waiting
+    WHERE agent = ? AND settled_at IS NULL AND priority = p.column1
+    ORDER BY seq LIMIT 1
+))
+FROM (VALUES (1), (2), (3), (4), (5)) AS p;
 
--- name: own_history
+-- name: copies_after
+-- What an agent has a copy of, but for what is in the pages of the log alone.
 SELECT json_group_array(seq)
-FROM (
-    SELECT seq FROM (SELECT seq FROM log WHERE sender = :agent AND seq > :after
-        ORDER BY seq LIMIT :limit)
-    UNION
-    SELECT seq FROM (SELECT seq FROM copies WHERE agent = :agent AND seq > :after
-        ORDER BY seq LIMIT :limit)
-    ORDER BY seq
-    LIMIT :limit
-);
+FROM (SELECT seq FROM copies WHERE agent = :agent AND seq > :after ORDER BY seq LIMIT :limit);
 
 -- name: thread_history
 SELECT json_group_array(seq)
 FROM (
-    SELECT l.seq
+    SELECT t.seq
     FROM (
-        SELECT seq, sender FROM log WHERE thread = :thread AND seq > :after
+        SELECT seq, sender FROM threads WHERE thread = :thread AND seq > :after
         UNION ALL
-        SELECT seq, sender FROM log WHERE id = :thread AND thread IS NULL AND seq > :after
-    ) AS l
-    CROSS JOIN agents AS a ON a.id = l.sender
+        SELECT seq, sender FROM ids WHERE id = :thread AND NOT threaded AND seq > :after
+    ) AS t
+    CROSS JOIN agents AS a ON a.id = t.sender
     WHERE a.space = (SELECT space FROM agents WHERE id = :agent)
-    ORDER BY l.seq
+    ORDER BY t.seq
     LIMIT :limit
 );
 
 -- name: in_thread
--- Whether an agent sent or received anything of a thread.
+-- Whether an agent sent anything of a thread, or has a copy; but for what is in the pages alone.
 SELECT EXISTS (
-    SELECT 1 FROM log AS l
-    WHERE l.thread = :thread AND (l.sender = :agent OR EXISTS (
-        SELECT 1 FROM copies AS c WHERE c.agent = :agent AND c.seq = l.seq))
+    SELECT 1 FROM threads AS t
+    WHERE t.thread = :thread AND (t.sender = :agent OR EXISTS (
+        SELECT 1 FROM copies AS c WHERE c.agent = :agent AND c.seq = t.seq))
 ) OR EXISTS (
-    SELECT 1 FROM log AS l
-    WHERE l.id = :thread AND l.thread IS NULL AND (l.sender = :agent OR EXISTS (
-        SELECT 1 FROM copies AS c WHERE c.agent = :agent AND c.seq = l.seq))
+    SELECT 1 FROM ids AS i
+    WHERE i.id = :thread AND NOT i.threaded AND (i.sender = :agent OR EXISTS (
+        SELECT 1 FROM copies AS c WHERE c.agent = :agent AND c.seq = i.seq))
 );
 
+-- name: thread_with
+-- The messages of a thread that are in pages in which an agent has a part.
+SELECT t.seq
+FROM (
+    SELECT seq FROM threads WHERE thread = :thread
+    UNION ALL
+    SELECT seq FROM ids WHERE id = :thread AND NOT threaded
+) AS t
+CROSS JOIN parts AS p ON p.agent = :agent AND p.first = (
+    SELECT first FROM pages WHERE first <= t.seq ORDER BY first DESC LIMIT 1);
+
 -- name: by_id
--- The messages of a namespace with an id, and whether the agent sent each.
-SELECT l.seq, l.sender = :agent
-FROM log AS l
-CROSS JOIN agents AS a ON a.id = l.sender
-WHERE l.id = :id AND a.space = (SELECT space FROM agents WHERE id = :agent)
-ORDER BY l.seq;
+-- The messages of a namespace with an id.
+SELECT json_group_array(seq)
+FROM (
+    SELECT i.seq
+    FROM ids AS i
+    CROSS JOIN agents AS a ON a.id = i.sender
+    WHERE i.id = :id AND a.space = (SELECT space FROM agents WHERE id = :agent)
+    ORDER BY i.seq
+);
 
 -- name: fates
--- Every copy of a message: of its one recipient, of a fan-out's, or where '@' mail is now.
+-- Copies of a message: those of these mailboxes, and where '@' mail is now.
 SELECT json_group_array(json_array(
     name, attempts, deliveries, delivered_at, read_at, settled_at, outcome, reason, due_at,
     lease_until
 ))
 FROM (
     SELECT a.name, c.*
-    FROM log AS l
-    CROSS JOIN agents AS s ON s.id = l.sender
-    CROSS JOIN agents AS a ON a.space = s.space AND a.name = l.dest
-    CROSS JOIN copies AS c ON c.agent = a.id AND c.seq = l.seq AND c.via IS NULL
-    WHERE l.seq = :seq
-    UNION ALL
-    SELECT a.name, c.*
-    FROM log AS l
-    CROSS JOIN json_each(l.recipients) AS r
-    CROSS JOIN agents AS a ON a.id = r.value
-    CROSS JOIN copies AS c ON c.agent = a.id AND c.seq = l.seq
-    WHERE l.seq = :seq
+    FROM json_each(:agents) AS r
+    CROSS JOIN copies AS c ON c.agent = r.value AND c.seq = :seq
+    CROSS JOIN agents AS a ON a.id = c.agent
     UNION ALL
     SELECT a.name, c.*
     FROM copies AS c
     CROSS JOIN agents AS a ON a.id = c.agent
     WHERE c.seq = :seq AND c.via IS NOT NULL
-    ORDER BY 1
 );
 
 -- name: dead_letters

@@ -17,19 +17,8 @@ WHERE id = ?;
 -- name: set_counter
 UPDATE counters SET value = ?2 WHERE name = ?1;
 
--- name: insert_log
-INSERT INTO log (
-    seq, sender, id, type, dest, priority, thread, receipt, accepted_at, expires_at,
-    recipients, size, body
-) VALUES {rows:13};
-
 -- name: insert_copies
 INSERT INTO copies (agent, seq, priority, size, hub, via, expires_at) VALUES {rows:7};
-
--- name: insert_done
-INSERT INTO copies (
-    agent, seq, priority, size, hub, via, expires_at, delivered_at, settled_at, outcome
-) VALUES {rows:10};
 
 -- name: insert_changed
 INSERT INTO copies (
@@ -45,10 +34,10 @@ SELECT value FROM counters WHERE name = 'journal';
 SELECT value FROM counters WHERE name = 'journal_of';
 
 -- name: find_ids
--- Which of these (id, sender) are in the log.
-SELECT l.id, l.sender, l.seq, l.body
+-- Where these (id, sender) are in the log.
+SELECT json_group_array(i.seq)
 FROM (VALUES {rows:2}) AS v
-CROSS JOIN log AS l ON l.id = v.column1 AND l.sender = v.column2;
+CROSS JOIN ids AS i ON i.id = v.column1 AND i.sender = v.column2;
 
 -- name: load_copies
 -- The copies at these (agent, seq).
@@ -104,29 +93,13 @@ SELECT min(due_at) FROM copies INDEXED BY copies_delayed
 WHERE agent = ? AND due_at > ? AND due_at <= ?;
 
 -- name: pool_copies
--- A page of a pool, with each sender.
-SELECT json_group_array(json_array(
-    page.priority, page.seq, page.expires_at, page.attempts, page.deliveries, l.sender
-))
+SELECT json_group_array(json_array(priority, seq, expires_at, attempts, deliveries))
 FROM (
     SELECT priority, seq, expires_at, attempts, deliveries
     FROM copies INDEXED BY copies_waiting
     WHERE agent = :agent AND settled_at IS NULL AND (priority, seq) > (:priority, :seq)
     ORDER BY priority, seq
     LIMIT :limit
-) AS page
-CROSS JOIN log AS l ON l.seq = page.seq;
-
--- name: sender_of
-SELECT sender FROM log WHERE seq = ?;
-
--- name: waits_for
--- Whether a pool holds what somebody else than its taker sent.
-SELECT EXISTS (
-    SELECT 1
-    FROM copies AS c INDEXED BY copies_waiting
-    CROSS JOIN log AS l ON l.seq = c.seq
-    WHERE c.agent = :agent AND c.settled_at IS NULL AND l.sender <> :taker
 );
 
 -- name: capability_copies
@@ -163,13 +136,13 @@ LIMIT 1;
 SELECT name, value FROM counters;
 
 -- name: last_seq
-SELECT ifnull(max(seq), 0) FROM log;
+SELECT last FROM pages WHERE first = (SELECT max(first) FROM pages);
 
 -- name: newest_id
-SELECT max(id) FROM log;
+SELECT max(id) FROM ids;
 
 -- name: bytes_after
-SELECT ifnull(sum(size), 0) FROM log WHERE seq > ?;
+SELECT ifnull(sum(bytes), 0) FROM pages WHERE first > ?;
 
 -- name: spaces
 SELECT id, name FROM spaces;
