@@ -46,7 +46,9 @@ def assert_agrees(data: Path, events: Iterable[history.Event]) -> int:
             assert key not in accepted, f"{key} was accepted twice: {record}"
             accepted[key] = record
         elif record["event"] == "done":
-            done.update((record["agent"], seq) for seq in record["seqs"])
+            seqs = record["seqs"]
+            agents = record.get("agents") or [record["agent"]] * len(seqs)
+            done.update(zip(agents, seqs, strict=True))
         elif record["event"] in ("rejected", "expired", "dead-lettered", "recalled"):
             ended.update((record["agent"], seq) for seq in record["seqs"])
     assert positions == sorted(positions)

@@ -86,14 +86,15 @@ def archive(
 ) -> None:
     """Write entries as a follower does, all in one go; ``sync`` is on the disk at once."""
     records = Records(to.name.namespace, settings)
+    to.make_room()
     mark = to.mark
+    number = to.link.number - to.skip
     lines: list[bytes] = []
     for entry in some:
         mark = blocks.behind(mark, entry)
-        lines += records.of(entry)
+        lines += records.of(entry, number + len(lines) + 1)
         if mark.ended is not None and entry is not some[-1]:
             lines[-1] = with_block(lines[-1], mark)
-    to.make_room()
-    to.append(*chain.extend(to.link, marked(lines[to.skip :], mark)), mark)
+    to.append(*chain.close(to.link, marked(lines[to.skip :], mark)), mark)
     if sync:
         to.sync()

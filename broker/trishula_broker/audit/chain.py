@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from binascii import hexlify
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 ZERO: Final = bytes(32)
@@ -39,17 +39,20 @@ class Line(NamedTuple):
     digest: bytes
 
 
-def extend(link: Link, records: Iterable[bytes]) -> tuple[Link, list[bytes]]:
-    """The chain behind ``link`` with ``records``, JSON without braces; its end and new lines."""
-    number, digest = link
+def close(link: Link, begun: Sequence[bytes]) -> tuple[Link, list[bytes]]:
+    """The chain behind ``link`` with lines that have their numbers and all but their hash."""
+    digest = link.digest
     lines: list[bytes] = []
     add = lines.append
-    for record in records:
-        number += 1
-        hashed = b'{"n":%d,%b' % (number, record)
+    for hashed in begun:
         digest = _sha256(digest + hashed).digest()
         add(b'%b,"hash":"%b"}\n' % (hashed, hexlify(digest)))
-    return Link(number, digest), lines
+    return Link(link.number + len(begun), digest), lines
+
+
+def extend(link: Link, records: Iterable[bytes]) -> tuple[Link, list[bytes]]:
+    """The chain behind ``link`` with ``records``, JSON without braces; its end and new lines."""
+    return close(link, [b'{"n":%d,%b' % each for each in enumerate(records, link.number + 1)])
 
 
 def take_apart(line: bytes) -> Line | None:

@@ -15,6 +15,7 @@ from trishula_broker.audit.blocks import Mark
 from trishula_broker.audit.chain import Link
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.records import SLICE, Records
+from trishula_broker.audit.sealing import CHUNK
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso
 from trishula_broker.audit.writer import ChainWriter, with_block
@@ -124,7 +125,6 @@ class Follower:
         self._tidy_failed = ""
         self._full = False
         self._failing = False
-        self._made = 0
         self._stuck = False
 
     def __repr__(self) -> str:
@@ -162,13 +162,14 @@ class Follower:
         self._full = len(entries) == LIMIT
         if entries:
             await self._writing(self._write(entries))
+            self._full = self._full or self.writer.mark.pos < entries[-1].pos
         if self._is_commit_due():
             await self._commit()
         now = self._time()
         if self._several and now >= self._compare_at:
             self._compare_at = now + COMPARE_S
             self._compare(await self._port.query(self.namespace, Archives()))
-        if entries or now >= self._tidy_at:
+        if self.writer.needs_tidying or now >= self._tidy_at:
             self._tidy_at = now + TIDY_S
             await self._tidy()
         return bool(entries)
@@ -260,27 +261,32 @@ class Follower:
         if writer.is_due:
             await self._in_thread(writer.make_room)
         mark, skip, link = writer.mark, writer.skip, writer.link
+        if skip and not writer.is_new:  # only the entry that a crash tore has the old form
+            entries = entries[:1]
+        number = link.number - skip
         ended: list[tuple[int, str]] = []
-        lines: list[bytes] = []
+        begun: list[bytes] = []
+        chunks: list[bytes] = []
         for entry in entries:
             mark = blocks.behind(mark, entry) if self._several else Mark(entry.pos, None)
-            records: list[bytes] = []
-            for some in self._records.slices(entry):
-                records += some
-                await self._breathe(len(some))
-            if entry is entries[-1] or mark.ended is not None:
-                records[-1] = with_block(records[-1], mark)
+            for some in self._records.slices(entry, number + 1, not skip or writer.is_new):
+                if len(begun) >= SLICE:
+                    link = _close(link, begun, chunks)
+                    await asyncio.sleep(0)  # let the loop do other things
+                number += len(some)
+                if skip:  # a crash came before the rest of them
+                    skip, some = max(0, skip - len(some)), some[skip:]
+                begun += some
             if mark.ended is not None:
                 ended.append(mark.ended)
-            if skip:  # a crash came before the rest of them
-                skip, records = max(0, skip - len(records)), records[skip:]
-            for start in range(0, len(records), SLICE):
-                link, made = chain.extend(link, records[start : start + SLICE])
-                lines += made
-                await self._breathe(len(made))
+                if begun and entry is not entries[-1]:
+                    begun[-1] = with_block(begun[-1], mark)
+        if begun:
+            begun[-1] = with_block(begun[-1], mark)
+        link = _close(link, begun, chunks)
 
         def append() -> None:
-            writer.append(link, lines, mark)
+            writer.append(link, chunks, mark, skip)
             self._digests += ended
             self._known |= dict(ended)
 
@@ -289,13 +295,6 @@ class Follower:
             self._stood |= {entry.pos: (entry.at, entry.node) for entry in entries}
             if len(self._stood) > 2 * REMEMBERED:
                 self._stood = dict(sorted(self._stood.items())[-REMEMBERED:])
-
-    async def _breathe(self, made: int) -> None:
-        """Let the loop do other things, now and then."""
-        self._made += made
-        if self._made >= SLICE:
-            self._made = 0
-            await asyncio.sleep(0)
 
     async def _gap(self, pos: int) -> None:
         """Entries that this archive will never have."""
@@ -404,6 +403,15 @@ class Follower:
                     self._alarm(text)
         for number in sorted(self._known)[:-10_000]:
             del self._known[number]
+
+
+def _close(link: Link, begun: list[bytes], chunks: list[bytes]) -> Link:
+    """Chain what was begun, and put it behind ``chunks``: while it is still in the cache."""
+    link, lines = chain.close(link, begun)
+    begun.clear()
+    size = sum(map(len, lines))
+    chunks += [b"".join(lines)] if size <= CHUNK else lines
+    return link
 
 
 def why_not(writer: ChainWriter, error: OSError) -> str:

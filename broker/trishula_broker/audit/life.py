@@ -107,6 +107,6 @@ def _moments(record: Record, n: int) -> Iterator[Moment]:
         what = f"after {record['attempts'][n]} attempts, again at {record['due_at'][n]}"
     elif event == "read":
         what = f"its lease is {record['lease_ms']} ms"
-    elif record.get("answer"):
-        what = f"by an answer, seq {record['answer']}"
+    elif record.get("answer") or record.get("answers"):
+        what = f"by an answer, seq {record.get('answer') or record['answers'][n]}"
     yield Moment(times[n] if times and event == "delivered" else at, event, who, what)

@@ -1,14 +1,15 @@
 """What a commit did, as the archive's records: entries in, JSON out. No files, no clock.
 
-A record is made as JSON without its braces, so that the chain can put its number before it and
-its hash behind it. This is the hot path: a stored envelope is spliced in as it is.
+A record is made with its number and without its end, so that the chain can put its hash behind it.
+This is the hot path: a stored envelope is spliced in as it is, and what many agents did in one
+commit is one record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -30,16 +31,18 @@ SLICE: Final = 100
 """Operations whose records are made in one go: less than a millisecond."""
 
 
-class _Record(msgspec.Struct, omit_defaults=True, gc=False):
+class _Done(msgspec.Struct, omit_defaults=True, gc=False):
+    """What was done with in one commit: by one agent, or by one of ``agents`` each."""
+
     event: str
-
-
-class _Marked(_Record, gc=False):
-    agent: str
-    seqs: tuple[int, ...]
+    agent: str | None = None
+    agents: list[str] | None = None
+    seqs: Sequence[int] = ()
     delivered_at: list[str | None] | None = None
     answer: int | None = None
     """The seq of the answer that settled it."""
+    answers: list[int] | None = None
+    """Of the answers that settled each."""
 
 
 class _Head(msgspec.Struct):
@@ -79,38 +82,55 @@ class Records:
         self._body: Body = settings.body
         self._redact = Redactor(settings.redact) if settings.redact else None
 
-    def of(self, entry: Entry) -> list[bytes]:
-        """All that ``entry`` tells, each as JSON without its braces, in order."""
-        return [record for some in self.slices(entry) for record in some]
+    def of(self, entry: Entry, number: int = 1, merged: bool = True) -> list[bytes]:
+        """All that ``entry`` tells, in order: lines as the chain closes them, from ``number`` on.
 
-    def slices(self, entry: Entry) -> Iterator[list[bytes]]:
+        Args:
+            merged: in the form of now; archives of version 1 have a record an operation.
+        """
+        return [line for some in self.slices(entry, number, merged) for line in some]
+
+    def slices(self, entry: Entry, number: int, merged: bool = True) -> Iterator[list[bytes]]:
         """The same, a bounded piece of work each."""
-        head = _encode(
+        common = _encode(
             {"pos": entry.pos, "at": iso(entry.at), "node": entry.node, "ns": self._namespace}
         )[1:-1]
-        for start in range(0, len(entry.done), SLICE):
+        head = common.decode()
+        done, settled, answered = entry.done, _Settled(), _Answered()
+        number -= 1
+        for start in range(0, len(done), SLICE):
             found: list[bytes] = []
-            for op, outcome in entry.done[start : start + SLICE]:
+            for op, outcome in done[start : start + SLICE]:
                 # Most are these two.
                 if type(op) is base.Accept and type(outcome) is base.Accepted:
-                    found.append(self._accepted(head, op, outcome))
+                    number += 1
+                    found.append(self._accepted(number, head, op, outcome))
                     if op.settles is not None:
-                        done = _Marked("done", op.sender, (op.settles,), None, outcome.seq)
-                        found.append(_joined(head, done))
+                        answered.add(op.sender, op.settles, outcome.seq)
                 elif type(op) is base.Settle and type(outcome) is base.Marked:
-                    found.append(_joined(head, _settled(op, outcome)))
+                    settled.add(op, outcome)
                 else:
+                    number += 1
                     make = _OTHERS.get(type(op))
-                    found.append(
-                        _joined(head, _plain(op, outcome) if make is None else make(op, outcome))
-                    )
+                    told = _plain(op, outcome) if make is None else make(op, outcome)
+                    found.append(_joined(number, common, told))
+                if not merged:
+                    for each in (answered.take(), settled.take()):
+                        if each is not None:
+                            number += 1
+                            found.append(_joined(number, common, each))
                 notice = getattr(outcome, "notice", None)
                 if notice is not None:
-                    found.append(self._notice(head, notice))
-            yield found
+                    number += 1
+                    found.append(self._notice(number, head, notice))
+            if found:
+                yield found
+        last = [each for each in (answered.take(), settled.take()) if each is not None]
+        if last:
+            yield [_joined(number + n, common, each) for n, each in enumerate(last, 1)]
 
-    def _accepted(self, head: bytes, op: base.Accept, outcome: base.Accepted) -> bytes:
-        address, more = op.address, ""
+    def _accepted(self, number: int, head: str, op: base.Accept, outcome: base.Accepted) -> bytes:
+        address, recipients, more = op.address, outcome.recipients, ""
         if op.thread is not None:
             more = f',"thread":"{op.thread}"'
         if op.reply_to is not None:
@@ -121,87 +141,109 @@ class Records:
             more += f',"full":[{_names(outcome.full)}]'
         if outcome.pool is not None:  # the capability that it waits for
             more += f',"pool":"{outcome.pool}"'
-        return self._message(
-            head,
-            outcome.seq,
-            op.id,
-            op.sender,
-            address.name if address.kind is Kind.AGENT else str(address),
-            outcome.recipients,
-            op.type,
-            op.priority,
-            op.body,
-            more,
+        to = address.name if address.kind is Kind.AGENT else str(address)
+        names = f'"{recipients[0]}"' if len(recipients) == 1 else _names(recipients)
+        body = op.body
+        # Written out, for an encoder takes half as long again. Names, ids and types hold nothing
+        # that JSON escapes.
+        return self._with_body(
+            f'{{"n":{number},{head},"event":"accepted","seq":{outcome.seq},"id":"{op.id}",'
+            f'"from":"{op.sender}","to":"{to}","recipients":[{names}],"type":"{op.type}",'
+            f'"priority":{op.priority},"size":{len(body)}{more}',
+            body,
         )
 
-    def _notice(self, head: bytes, message: base.Message) -> bytes:
+    def _with_body(self, text: str, body: bytes) -> bytes:
+        if self._body == "none" or not body:
+            return text.encode()
+        digest = _sha256(payload_of(body)).hexdigest()
+        if self._body == "digest":
+            return f'{text},"sha256":"{digest}"'.encode()
+        if self._redact is not None:
+            body = self._redact(body)
+        return f'{text},"sha256":"{digest}","body":'.encode() + body
+
+    def _notice(self, number: int, head: str, message: base.Message) -> bytes:
         """The hub's own mail."""
         more = "" if message.thread is None else f',"thread":"{message.thread}"'
         reply_to = _head(message.body).reply_to if message.body else None
         if reply_to is not None:
             more += f',"reply_to":"{reply_to}"'
-        return self._message(
-            head,
-            message.seq,
-            message.id,
-            message.sender,
-            message.to,
-            (message.to,),
-            message.type,
-            message.priority,
+        return self._with_body(
+            f'{{"n":{number},{head},"event":"accepted","seq":{message.seq},"id":"{message.id}",'
+            f'"from":"{message.sender}","to":"{message.to}","recipients":["{message.to}"],'
+            f'"type":"{message.type}","priority":{message.priority},'
+            f'"size":{len(message.body)}{more}',
             message.body,
-            more,
         )
 
-    def _message(
-        self,
-        head: bytes,
-        seq: int,
-        id_: str,
-        sender: str,
-        to: str,
-        recipients: tuple[str, ...],
-        type_: str,
-        priority: int,
-        body: bytes,
-        more: str,
-    ) -> bytes:
-        # Written out, for an encoder takes half as long again. Names, ids and types hold nothing
-        # that JSON escapes.
-        text = (
-            f',"event":"accepted","seq":{seq},"id":"{id_}","from":"{sender}","to":"{to}",'
-            f'"recipients":[{_names(recipients)}],"type":"{type_}","priority":{priority},'
-            f'"size":{len(body)}{more}'
-        )
-        if self._body == "none" or not body:
-            return head + text.encode()
-        text += f',"sha256":"{_sha256(payload_of(body)).hexdigest()}"'
-        if self._body == "digest":
-            return head + text.encode()
-        if self._redact is not None:
-            body = self._redact(body)
-        return b'%b%b,"body":%b' % (head, text.encode(), body)
+
+class _Settled:
+    """What agents were done with in a commit."""
+
+    def __init__(self) -> None:
+        self._ops: list[tuple[base.Settle, base.Marked]] = []
+
+    def add(self, op: base.Settle, outcome: base.Marked) -> None:
+        self._ops.append((op, outcome))
+
+    def take(self) -> _Done | None:
+        """All of it as one record; None for nothing."""
+        ops, self._ops = self._ops, []
+        if not ops:
+            return None
+        seqs: list[int] = []
+        times: list[int | None] = []
+        agents: list[str] = []
+        for op, outcome in ops:
+            at: Sequence[int | None] = op.delivered_at
+            if outcome.seqs != op.seqs:
+                known = dict(zip(op.seqs, at, strict=True))
+                at = [known[seq] for seq in outcome.seqs]
+            seqs += outcome.seqs
+            times += at
+            agents += [op.agent] * len(outcome.seqs)
+        texts = {at: None if at is None else iso(at) for at in set(times)}
+        told = [texts[at] for at in times] if any(texts.values()) else None
+        return _Done("done", *_who(agents), seqs, told)
+
+
+class _Answered:
+    """What was done with in a commit by being answered."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[str, int, int]] = []
+
+    def add(self, agent: str, seq: int, answer: int) -> None:
+        self._found.append((agent, seq, answer))
+
+    def take(self) -> _Done | None:
+        """All of it as one record; None for nothing."""
+        found, self._found = self._found, []
+        if not found:
+            return None
+        seqs = [seq for _, seq, _ in found]
+        answers = [answer for _, _, answer in found]
+        who = _who([agent for agent, _, _ in found])
+        if len(found) == 1:
+            return _Done("done", *who, seqs, answer=answers[0])
+        return _Done("done", *who, seqs, answers=answers)
+
+
+def _who(agents: list[str]) -> tuple[str | None, list[str] | None]:
+    """The agent of all, or that of each."""
+    return (agents[0], None) if agents.count(agents[0]) == len(agents) else (None, agents)
 
 
 def _names(names: tuple[str, ...]) -> str:
     return f'"{names[0]}"' if len(names) == 1 else ",".join([f'"{name}"' for name in names])
 
 
-def _joined(head: bytes, record: _Record | _Plain) -> bytes:
-    return b"%b,%b" % (head, _encode(record)[1:-1])
+def _joined(number: int, common: bytes, record: _Done | _Plain) -> bytes:
+    return b'{"n":%d,%b,%b' % (number, common, _encode(record)[1:-1])
 
 
 _Plain = dict[str, Any]
-
-
-def _settled(op: base.Settle, outcome: base.Marked) -> _Marked:
-    times = op.delivered_at
-    if outcome.seqs != op.seqs:
-        at = dict(zip(op.seqs, times, strict=True))
-        times = tuple(at[seq] for seq in outcome.seqs)
-    texts = {at: None if at is None else iso(at) for at in set(times)}
-    told = [texts[at] for at in times]
-    return _Marked("done", op.agent, outcome.seqs, told if any(told) else None)
 
 
 def _delivered(op: base.Delivered, outcome: base.Marked) -> _Plain:

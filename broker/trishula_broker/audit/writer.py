@@ -28,8 +28,8 @@ from trishula_broker.audit.segment import LOCAL, ChainName, Segment
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import parse
 
-VERSION: Final = 1
-"""Of the form of records, in each segment's first one."""
+VERSION: Final = 2
+"""Of the form of records, in each segment's first one. In version 1 each operation had a record."""
 BOOKKEEPING: Final = frozenset(("segment", "sealed", "removed"))
 """Events that tell of the archive itself; a segment of nothing else is not sealed for its age."""
 _POS: Final = re.compile(rb'\{"n":[0-9]+,"pos":([0-9]+),')
@@ -43,6 +43,8 @@ class _Kept(msgspec.Struct):
     at: str
     segment: int = 0
     skip: int = 0
+    skip_version: int = 0
+    version: int = VERSION
     prev: str = ""
 
 
@@ -103,7 +105,9 @@ class ChainWriter:
         """Where it ended when it was opened."""
         self.mark = Mark()
         self.skip = 0
-        """Records behind :attr:`mark` that are there already: a crash came before the rest."""
+        """Records behind :attr:`mark` that are there already: a crash came before the rest,"""
+        self.version = VERSION
+        """and the version of their form."""
         self.problem: str | None = None
         """What was found damaged when it was opened."""
         self._node = node
@@ -117,6 +121,8 @@ class ChainWriter:
         self._chunks = 0
         self._began = 0
         self._idle = True
+        self._made_by = VERSION
+        """The version of the segment that was found last."""
         self._synced = self._place
         """Up to where it would survive a crash."""
         self._unsealed: list[Segment] = []
@@ -163,7 +169,7 @@ class ChainWriter:
             self._read(whole)
             self.found = self.link
             self.problem = self.problem or _damage(last, whole)
-            fits = last.encrypted == (self._sealer is not None)
+            fits = last.encrypted == (self._sealer is not None) and self._made_by == VERSION
             if last.sealed or not fits or self.problem:  # a damaged file is left as it is
                 self._unsealed += [each for each in found if not each.sealed]
                 self._begin(last.number + 1)
@@ -178,6 +184,7 @@ class ChainWriter:
     def _read(self, text: bytes) -> None:
         """Take over where the lines of a segment end."""
         self.skip = 0
+        self.version = VERSION
         all_lines = text.split(b"\n")[:-1]
         header = _kept(all_lines[0])
         try:
@@ -201,6 +208,8 @@ class ChainWriter:
                 break
             if pos is not None:
                 self.skip += 1
+        self._made_by = header.version
+        self.version = header.skip_version or header.version
 
     def _find_unsaid(self, found: Sequence[Segment], text: bytes) -> None:
         """Segments that a crash left sealed without a record that says so."""
@@ -282,9 +291,11 @@ class ChainWriter:
         if self.is_due and not self.skip:
             self._begin((self._open.number if self._open else 0) + 1)
 
-    def append(self, link: Link, lines: Sequence[bytes], mark: Mark | None = None) -> None:
+    def append(
+        self, link: Link, lines: Sequence[bytes], mark: Mark | None = None, skip: int = 0
+    ) -> None:
         """As :meth:`write`, of what :func:`chain.extend` made of :attr:`link` and :func:`marked`
-        records; it is on the disk after :meth:`sync`.
+        records, ``skip`` of which are still ahead; it is on the disk after :meth:`sync`.
 
         Raises:
             OSError: nothing was written.
@@ -292,7 +303,7 @@ class ChainWriter:
         self._append(link, lines)
         self._idle = False
         if mark is not None:
-            self.mark, self.skip = mark, 0
+            self.mark, self.skip = mark, skip
 
     def sync(self) -> None:
         """Make what was appended survive a crash.
@@ -404,6 +415,7 @@ class ChainWriter:
             }
             if self.skip:
                 fields["skip"] = self.skip
+                fields["skip_version"] = self.version
             pos = None if self.name.kind == LOCAL else self.mark.pos
             record = Told("segment", fields).record(
                 self._began, self._node, self.name.namespace, pos
@@ -429,6 +441,16 @@ class ChainWriter:
             os.close(before[0])
             assert before[1] is not None
             self._unsealed.append(before[1])
+
+    @property
+    def is_new(self) -> bool:
+        """Whether :attr:`skip` counts records in the form of now."""
+        return self.version == VERSION
+
+    @property
+    def needs_tidying(self) -> bool:
+        """Whether there is something for :meth:`tidy` but retention."""
+        return bool(self.is_due or self._unsealed or self._unsaid)
 
     def tidy(self) -> None:
         """Seal what is due, and remove what retention allows.

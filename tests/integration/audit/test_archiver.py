@@ -22,6 +22,7 @@ from trishula_broker.audit.archiver import Archiver
 from trishula_broker.audit.follower import Port
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.lock import Held
+from trishula_broker.audit.records import Records
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore
@@ -182,6 +183,57 @@ def test_crashes_lose_and_double_nothing(
         ids = [id_ for event, id_ in node.events() if event == "accepted"]
         assert ids == [f"m{n}" for n in range(1, done + 1)]
         assert await node.whole() == []
+        await node.archiver.close()
+
+    asyncio.run(play())
+
+
+@given(cut=st.integers(0, 9), again=st.booleans())
+@settings(max_examples=25)
+def test_an_archive_of_version_1_goes_on_wherever_a_crash_tore_it(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, again: bool
+) -> None:
+    async def play() -> None:
+        node = Node(tmp_path_factory.mktemp("version1"), MemoryStore())
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(writing, "VERSION", 1)
+            slices = Records.slices
+            patched.setattr(
+                Records, "slices", lambda self, entry, number, _: slices(self, entry, number, False)
+            )
+            await node.world.store.open()
+            await node.archiver.open()
+            for agent in ("dc", "agni", "indra"):
+                await node.world.come(agent)
+            await node.archiver.finish(10)
+            sent = [await node.world.send("dc", "agni", f"m{n}") for n in range(1, 4)]
+            sent += [await node.world.send("dc", "indra", f"m{n}") for n in range(4, 7)]
+            who = [*["agni"] * 3, *["indra"] * 3]
+            done = [
+                node.world.settle(agent, each.seq) for agent, each in zip(who, sent, strict=True)
+            ]
+            late = node.world.mail("dc", "agni", "m7")
+            await node.world.store.commit(START, [base.Batch(NS, [*done[:2], late, *done[2:]])])
+            follower = node.archiver._followers[NS]
+            await follower.step()
+            await node.archiver.close()
+        path = segment.segments(follower.writer.folder)[-1].path
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: len(lines) - cut]))
+        node.archiver = node.make()
+        await node.archiver.open()
+        if again:
+            await node.again()
+        await node.world.send("dc", "agni", "m8")
+        await node.archiver.finish(10)
+        accepted = [id_ for event, id_ in node.events() if event == "accepted"]
+        assert accepted == [f"m{n}" for n in range(1, 9)]
+        ended = [seq for event, seqs in node.events() if event == "done" for seq in seqs]
+        assert sorted(ended) == [each.seq for each in sent]
+        assert await node.whole() == []
+        headers = [each["version"] for each in node.records() if each["event"] == "segment"]
+        assert headers[0] == 1
+        assert headers[-1] == writing.VERSION
         await node.archiver.close()
 
     asyncio.run(play())

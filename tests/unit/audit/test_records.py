@@ -25,7 +25,9 @@ from trishula_protocol.envelope import Envelope
 def told(*done: Any, settings: AuditSettings = FULL) -> list[dict[str, Any]]:
     entry = Entry(7, START, "n1", done)
     made = Records("default", settings).of(entry)
-    return [msgspec.json.decode(b"{%b}" % record) for record in made]
+    records = [msgspec.json.decode(b"%b}" % line) for line in made]
+    assert [record.pop("n") for record in records] == list(range(1, len(made) + 1))
+    return records
 
 
 def sha256(value: bytes) -> str:
@@ -180,6 +182,69 @@ def test_one_record_covers_all_that_was_settled_together() -> None:
     [record] = told((op, outcome))
     assert (record["event"], record["agent"], record["seqs"]) == ("done", "agni", [1, 2])
     assert record["delivered_at"] == [iso(START + 2), iso(START + 3)]
+
+
+def test_one_record_covers_what_all_agents_were_done_with_in_a_commit() -> None:
+    others = base.Settle("indra", 1, (7, 8, 9), (START, None, START + 5)), base.Marked((7, 9), ())
+    accepted, done = told(settle(1, 2), accept(5), others)
+    assert accepted["event"] == "accepted"
+    assert done["event"] == "done"
+    assert "agent" not in done
+    assert done["agents"] == ["agni", "agni", "indra", "indra"]
+    assert done["seqs"] == [1, 2, 7, 9]
+    times = [START + 2, START + 3, START, START + 5]
+    assert done["delivered_at"] == [iso(at) for at in times]
+
+
+def test_one_record_covers_all_answers_of_a_commit() -> None:
+    pairs = [accept(seq) for seq in (11, 12)]
+    *_, done = told(
+        *((msgspec.structs.replace(op, settles=op_.seq - 10), op_) for op, op_ in pairs)
+    )
+    assert (done["agent"], done["seqs"], done["answers"]) == ("dc", [1, 2], [11, 12])
+
+
+@given(st.lists(st.sampled_from(["accept", "settle", "answer", "leave", "notice"]), max_size=250))
+def test_the_form_changes_how_many_records_there_are_and_nothing_that_they_say(
+    kinds: list[str],
+) -> None:
+    done: list[Any] = []
+    for seq, kind in enumerate(kinds, 1):
+        if kind == "settle":
+            op, outcome = settle(seq, seq + 1000)
+            done.append((msgspec.structs.replace(op, agent=f"a{seq % 3}"), outcome))
+        elif kind == "leave":
+            done.append((base.Leave("agni", seq, ()), base.Left(None)))
+        elif kind == "notice":
+            op_ = base.Discard("agni", 1, seq, "dead", "because", None)
+            done.append((op_, base.Discarded(True, None, NOTICE)))
+        else:
+            accepted, outcome_ = accept(seq)
+            answers = seq + 5000 if kind == "answer" else None
+            done.append((msgspec.structs.replace(accepted, settles=answers), outcome_))
+    records = Records("default", FULL)
+    entry = Entry(7, START, "n1", tuple(done))
+    found = [said(records.of(entry, 3, merged)) for merged in (True, False)]
+    assert found[0] == found[1]
+
+
+def said(lines: list[bytes]) -> tuple[list[Any], dict[tuple[str, int], Any]]:
+    """All but what agents were done with, in order, and that by copy."""
+    others: list[Any] = []
+    copies: dict[tuple[str, int], Any] = {}
+    for n, line in enumerate(lines, 3):
+        record = msgspec.json.decode(line + b"}")
+        assert record.pop("n") == n
+        if record["event"] != "done":
+            others.append(record)
+            continue
+        for at, seq in enumerate(record["seqs"]):
+            agent = record["agents"][at] if "agents" in record else record["agent"]
+            times = record.get("delivered_at")
+            answers = record.get("answers") or [record.get("answer")] * len(record["seqs"])
+            assert (agent, seq) not in copies
+            copies[agent, seq] = (times and times[at], answers[at])
+    return others, copies
 
 
 def test_an_answer_settles_what_it_answers() -> None:
