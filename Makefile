@@ -52,6 +52,7 @@ bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.failover
 	$(BIN)/python -m loadtests.idle_connections
 	$(BIN)/python -m loadtests.journal_bench
+	$(BIN)/python -m loadtests.metrics_bench
 	$(BIN)/python -m loadtests.store_bench
 	$(BIN)/python -m loadtests.store_bench --redis
 

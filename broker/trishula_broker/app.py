@@ -27,6 +27,7 @@ from trishula_broker.access import (
     open_access,
     trust_own,
 )
+from trishula_broker.api.metrics import Metrics, Source
 from trishula_broker.api.server import Api
 from trishula_broker.api.sources import Sources
 from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
@@ -205,13 +206,15 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         driver, store, about, archive, None if worker is None else worker.board.describe
     )
     admission = Admission(config.websocket, authenticator, time.monotonic)
-    sources = _sources(config, health, keyed=authenticator is not None)
+    metrics = _metrics(config, driver, store, archive, access.tls)
+    driver.meter.watch(asyncio.get_running_loop())
+    sources = _sources(config, health, metrics, keyed=authenticator is not None)
     api = Api(driver, admission, sources, log, version(), config.websocket.http_body_bytes)
     listener = Listener(
         driver,
         make_app(health.report, api.routes()),
         admission,
-        Refusals(log, driver.record),
+        Refusals(log, driver.record, driver.meter.turned_away),
         config.websocket,
         log,
         raise_descriptors(),
@@ -262,15 +265,33 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         if watch is not None:
             await watch.close()
         await listener.close()
+        driver.meter.close()
         await driver.close()
         await archive.close()
         await store.close()
 
 
-def _sources(config: Config, health: Health, *, keyed: bool) -> Sources:
+def _metrics(
+    config: Config, driver: Driver, store: Store, archive: NodeArchive, tls: Tls | None
+) -> Metrics:
+    source = Source(
+        driver,
+        store,
+        archive,
+        config.node,
+        config.role,
+        version(),
+        Path(config.data).expanduser(),
+        lambda: None if tls is None else tls.ends,
+    )
+    return Metrics(source, time.monotonic)
+
+
+def _sources(config: Config, health: Health, metrics: Metrics, *, keyed: bool) -> Sources:
     """What the API shows beside the hub."""
     return Sources(
         health.report,
+        metrics.text,
         lambda: clock().wall,
         Path(config.data).expanduser(),
         config.key_file if keyed else None,

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from trishula_broker.api.callers import OWN, Callers, check_looking
 from trishula_broker.api.endpoint import Call, Endpoint, encoded, read_body, read_query
 from trishula_broker.api.endpoints import ENDPOINTS
+from trishula_broker.api.exposition import Exposition
 from trishula_broker.api.failures import Failure
 from trishula_broker.api.links import Caller, Links
 from trishula_broker.api.openapi import document
@@ -62,7 +63,12 @@ class Api:
         for endpoint in ENDPOINTS:
             path = endpoint.path.replace("{mine}", "{agent}")
             paths.setdefault(path, {})[endpoint.method] = endpoint
-        routes: list[BaseRoute] = [Route(f"{PREFIX}/openapi.json", self._openapi)]
+        metrics = Exposition(self._sources.metrics, self._callers).answer
+        routes: list[BaseRoute] = [
+            Route("/metrics", metrics),
+            Route(f"{PREFIX}/metrics", metrics),
+            Route(f"{PREFIX}/openapi.json", self._openapi),
+        ]
         routes += [
             Route(PREFIX + path, self._answers(methods), methods=list(methods))
             for path, methods in paths.items()

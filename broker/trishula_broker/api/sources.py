@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trishula_broker.api.metrics import Asks
+
 
 class ArchivePlace(NamedTuple):
     """Where the archive is, and what reads it."""
@@ -26,6 +28,8 @@ class Sources(NamedTuple):
 
     report: Callable[[], Awaitable[dict[str, Any]]]
     """What ``/health`` says."""
+    metrics: Asks
+    """What ``/metrics`` says."""
     clock: Callable[[], int]
     """Wall-clock milliseconds."""
     data: Path

@@ -7,6 +7,7 @@ from typing import Final
 
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
+from trishula_broker.hub.counts import Counts
 from trishula_broker.hub.endings import Endings
 from trishula_broker.hub.fencing import Fencing
 from trishula_broker.hub.membership import Membership
@@ -35,8 +36,10 @@ class Delivery:
         membership: Membership,
         fencing: Fencing,
         settings: HubSettings,
+        counts: Counts,
     ) -> None:
         self._commits = commits
+        self._counts = counts
         self._membership = membership
         self._fencing = fencing
         self._roster = roster
@@ -144,6 +147,8 @@ class Delivery:
                     if message.receipt:
                         self._roster.receipt(message.sender, "delivered", seat.agent, message.id)
                 session.deliver(parts)
+                waited = now.wall - copies[0].message.accepted_at
+                self._counts.out(len(parts), waited, now.mono - session.since)
                 at = now.mono + NOTE_MS
                 self._agenda.at(at, ("note", session.link), lambda _: self._note_late(seat))
             # So much at a time; go on once it, or what else there is, was written.
@@ -166,6 +171,7 @@ class Delivery:
             reason = f"delivered {copy.deliveries} times, never read"
             self.endings.bury(seat, message, reason, now)
         else:
+            self._counts.redelivered += bool(copy.attempts or copy.deliveries)
             return False
         seat.mailbox.release(message.seq)
         return True

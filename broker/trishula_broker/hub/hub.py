@@ -17,6 +17,7 @@ from trishula_broker.hub.acceptance import Acceptance
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.backpressure import Backpressure
 from trishula_broker.hub.commits import Commits
+from trishula_broker.hub.counts import Counts
 from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.duties import Duties
 from trishula_broker.hub.effects import Effect
@@ -82,6 +83,8 @@ class Hub:
     ) -> None:
         self._settings = settings or HubSettings()
         self._sessions: dict[int, HubSession] = {}
+        self.counts = Counts()
+        """What it has done, for whoever measures it."""
         self._outlet = Outlet()
         self._draining = False
         self._clock_apart = False
@@ -104,7 +107,13 @@ class Hub:
         self._roster = Roster(self._news)
         fencing = Fencing(self._questions, self._roster, self._agenda)
         self._delivery = Delivery(
-            self._commits, self._roster, self._agenda, self._membership, fencing, self._settings
+            self._commits,
+            self._roster,
+            self._agenda,
+            self._membership,
+            fencing,
+            self._settings,
+            self.counts,
         )
         self._duties = Duties(
             self._membership,
@@ -132,7 +141,7 @@ class Hub:
             self._membership.heartbeat,
         )
         settlement = Settlement(self._commits, self._roster, self._delivery)
-        self._refusals = Refusals(self._agenda, self._outlet.record)
+        self._refusals = Refusals(self._agenda, self._outlet.record, self.counts.errors)
         accept = self._acceptance.accept
         if self._settings.messages_per_s:
             accept = Rates(
@@ -368,6 +377,7 @@ class Hub:
         self._registration.disowned()
 
     def _leading(self, now: Now) -> None:
+        self.counts.leading += 1
         self._outlet.note("leading", {"lead": self._membership.lead})
         self._duties.sweep(now)
 
@@ -477,6 +487,7 @@ class Hub:
         return {
             "sessions": len(self._sessions),
             "agents_online": len(self._roster.seats),
+            "unsettled": sum(len(seat.mailbox.held) for seat in self._roster.seats.values()),
             "commits_waiting": len(self._commits),
             "paused": len(self._backpressure),
             "leader": self._membership.leader if sure else "",

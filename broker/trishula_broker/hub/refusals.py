@@ -7,6 +7,7 @@ the field at fault is kept of it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -36,11 +37,18 @@ class Refusals:
 
     Args:
         record: has the audit keep something.
+        counts: how many errors of each code were told.
     """
 
-    def __init__(self, agenda: Agenda, record: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        agenda: Agenda,
+        record: Callable[[str, dict[str, Any]], None],
+        counts: Counter[str],
+    ) -> None:
         self._agenda = agenda
         self._record = record
+        self._counts = counts
         self._more: dict[Key, dict[str, Any] | None] = {}
         """What is not recorded yet, with ``count``; None: nothing, so far."""
 
@@ -51,6 +59,7 @@ class Refusals:
         """What ``session`` was told since the last time."""
         errors, session.errors = session.errors, []
         for error, what in errors:
+            self._counts[error.code] += 1
             if error.code in NOT_REFUSED:
                 continue
             key = (session.link, error.code)

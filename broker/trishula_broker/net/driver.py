@@ -18,6 +18,7 @@ from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.asking import Asking
 from trishula_broker.net.errands import Errands
+from trishula_broker.net.meter import Meter
 from trishula_broker.net.ports import Auditor, Committer, Connection, Core, Log
 from trishula_broker.net.trimming import keep_trimming
 from trishula_broker.store.base import (
@@ -67,6 +68,7 @@ class Driver:
         self.draining = False
         self.trouble: str | None = None
         """Why the last commit failed; None when it did not."""
+        self.meter = Meter()
         self._store = store
         self._make_core = make_core
         self._log = log
@@ -175,6 +177,7 @@ class Driver:
 
     def receive(self, connection: Connection, items: list[Item], size: int) -> None:
         """A frame's envelopes; ``size`` is the frame's, in bytes."""
+        self.meter.arrived(len(items))
         self._tell(connection, connection.core.receive, items, size)
 
     def unreadable(self, connection: Connection, error: ProtocolError) -> None:
@@ -271,6 +274,7 @@ class Driver:
             self._unregistered.discard(link)
             if (connection := self._connections.get(link)) is not None:
                 connection.registered()
+        self.meter.noted(note.event)
         self._log.info(note.event, **note.fields)
 
     # --- the store ---
@@ -280,6 +284,7 @@ class Driver:
         for namespace, core in self._cores.items():
             if ops := core.ops_to_commit(ahead):
                 work.append((core, Batch(namespace, ops)))
+        self.meter.collected(bool(work))
         return work
 
     def _begin(self, work: list[tuple[Committer, Batch]]) -> Awaitable[list[list[Outcome]]]:
@@ -334,6 +339,7 @@ class Driver:
             self._log.info("store_available")
         self.trouble = why or None
         now = self.clock()
+        self.meter.committed([batch for _, batch in work], outcomes)
         for n, (core, batch) in enumerate(work):
             try:
                 if why:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from trishula_broker.auth.identity import Identity
+from trishula_broker.hub.counts import Counts
 from trishula_broker.hub.effects import Effect
 from trishula_broker.hub.now import Now
 from trishula_broker.store.base import Hint, Operation, Outcome, Query, Revocation
@@ -29,6 +30,8 @@ class Committer(Protocol):
 
 class Core(Protocol):
     """What the driver needs of :class:`trishula_broker.hub.hub.Hub`; see there."""
+
+    counts: Counts
 
     @property
     def leads(self) -> bool: ...

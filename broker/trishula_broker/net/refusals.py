@@ -35,11 +35,18 @@ class Refusals:
         log: told as ``connection_refused``.
         record: told as ``refused``, with the fields ``what``, ``reason``, ``status``, ``peer`` and
             ``count``.
+        count: told of each: what, reason, status.
     """
 
-    def __init__(self, log: Log, record: Callable[[str, str, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        record: Callable[[str, str, dict[str, Any]], None],
+        count: Callable[[str, str, int], None] = lambda what, reason, status: None,
+    ) -> None:
         self._log = log
         self._record = record
+        self._count = count
         self._loop = asyncio.get_running_loop()
         self._untold: dict[_Kind, tuple[int, str]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -53,6 +60,7 @@ class Refusals:
             peer: who, as ``host:port``.
             status: the HTTP status it was answered with; 0 when it was not.
         """
+        self._count(what, reason, status)
         kind = _Kind(what, reason, status, address_of(peer))
         if kind not in self._untold and len(self._untold) >= KINDS:
             kind, peer = kind._replace(address=OTHERS), OTHERS

@@ -10,6 +10,8 @@ import ssl
 import stat
 from pathlib import Path
 
+from cryptography.x509 import load_pem_x509_certificate
+
 from trishula_broker.net.ports import Log
 
 
@@ -42,6 +44,8 @@ class Tls:
         self._key = key
         self._log = log
         self.context = _context(cert, key)
+        self.ends = _ends(cert)
+        """When the certificate ends, in seconds since the epoch; None where that cannot be read."""
 
     def __repr__(self) -> str:
         return f"<Tls {self._cert}>"
@@ -50,11 +54,19 @@ class Tls:
         """Read both again; whether that was done. What cannot be used changes nothing."""
         try:
             self.context = _context(self._cert, self._key)
+            self.ends = _ends(self._cert)
         except TlsError as error:
             self._log.error("tls_not_reloaded", why=str(error))
             return False
         self._log.info("tls_reloaded", cert=str(self._cert))
         return True
+
+
+def _ends(cert: Path) -> float | None:
+    try:
+        return load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return None
 
 
 def _context(cert: Path, key: Path) -> ssl.SSLContext:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from websockets.asyncio.client import connect
 
 from trishula_broker.auth.identity import Identity
+from trishula_broker.hub.counts import Counts
 from trishula_broker.hub.effects import Close, Effect, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.admission import Admission
@@ -65,6 +66,7 @@ class ScriptedHub:
 
     def __init__(self, heard: Heard) -> None:
         self.heard = heard
+        self.counts = Counts()
         self.links: set[int] = set()
         self.identities: dict[int, Identity | None] = {}
         self.peers: dict[int, str] = {}

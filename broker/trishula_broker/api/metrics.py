@@ -1,0 +1,323 @@
+"""Metrics, in Prometheus' formats: what others counted, read when somebody asks.
+
+Every one is a line of :data:`METRICS`; docs/metrics.md tells of the same. All have the label
+``node``: several hubs, or the workers of one, stay apart. No label's values grow with agents.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from trishula_broker.hub.counts import DELIVERY_MS, Buckets, Counts
+from trishula_broker.net.driver import Driver
+from trishula_broker.store import base
+from trishula_broker.store.base import Store, StoreError
+
+DEPTH_S: Final = 30.0
+"""The store is asked how full mailboxes are at most so often,"""
+DEPTH_SHARE: Final = 200
+"""and not before so many times as long have passed as the answer took."""
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+class Told(NamedTuple):
+    """A metric: its name without ``trishula_``; a counter's has ``_total`` behind it."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+
+METRICS: Final = (
+    Told("build_info", "gauge", ("version", "role"), "1; what runs."),
+    Told("uptime_seconds", "gauge", (), "Since the process began to serve."),
+    Told("up", "gauge", ("component",), "1 while it is well: hub, store, audit."),
+    Told("draining", "gauge", (), "1 while the hub drains."),
+    Told("connections", "gauge", (), "Open sessions, those of the HTTP API included."),
+    Told("connections_unregistered", "gauge", (), "Those of them that have not registered."),
+    Told("agents_online", "gauge", ("namespace",), "Agents that receive at this node."),
+    Told("registrations", "counter", (), "Sessions that registered."),
+    Told("sessions_ended", "counter", (), "Registered sessions that ended."),
+    Told("messages", "counter", ("type", "outcome"), "Messages decided, by what became of them."),
+    Told("dedup_hits", "counter", (), "Messages that had been accepted before."),
+    Told("accept_latency_seconds", "histogram", (), "A frame's arrival to its commit."),
+    Told("delivery_latency_seconds", "histogram", (), "Acceptance to delivery, recipient online."),
+    Told("deliveries", "counter", (), "Copies handed out."),
+    Told("redeliveries", "counter", (), "Copies handed out that had been before."),
+    Told("requeues", "counter", (), "Attempts that ended and come again."),
+    Told("settled", "counter", ("outcome",), "Copies settled: done, or given up."),
+    Told("dead_letters", "counter", (), "Copies given up or rejected."),
+    Told("mailbox_messages", "gauge", ("namespace",), "Unsettled messages in all mailboxes."),
+    Told("mailbox_largest", "gauge", ("namespace",), "Unsettled messages of the fullest mailbox."),
+    Told("mailboxes_waiting", "gauge", ("namespace",), "Mailboxes that hold anything."),
+    Told("unsettled", "gauge", ("namespace",), "Copies handed out here and not settled."),
+    Told("agents_known", "gauge", ("namespace",), "Agents that can be addressed."),
+    Told("agents_paused", "gauge", ("namespace",), "Agents that are handed no mail."),
+    Told("commit_seconds", "histogram", (), "A commit, from its beginning to durable."),
+    Told("commit_operations", "histogram", (), "Operations of a commit."),
+    Told("commits_failed", "counter", (), "Commits of which it is unknown what became."),
+    Told("commit_pending_seconds", "gauge", (), "Age of the oldest commit under way."),
+    Told("operations_waiting", "gauge", ("namespace",), "Operations not committed yet."),
+    Told("sockets_paused", "gauge", ("namespace",), "Sockets not read, for backpressure."),
+    Told("store_bytes", "gauge", (), "What the store takes, on disk or in Redis' memory."),
+    Told("store_warnings", "gauge", (), "Settings of the store that put mail at risk."),
+    Told("disk_free_bytes", "gauge", (), "Free where the hub keeps its data."),
+    Told("disk_total_bytes", "gauge", (), "Size of that disk."),
+    Told("audit_lag_seconds", "gauge", ("namespace",), "Age of the oldest entry not archived."),
+    Told("audit_mismatches", "gauge", (), "Blocks in which another node's archive differs."),
+    Told("audit_alarms", "gauge", (), "What an operator must look at; see /health."),
+    Told("errors", "counter", ("code",), "ERRORs told to sessions, rate limits among them."),
+    Told("refused", "counter", ("what", "reason"), "Connections and requests turned away."),
+    Told("auth_failures", "counter", (), "Of those, for want of a good token."),
+    Told("failovers", "counter", (), "Times this node took over the duties."),
+    Told("leads", "gauge", ("namespace",), "1 while this node has the duties."),
+    Told("lease_epoch", "gauge", ("namespace",), "Of the lease on the duties; 0: nobody known."),
+    Told("loop_lag_seconds", "histogram", (), "How late the event loop was, four times a second."),
+    Told("tls_certificate_expiry_timestamp_seconds", "gauge", (), "When the certificate ends."),
+)
+DEAD_LETTERS: Final = ("dead", "rejected")
+"""Outcomes of copies that are dead letters."""
+
+
+class Source(NamedTuple):
+    """Who has counted.
+
+    Attributes:
+        archive: keeps the audit; ``describe`` and ``mismatches`` as of a node's archive.
+        certificate_ends: seconds since the epoch; None without TLS.
+    """
+
+    driver: Driver
+    store: Store
+    archive: Any
+    node: str
+    role: str
+    version: str
+    data: Path
+    certificate_ends: Callable[[], float | None]
+
+
+class Depths(NamedTuple):
+    """How full the mailboxes of a namespace are."""
+
+    known: int = 0
+    paused: int = 0
+    messages: int = 0
+    largest: int = 0
+    waiting: int = 0
+
+
+class Metrics:
+    """Makes the text.
+
+    Args:
+        source: who has counted.
+        seconds: a clock that never jumps.
+    """
+
+    def __init__(self, source: Source, seconds: Callable[[], float]) -> None:
+        self._source = source
+        self._seconds = seconds
+        self._since = seconds()
+        self._process = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process)
+        self._depths: dict[str, Depths] = {}
+        self._depths_at = float("-inf")
+
+    async def text(self, accept: str) -> tuple[bytes, str]:
+        """All of it, in the format that ``accept`` asks for, and what that is called."""
+        store, lags = await self._asked()
+        families = [*self._families(store, lags), *self._process.collect()]
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Once(families))
+        encode, kind = choose_encoder(accept)
+        return encode(registry), kind
+
+    async def _asked(self) -> tuple[dict[str, Any], dict[str, float]]:
+        """What the store has to say; nothing where it cannot."""
+        driver, store = self._source.driver, self._source.store
+        lags: dict[str, float] = {}
+        try:
+            health = await store.health()
+            archived: Mapping[str, int] = self._source.archive.describe().get("entries", {})
+            for namespace, pos in archived.items():
+                entries = await store.query(namespace, base.Trail(after=pos, limit=1))
+                now = driver.clock().wall
+                lags[namespace] = max(0.0, (now - entries[0].at) / 1000) if entries else 0.0
+            if self._seconds() >= self._depths_at:
+                began = self._seconds()
+                for namespace in driver.cores:
+                    self._depths[namespace] = _depths(await store.query(namespace, base.Agents()))
+                took = self._seconds() - began
+                self._depths_at = began + max(DEPTH_S, DEPTH_SHARE * took)
+        except StoreError as error:
+            health = {"problem": str(error)}
+        return health, lags
+
+    def _families(self, store: dict[str, Any], lags: dict[str, float]) -> Iterator[Metric]:
+        known = self._values(store, lags)
+        for told in METRICS:
+            yield self._family(told, known[told.name])
+
+    def _family(self, told: Told, value: Any) -> Metric:
+        name = f"trishula_{told.name}"
+        labels = ("node", *told.labels)
+        node = self._source.node
+        if told.kind == "histogram":
+            histogram = HistogramMetricFamily(name, told.help, labels=labels)
+            if value is not None:
+                histogram.add_metric([node], *_cumulative(value))
+            return histogram
+        made = CounterMetricFamily if told.kind == "counter" else GaugeMetricFamily
+        family = made(name, told.help, labels=labels)
+        for values, number in _samples(value):
+            family.add_metric([node, *values], number)
+        return family
+
+    def _values(self, store: dict[str, Any], lags: dict[str, float]) -> dict[str, Any]:
+        source, driver, meter = self._source, self._source.driver, self._source.driver.meter
+        now = driver.clock()
+        counts = [core.counts for core in driver.cores.values()]
+        spaces = {name: core.describe(now) for name, core in driver.cores.items()}
+        archive = source.archive.describe()
+        troubled = driver.trouble or store.get("problem")
+        messages = Counter(meter.messages)
+        letters = sum(meter.settled[outcome] for outcome in DEAD_LETTERS)
+        codes: Counter[str] = sum((each.errors for each in counts), Counter())
+        depths = self._depths
+        disk = _disk(source.data)
+
+        def each(field: str) -> dict[tuple[str, ...], float]:
+            return {(name,): float(found.get(field, 0)) for name, found in spaces.items()}
+
+        def deep(field: str) -> dict[tuple[str, ...], float]:
+            return {(name,): float(getattr(found, field)) for name, found in depths.items()}
+
+        return {
+            "build_info": {(source.version, source.role): 1},
+            "uptime_seconds": self._seconds() - self._since,
+            "up": {
+                ("hub",): not (troubled or driver.draining),
+                ("store",): not troubled,
+                ("audit",): not archive.get("problem"),
+            },
+            "draining": driver.draining,
+            "connections": driver.connections,
+            "connections_unregistered": driver.unregistered,
+            "agents_online": each("agents_online"),
+            "registrations": meter.notes["registered"],
+            "sessions_ended": meter.notes["session_ended"],
+            "messages": messages,
+            "dedup_hits": sum(n for (_, outcome), n in messages.items() if outcome == "duplicate"),
+            "accept_latency_seconds": meter.accept,
+            "delivery_latency_seconds": _seconds_of(counts),
+            "deliveries": sum(each.handed_out for each in counts),
+            "redeliveries": sum(each.redelivered for each in counts),
+            "requeues": meter.requeued,
+            "settled": {(outcome,): n for outcome, n in meter.settled.items()},
+            "dead_letters": letters,
+            "mailbox_messages": deep("messages"),
+            "mailbox_largest": deep("largest"),
+            "mailboxes_waiting": deep("waiting"),
+            "unsettled": each("unsettled"),
+            "agents_known": deep("known"),
+            "agents_paused": deep("paused"),
+            "commit_seconds": meter.commits,
+            "commit_operations": meter.sizes,
+            "commits_failed": meter.failed,
+            "commit_pending_seconds": meter.pending_s,
+            "operations_waiting": each("commits_waiting"),
+            "sockets_paused": each("paused"),
+            "store_bytes": store.get("bytes"),
+            "store_warnings": len(store.get("warnings", ())),
+            "disk_free_bytes": disk and disk[1],
+            "disk_total_bytes": disk and disk[0],
+            "audit_lag_seconds": {(name,): lag for name, lag in lags.items()},
+            "audit_mismatches": source.archive.mismatches,
+            "audit_alarms": len(archive.get("alarms", ())),
+            "errors": {(code,): n for code, n in codes.items()},
+            "refused": dict(meter.refused),
+            "auth_failures": meter.unproven,
+            "failovers": sum(each.leading for each in counts),
+            "leads": {(name,): core.leads for name, core in driver.cores.items()},
+            "lease_epoch": each("lead"),
+            "loop_lag_seconds": meter.lag,
+            "tls_certificate_expiry_timestamp_seconds": source.certificate_ends(),
+        }
+
+
+class _Once(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+Asks = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""As :meth:`Metrics.text`."""
+
+
+def _samples(value: Any) -> Iterator[tuple[tuple[str, ...], float]]:
+    """A metric's values by labels; none where it is not known."""
+    if isinstance(value, Mapping):
+        yield from ((labels, float(number)) for labels, number in value.items())
+    elif value is not None:
+        yield (), float(value)
+
+
+def _cumulative(found: Buckets) -> tuple[list[tuple[str, float]], float]:
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip((*found.bounds, float("inf")), found.counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), total))
+    return buckets, found.sum
+
+
+def _seconds_of(counts: list[Counts]) -> Buckets:
+    """Deliveries of all namespaces, in seconds."""
+    both = Buckets(DELIVERY_MS)
+    for each in counts:
+        both = both.plus(each.delivered)
+    seconds = Buckets([bound / 1000 for bound in DELIVERY_MS])
+    seconds.counts, seconds.sum = both.counts, both.sum / 1000
+    return seconds
+
+
+def _depths(records: Iterable[base.AgentRecord]) -> Depths:
+    found = [(record.unsettled, record.paused is not None) for record in records]
+    depths = [unsettled for unsettled, _ in found]
+    return Depths(
+        len(found),
+        sum(paused for _, paused in found),
+        sum(depths),
+        max(depths, default=0),
+        sum(depth > 0 for depth in depths),
+    )
+
+
+def _disk(data: Path) -> tuple[int, int] | None:
+    """Bytes of the disk, and those that are free."""
+    try:
+        usage = shutil.disk_usage(data)
+    except OSError:
+        return None
+    return usage.total, usage.free
