@@ -6,7 +6,8 @@ BIN    := .venv/bin
 STAMPS := .venv/stamps
 
 # What the tests need from the system, as command=package (see tools/system-packages.sh).
-TEST_PACKAGES := rsync=rsync redis-server=redis-server:redis openssl=openssl nginx=nginx
+TEST_PACKAGES := rsync=rsync redis-server=redis-server:redis openssl=openssl nginx=nginx \
+	chromium=chromium
 
 # How long `make fuzz` tries each of its targets, and then the property tests.
 FUZZ_SECONDS     ?= 300

@@ -28,11 +28,13 @@ from trishula_broker.access import (
     trust_own,
 )
 from trishula_broker.api.metrics import Metrics, Source
+from trishula_broker.api.series import Series, totals_of
 from trishula_broker.api.server import Api
 from trishula_broker.api.sources import Sources
 from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.errors import AuthError
 from trishula_broker.config import Config, ConfigError, RedisConfig
+from trishula_broker.console import pages
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
@@ -207,12 +209,14 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
     )
     admission = Admission(config.websocket, authenticator, time.monotonic)
     metrics = _metrics(config, driver, store, archive, access.tls)
+    series = Series(partial(totals_of, driver), lambda: clock().wall)
     driver.meter.watch(asyncio.get_running_loop())
-    sources = _sources(config, health, metrics, keyed=authenticator is not None)
+    series.watch(asyncio.get_running_loop())
+    sources = _sources(config, health, metrics, series, keyed=authenticator is not None)
     api = Api(driver, admission, sources, log, version(), config.websocket.http_body_bytes)
     listener = Listener(
         driver,
-        make_app(health.report, api.routes()),
+        make_app(health.report, [*api.routes(), *pages.routes()]),
         admission,
         Refusals(log, driver.record, driver.meter.turned_away),
         config.websocket,
@@ -266,6 +270,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
             await watch.close()
         await listener.close()
         driver.meter.close()
+        series.close()
         await driver.close()
         await archive.close()
         await store.close()
@@ -287,11 +292,14 @@ def _metrics(
     return Metrics(source, time.monotonic)
 
 
-def _sources(config: Config, health: Health, metrics: Metrics, *, keyed: bool) -> Sources:
+def _sources(
+    config: Config, health: Health, metrics: Metrics, series: Series, *, keyed: bool
+) -> Sources:
     """What the API shows beside the hub."""
     return Sources(
         health.report,
         metrics.text,
+        series.shown,
         lambda: clock().wall,
         Path(config.data).expanduser(),
         config.key_file if keyed else None,

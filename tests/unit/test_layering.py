@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "audit": ("store.base", "store.trail", "net.ports"),
     "audit/node_archive": ("store.base", "net.ports", "net.driver", "config"),
     "api": ("hub.counts", "net", "auth", "audit", "store.base"),
+    "console": ("net.door",),
     "bridge": ("auth", "config"),
     "workers": ("config", "net.sockets"),
     "config": ("net.settings", "audit.settings", "audit.redaction", "store.base"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from trishula_broker.api import asked, mail, shapes
+from trishula_broker.api import asked, mail, shapes, told
 from trishula_broker.api.endpoint import Endpoint
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -113,5 +113,13 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "Remove a dead letter",
         asked.drop_deadletter,
         shapes.LetterNamed,
+    ),
+    Endpoint(
+        "GET",
+        "/series",
+        "This hub's last hour: throughput and latency, for plots",
+        told.series,
+        shapes.Series,
+        looking=True,
     ),
 )

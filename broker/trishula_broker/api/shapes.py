@@ -387,6 +387,22 @@ class RevokedTokens(Shown):
     listed: bool = True
 
 
+# --- the last hour ---
+
+
+class Series(Shown):
+    """What this hub did in the last hour, a number for every ``step_s`` seconds; the last one ends
+    at ``end``. Rates are a second; latencies are of copies whose recipient was online, null where
+    there were none."""
+
+    step_s: int
+    end: int
+    accepted: list[float]
+    delivered: list[float]
+    p50_ms: list[float | None]
+    p99_ms: list[float | None]
+
+
 # --- health, live ---
 
 

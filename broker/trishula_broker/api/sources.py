@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trishula_broker.api.metrics import Asks
+from trishula_broker.api.shapes import Series
 
 
 class ArchivePlace(NamedTuple):
@@ -30,6 +31,8 @@ class Sources(NamedTuple):
     """What ``/health`` says."""
     metrics: Asks
     """What ``/metrics`` says."""
+    series: Callable[[], Series]
+    """The last hour."""
     clock: Callable[[], int]
     """Wall-clock milliseconds."""
     data: Path

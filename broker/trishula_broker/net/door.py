@@ -19,8 +19,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
+OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready", "/"})
 """Answered whoever asks, with a good token, a bad one or none."""
+CONSOLE_PREFIX: Final = "/console/"
+"""The console's files: anybody may load them, for a page cannot sign in before it is there."""
 GUEST: Final = "guest"
 """Where the application finds the :class:`.admission.Guest`, in the scope's ``state``."""
 
@@ -49,7 +51,7 @@ class Door:
         try:
             guest = self._admission.look(headers, peer)
             peer = guest.peer
-            if scope["path"] not in OPEN_PATHS:
+            if not is_open(scope["path"]):
                 query = scope["query_string"].decode("latin-1")
                 guest = self._admission.ask(guest, headers, query)
         except Denied as denied:
@@ -59,6 +61,11 @@ class Door:
             return
         scope.setdefault("state", {})[GUEST] = guest
         await self._app(scope, receive, send)
+
+
+def is_open(path: str) -> bool:
+    """Whether nobody is asked there who they are."""
+    return path in OPEN_PATHS or path.startswith(CONSOLE_PREFIX)
 
 
 def is_trusted(scope: Scope) -> bool:

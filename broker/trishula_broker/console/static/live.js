@@ -1,0 +1,160 @@
+// What the page knows, kept current: one stream of events, and what is asked again in between.
+
+import * as api from "./api.js";
+
+const KEPT = 500;         // lines of traffic
+const ASK_MS = 5000;      // what no event tells is asked so often
+const AGAIN_MS = [500, 1000, 2000, 5000];
+
+/** A value that views can watch. */
+export class Cell {
+  constructor(value) {
+    this.value = value;
+    this.watchers = new Set();
+  }
+
+  set(value) {
+    this.value = value;
+    for (const each of [...this.watchers]) each(value);
+  }
+
+  watch(watcher) {
+    this.watchers.add(watcher);
+    return () => this.watchers.delete(watcher);
+  }
+}
+
+export const state = {
+  agents: new Cell(null),      // Map of name to agent
+  nodes: new Cell(null),       // {nodes, node}
+  health: new Cell(null),
+  series: new Cell(null),
+  dead: new Cell(null),        // how many dead letters the first pages hold
+  traffic: new Cell([]),       // the newest first: {key, at, what, envelope, agents, outcome, node}
+  missed: new Cell(0),
+  link: new Cell("connecting"),  // connecting, live, away
+  trouble: new Cell(null),     // the error that ended it, when asking again does not help
+};
+
+let ending = null;
+let counter = 0;
+let redraw = 0;
+let fresh = [];
+
+function flush() {
+  redraw = 0;
+  if (!fresh.length) return;
+  state.traffic.set([...fresh.reverse(), ...state.traffic.value].slice(0, KEPT));
+  fresh = [];
+}
+
+function passed(told) {
+  if (told.tap === "missed") {
+    state.missed.set(state.missed.value + told.missed);
+    return;
+  }
+  fresh.push({
+    key: ++counter,
+    at: Date.now(),
+    what: told.tap,
+    envelope: told.envelope,
+    agents: told.agents || [],
+    pool: told.pool || "",
+    outcome: told.outcome || "",
+    node: told.node || "",
+  });
+  if (fresh.length > KEPT) fresh.splice(0, fresh.length - KEPT);
+  // At most a few times a second, however much passes; a hidden page draws nothing.
+  if (!redraw) redraw = setTimeout(flush, 200);
+}
+
+let asking = 0;
+
+/** Ask for the agents soon; several reasons in a moment are one question. */
+export function askAgents() {
+  if (asking) return;
+  asking = setTimeout(async () => {
+    asking = 0;
+    try {
+      const found = await api.agents();
+      state.agents.set(new Map(found.map((agent) => [agent.id, agent])));
+    } catch (error) { failed(error); }
+  }, 150);
+}
+
+export async function askNodes() {
+  try { state.nodes.set(await api.nodes()); } catch (error) { failed(error); }
+}
+
+async function askRest() {
+  const wanted = [
+    ["health", api.health()], ["series", api.series()],
+    ["dead", api.deadletters().then((letters) => letters.length)],
+  ];
+  for (const [name, promise] of wanted)
+    promise.then((value) => state[name].set(value), failed);
+}
+
+function failed(error) {
+  if (error.name === "AbortError") return;
+  if (error instanceof api.Refused && (error.status === 401 || error.status === 403))
+    state.trouble.set(error);
+}
+
+function heard(event, data) {
+  if (event === "open") {
+    state.link.set("live");
+    askAgents();
+    askNodes();
+  } else if (data && data.tap) {
+    passed(data);
+  } else if (data && data.event) {
+    askAgents();
+  }
+}
+
+/** Begin; `stop()` ends it. */
+export function start() {
+  stop();
+  const mine = ending = new AbortController();
+  state.trouble.set(null);
+  (async () => {
+    let tries = 0;
+    while (!mine.signal.aborted) {
+      try {
+        await api.live({ presence: true }, (event, data) => {
+          tries = 0;
+          heard(event, data);
+        }, mine.signal);
+      } catch (error) {
+        failed(error);
+      }
+      if (mine.signal.aborted) return;
+      state.link.set("away");
+      if (state.trouble.value) return;
+      const wait = AGAIN_MS[Math.min(tries++, AGAIN_MS.length - 1)];
+      await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random())));
+    }
+  })();
+  const ask = () => {
+    if (mine.signal.aborted) return;
+    if (!document.hidden) {
+      askRest();
+      askNodes();
+      askAgents();
+    }
+    setTimeout(ask, ASK_MS);
+  };
+  ask();
+}
+
+export function stop() {
+  if (ending) ending.abort();
+  ending = null;
+  fresh = [];
+  for (const cell of [state.agents, state.nodes, state.health, state.series, state.dead])
+    cell.set(null);
+  state.traffic.set([]);
+  state.missed.set(0);
+  state.link.set("connecting");
+}
