@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from trishula.core import NORMAL, AgentCore
 from trishula.errors import NotConnected
-from trishula.events import Active, Event, Hangup, Lost
+from trishula.events import Accepted, Active, Confirmed, Event, Hangup, Lost, NewMail
 from trishula.failback import Failback
 from trishula.outage import Outage
 from trishula.refuge import refuge
@@ -329,12 +329,15 @@ class Connector:
         return int(monotonic() * 1000)
 
     def _on_frame(self, frame: bytes) -> None:
-        self._core.receive(frame, self._now())
+        core = self._core
+        core.receive(frame, self._now())
         self._answered.set()
-        if self._core.hub_ready == self._unready.is_set():
+        if core.hub_ready == self._unready.is_set():
             self._note_ready()
-        self.pump()
-        self.touch()
+        if self.pump() or core.ready:
+            self.touch()
+        else:
+            self._arm()  # a deadline may have moved to the front
 
     def _note_ready(self) -> None:
         if self._core.hub_ready:
@@ -354,10 +357,19 @@ class Connector:
         self._disarm()
         self.pump()
 
-    def pump(self) -> None:
-        """Report what the core has to say, whichever way it came."""
+    def pump(self) -> bool:
+        """Report what the core has to say, whichever way it came.
+
+        Returns whether that may make somebody say something: all does but the hub's confirmation
+        of what was settled.
+        """
+        stirred = False
         for event in self._core.events():
             match event:
+                case NewMail() | Accepted():
+                    stirred = True  # nearly all there is
+                case Confirmed():
+                    pass
                 case Hangup():
                     link = self._link
                     if link is not None:
@@ -368,15 +380,18 @@ class Connector:
                     if self._gone is None or self._gone.done():
                         self._gone = self._loop.create_future()  # that was the former link
                     self._active_at = monotonic()
+                    stirred = True
                     self._verdict.on_active()
                     self._outage.over(self.url or "")
                 case Lost() if self._gone is not None and not self._gone.done():
                     if event.code == CloseCode.TAKEN_OVER and monotonic() < self._moving_until:
                         event = Lost(ABNORMAL, "another hub has this agent's registration", None)
                     self._gone.set_result(event)
+                    stirred = True
                 case _:
-                    pass
+                    stirred = True
             self._on_event(event)
+        return stirred
 
     def _flush(self) -> None:
         self._flushing = False

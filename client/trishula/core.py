@@ -185,6 +185,11 @@ class AgentCore:
         for event in events:
             self._on_session(event, now)
 
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`frames` may have something to write."""
+        return self.inbox.waiting or self.outbox.waiting
+
     def frames(self) -> list[bytes]:
         """All that can be written now."""
         current = self.session
@@ -311,7 +316,7 @@ class AgentCore:
 
     def notice(self, envelope: Envelope) -> None:
         """News about a message of ours that came over the folder; it needs no settling."""
-        delivery = Delivery(envelope, (envelope.sender or "", envelope.id or ""))
+        delivery = Delivery.of(envelope)
         if not self._answers_command(delivery):
             self._events.append(NewMail([delivery]))
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
+import msgspec
+
 from trishula.recent import Recent
 from trishula_protocol.bodies import AgentAck, Read, Reject, Settle
 from trishula_protocol.envelope import Envelope
@@ -34,18 +36,30 @@ class Stage(IntEnum):
     FINISHED = 3
 
 
-class Delivery:
-    """One message from the hub; a redelivery updates it."""
+_WAITING: Final = Stage.WAITING
+_TAKEN: Final = Stage.TAKEN
+_FINISHED: Final = Stage.FINISHED
 
-    __slots__ = ("attempt", "envelope", "key", "seq", "stage")
 
-    def __init__(self, envelope: Envelope, key: Key) -> None:
-        self.envelope = envelope
-        self.key = key
-        self.seq = envelope.seq
-        """None: it needs no settling."""
-        self.attempt = envelope.attempt or 1
-        self.stage = Stage.WAITING
+class Delivery(msgspec.Struct, eq=False, gc=False):
+    """One message from the hub; a redelivery updates it.
+
+    Attributes:
+        seq: None: it needs no settling.
+    """
+
+    # Without gc: nothing here leads back to it.
+    envelope: Envelope
+    key: Key
+    seq: int | None = None
+    attempt: int = 1
+    stage: Stage = _WAITING
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> Delivery:
+        """What has just come."""
+        key = (envelope.sender or "", envelope.id or "")
+        return cls(envelope, key, envelope.seq, envelope.attempt or 1)
 
     def __str__(self) -> str:
         """For the log: what it is, whose, and which."""
@@ -75,6 +89,8 @@ class Inbox:
         self._taken_files: set[Key] = set()
         self._put_away: list[tuple[Key, str | None]] = []
         self._again: list[Key] = []
+        self._begun: list[Delivery] = []
+        """Taken since `read` was said last: who is done with one in the same turn says no more."""
         self._reads: dict[int, None] = {}
         self._done: list[int] = []
         self._rejects: dict[tuple[str, bool], list[int]] = {}
@@ -100,7 +116,7 @@ class Inbox:
     @property
     def waiting(self) -> bool:
         """Whether :meth:`acks` would return something."""
-        return bool(self._reads or self._done or self._rejects)
+        return bool(self._done or self._begun or self._reads or self._rejects)
 
     # what arrives
 
@@ -113,13 +129,13 @@ class Inbox:
             key = (envelope.sender or "", envelope.id or "")
             seq = envelope.seq
             if seq is None:
-                fresh.append(Delivery(envelope, key))
+                fresh.append(Delivery.of(envelope))
             elif (known := held.get(key)) is not None:
                 self._redelivered(known, envelope)
             elif key in finished:
                 self._settle_again(seq, finished[key])
             else:
-                delivery = held[key] = Delivery(envelope, key)
+                delivery = held[key] = Delivery(envelope, key, seq, envelope.attempt or 1)
                 fresh.append(delivery)
         return fresh
 
@@ -132,7 +148,7 @@ class Inbox:
             if key in self.finished:
                 self._put_away.append((key, self.finished[key]))
             elif key not in self._held:
-                delivery = self._held[key] = Delivery(envelope, key)
+                delivery = self._held[key] = Delivery.of(envelope)
                 fresh.append(delivery)
         return fresh
 
@@ -205,11 +221,11 @@ class Inbox:
 
     def take(self, delivery: Delivery) -> None:
         """It is handed to the application."""
-        delivery.stage = Stage.TAKEN
+        delivery.stage = _TAKEN
         seq = delivery.seq
         if seq is not None:
             self._taken[seq] = delivery
-            self._reads[seq] = None
+            self._begun.append(delivery)
         elif delivery.key in self.filed:
             self._taken_files.add(delivery.key)
 
@@ -223,7 +239,18 @@ class Inbox:
 
     def done(self, delivery: Delivery) -> None:
         """The application has finished with it; a repetition is ignored."""
-        if self._finish(delivery, None) and delivery.seq is not None:
+        seq = delivery.seq
+        if seq is not None and not self.filed and delivery.stage is not _FINISHED:
+            delivery.stage = _FINISHED  # as nearly always: what _finish does, in fewer steps
+            key = delivery.key
+            self._held.pop(key, None)
+            self._taken.pop(seq, None)
+            if self._reads:
+                self._reads.pop(seq, None)
+            self.finished.add(key, None)
+            self._unconfirmed[seq] = None
+            self._done.append(seq)
+        elif self._finish(delivery, None) and delivery.seq is not None:
             self._unconfirmed[delivery.seq] = None
             self._done.append(delivery.seq)
 
@@ -279,7 +306,8 @@ class Inbox:
     def answer_refused(self, delivery: Delivery) -> None:
         """That message was refused: the application still has the delivery."""
         if delivery.stage is Stage.ANSWERED:
-            delivery.stage = Stage.TAKEN
+            delivery.stage = _TAKEN
+            self._begun.append(delivery)  # it may not be known as read: the answer did without
 
     # connections and time
 
@@ -287,6 +315,7 @@ class Inbox:
         """Registered anew: say what is still in progress, and settle what may not have been."""
         self._connected = True
         self._renew_at = now + self._renew_ms
+        self._begun = []
         self._reads = dict.fromkeys(self._taken)
         self._done = [seq for seq, reason in self._unconfirmed.items() if reason is None]
         self._rejects = {}
@@ -311,6 +340,14 @@ class Inbox:
     def acks(self) -> list[AgentAck]:
         """What is to be said to the hub now, once; of any length."""
         acks: list[AgentAck] = []
+        if self._begun:
+            taken = self._taken
+            for delivery in self._begun:
+                seq = delivery.seq
+                # Of one that is answered nothing is said: what is on its way settles it.
+                if delivery.stage is _TAKEN and seq is not None and seq in taken:
+                    self._reads[seq] = None
+            self._begun = []
         if self._reads:
             acks.append(Read(list(self._reads)))
             self._reads = {}

@@ -116,12 +116,14 @@ class Intake:
             StopAsyncIteration: the agent was closed.
             TrishulaError: it failed for good.
         """
+        engine = self.engine
         while True:
-            if self._unread and not self._closing and self.engine.core.inbox.taken < UNSETTLED:
+            if self._unread and not self._closing and engine.core.inbox.taken < UNSETTLED:
                 delivery = self._unread.popleft()
-                self.engine.settling.take(delivery)
-                return Message(self.engine.settling, delivery)
-            failure = self.engine.failure
+                settling = engine.settling
+                settling.take(delivery)
+                return Message(settling, delivery)
+            failure = engine.failure
             if self._closing or isinstance(failure, AgentClosed):
                 raise StopAsyncIteration
             if failure is not None:
@@ -136,7 +138,7 @@ class Intake:
                     self._wake()
                 raise
             finally:
-                if reader in self._readers:
+                if self._readers and reader in self._readers:
                     self._readers.remove(reader)
 
     def settled(self) -> None:

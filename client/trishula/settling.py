@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import time_ns
-from typing import Any
+from typing import Any, Final
 
 from trishula import state_dir
 from trishula.compose import compose
@@ -15,6 +15,8 @@ from trishula.sending import Sending
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 
+_FINISHED: Final = Stage.FINISHED
+
 
 class Settling:
     """What an agent says about its mail. With a state directory it is written down first."""
@@ -22,19 +24,21 @@ class Settling:
     def __init__(self, sending: Sending) -> None:
         self._sending = sending
         self._core = sending.core
+        self._inbox = sending.core.inbox
 
     def take(self, delivery: Delivery) -> None:
         """It is handed to the application."""
-        self._core.take(delivery)
+        self._inbox.take(delivery)
         self._sending.touch()
 
     async def done(self, delivery: Delivery) -> None:
         """The application has finished with it."""
-        if delivery.stage is Stage.FINISHED:
+        sending = self._sending
+        if delivery.stage is _FINISHED:
             return
-        if self._sending.state is None or not self._core.inbox.settleable(delivery):
-            self._core.done(delivery)
-            self._sending.touch()
+        if sending.state is None or not self._inbox.settleable(delivery):
+            self._inbox.done(delivery)
+            sending.touch()
         else:
             await self._finish(delivery, None)
 

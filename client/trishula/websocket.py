@@ -22,6 +22,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
+from trishula.framing import TEXT, Masks, frame_size, text_frame
 from trishula_protocol import limits
 from trishula_protocol.client_session import ABNORMAL
 
@@ -139,6 +140,12 @@ class Link(asyncio.Protocol):
         self._fragments: list[bytes] = []
         self._killer: asyncio.TimerHandle | None = None
         self._lost = False
+        self._masks = Masks()
+        self._aligned = False
+        """Whether ``_ws`` is between two frames: whole text frames need not pass through it."""
+        self._pieces: list[bytes] = []
+        """The beginning of a frame, of which ``_missing`` bytes at least are still to come."""
+        self._missing = 0
         self.paused = False
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -154,9 +161,9 @@ class Link(asyncio.Protocol):
 
     def send(self, frame: bytes) -> None:
         """Write a data frame; silently nothing once the connection is closing."""
-        if self._ws.state is State.OPEN:
-            self._ws.send_text(frame)
-            self._write()
+        transport = self._transport
+        if self._ws.state is State.OPEN and transport is not None and not transport.is_closing():
+            transport.write(text_frame(frame, self._masks.next()))
 
     def close(self, code: int, reason: str) -> None:
         """Say why, and end the connection soon. ``on_lost`` is not called any more."""
@@ -188,15 +195,62 @@ class Link(asyncio.Protocol):
         self._write()
 
     def data_received(self, data: bytes) -> None:
+        if not self._aligned:
+            self._feed(data)
+            return
+        if self._pieces:
+            self._pieces.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._pieces)
+            self._pieces = []
+        at, end = 0, len(data)
+        while at < end:
+            if self._lost or self._ws.state is not State.OPEN:
+                self._feed(data[at:])  # nobody hears it any more
+                return
+            if at + 2 > end:
+                self._keep(data[at:], 1)
+                return
+            if data[at + 1] > 127:  # masked, which is a mistake
+                self._feed(data[at:])
+                return
+            head, size = frame_size(data, at)
+            following = at + head + size
+            if size > limits.CLIENT_FRAME_BYTES:
+                self._feed(data[at:])
+                return
+            if not head or following > end:
+                self._keep(data[at:], following - end if head else 1)
+                return
+            if data[at] == TEXT and not self._fragments:
+                self.on_frame(data[at + head : following])
+            else:
+                self._feed(data[at:following])
+            at = following
+
+    # inside
+
+    def _keep(self, beginning: bytes, missing: int) -> None:
+        self._pieces = [beginning]
+        self._missing = missing
+
+    def _feed(self, data: bytes) -> None:
+        """Have ``_ws`` make of it what it is."""
         ws = self._ws
         if ws.state is State.CLOSED:
             return
+        opening = ws.state is State.CONNECTING
         ws.receive_data(data)
         for event in ws.events_received():
             if isinstance(event, Response):
                 self._on_response(event)
             elif not self._lost:
                 self._on_frame(event)
+        if opening and ws.state is State.OPEN:
+            # A hub says nothing before it was told something: behind its response is nothing.
+            self._aligned = data.endswith(b"\r\n\r\n")
         self._write()
         if ws.parser_exc is not None:
             self._report(ws.close_sent.code if ws.close_sent else ABNORMAL, str(ws.parser_exc))
@@ -225,8 +279,6 @@ class Link(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.paused = False
         self.on_writable()
-
-    # inside
 
     def _write(self) -> None:
         transport = self._transport

@@ -62,7 +62,7 @@ class HandOver:
         thread: Executor,
         *,
         trace: Callable[[str], Awaitable[Any]],
-        pump: Callable[[], None],
+        pump: Callable[[], object],
         on_done: Callable[[str, str], None],
     ) -> None:
         self._core = core

@@ -51,7 +51,7 @@ class FolderLink:
         sending: Sending,
         settings: FolderSettings,
         *,
-        pump: Callable[[], None],
+        pump: Callable[[], object],
         trace: Callable[[str], Awaitable[Any]],
         why: Callable[[], str],
         on_switch: Callable[[], None],

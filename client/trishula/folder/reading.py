@@ -42,7 +42,7 @@ class Reading:
         core: AgentCore,
         spool: Spool,
         *,
-        pump: Callable[[], None],
+        pump: Callable[[], object],
         trace: Trace,
         remembers: bool,
     ) -> None:

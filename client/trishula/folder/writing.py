@@ -39,7 +39,7 @@ class Writing:
     """
 
     def __init__(
-        self, core: AgentCore, post: Post, thread: Executor, *, pump: Callable[[], None]
+        self, core: AgentCore, post: Post, thread: Executor, *, pump: Callable[[], object]
     ) -> None:
         self._core = core
         self._post = post

@@ -210,6 +210,27 @@ class TestMail:
         assert seqs(said, "done") == [2]
         assert link.flush() == []
 
+    def test_an_answer_in_the_flush_that_took_it_says_no_read(self) -> None:
+        link = make_link()
+        link.register()
+        one, two = fresh(link.mail(1, 2, type="COMMAND"))
+        link.core.take(one)
+        link.core.take(two)
+        link.core.answer(two, outgoing(link.core, "answer"))
+        said = link.flush()
+        assert seqs(said, "read") == [1]
+        assert ids(said) == ["answer"]
+
+    def test_when_its_answer_is_refused_it_is_read_after_all(self) -> None:
+        link = make_link()
+        link.register()
+        (one,) = fresh(link.mail(1, type="COMMAND"))
+        link.core.take(one)
+        link.core.answer(one, outgoing(link.core, "answer"))
+        link.flush()
+        link.error("answer", "forbidden")
+        assert seqs(link.flush(), "read") == [1]
+
     def test_many_settlements_share_an_ack(self) -> None:
         link = make_link()
         link.register()
