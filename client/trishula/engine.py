@@ -108,7 +108,7 @@ class Engine:
     async def start(self, seconds: float | None) -> None:
         """Open the state directory and connect; see ``Agent.__aenter__``."""
         loop = asyncio.get_running_loop()
-        self._loop = loop
+        self.loop = loop
         self.sending.make_waiter = loop.create_future
         try:
             if self._directory is not None:
@@ -148,7 +148,7 @@ class Engine:
         try:
             async with asyncio.timeout(seconds):
                 while not self.core.idle and self.failure is None:
-                    waiter: Waiter = self._loop.create_future()
+                    waiter: Waiter = self.loop.create_future()
                     self._idle.append(waiter)
                     try:
                         await waiter

@@ -128,7 +128,7 @@ class Intake:
                 raise StopAsyncIteration
             if failure is not None:
                 raise failure.with_traceback(None)
-            reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            reader: asyncio.Future[None] = engine.sending.make_waiter()
             self._readers.append(reader)
             try:
                 await reader
@@ -177,7 +177,7 @@ class Intake:
     def _start_workers(self) -> None:
         free = min(self._concurrency - len(self._workers), len(self._jobs))
         for _ in range(0 if self._closing else free):
-            worker = asyncio.get_running_loop().create_task(self._work(), name="trishula-handler")
+            worker = self.engine.loop.create_task(self._work(), name="trishula-handler")
             self._workers.add(worker)
             worker.add_done_callback(self._worker_ended)
 

@@ -50,7 +50,8 @@ class Sending:
         state: where messages are written down before they go out, if anywhere.
         by_file: whether an agent is to be written to in the shared folder although a hub answers;
             None without a folder. ``write_file`` does it.
-        make_waiter: makes a future; in the engine's loop, once it has one.
+        make_waiter: makes a future, of the engine's loop once that is known: to ask for the one
+            that runs is a call of the system each time.
         receipts: of the messages whose sender wants to hear what becomes of them.
     """
 
@@ -61,7 +62,7 @@ class Sending:
         self.state: state_dir.StateDir | None = None
         self.by_file: Callable[[str], bool] | None = None
         self.write_file: Callable[[Outgoing], None] = _nowhere
-        self.make_waiter: Callable[[], Waiter] = _make_waiter
+        self.make_waiter: Callable[[], asyncio.Future[Any]] = _make_waiter
         self.receipts: WeakValueDictionary[str, Receipt] = WeakValueDictionary()
         self._ids = IdMaker(secrets.randbits(62))
         self._room: deque[Waiter] = deque()
@@ -169,7 +170,7 @@ class Sending:
         self.check()
         first = True
         while self.core.outbox.full or (first and self._room):
-            waiter: Waiter = asyncio.get_running_loop().create_future()
+            waiter = self.make_waiter()
             if first:
                 self._room.append(waiter)
             else:
@@ -202,7 +203,7 @@ class Sending:
         """Ask the hub; wait for its answer."""
         self.check()
         out = self._question(op)
-        waiter = out.waiter = asyncio.get_running_loop().create_future()
+        waiter = out.waiter = self.make_waiter()
         try:
             return await waiter
         finally:
@@ -235,12 +236,15 @@ class Sending:
         """Send a COMMAND; wait for the RESULT or ERROR that answers it."""
         self.check()
         id = self.make_id() if id is None else check_id(id)
-        expected = Expected(asyncio.get_running_loop().create_future(), on_progress)
-        self.core.commands.expect(id, expected)
+        future: asyncio.Future[Envelope] = self.make_waiter()
+        self.core.commands.expect(id, Expected(future, on_progress))
         try:
+            if timeout is None:
+                await self.send("COMMAND", to, payload, id, **fields)
+                return await future
             async with asyncio.timeout(timeout) as limit:
                 await self.send("COMMAND", to, payload, id, **fields)
-                return await expected.future
+                return await future
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -275,7 +279,7 @@ class Sending:
         self.make_room()
 
 
-def _make_waiter() -> Waiter:
+def _make_waiter() -> asyncio.Future[Any]:
     return asyncio.get_running_loop().create_future()
 
 
