@@ -19,7 +19,7 @@ PEER_PACKAGES := redis-server=redis-server:redis nats-server=nats-server mosquit
 ROUNDS  ?= 3
 SECONDS ?= 5
 
-# Tests that run at once. Many of them wait for a process or a disk, so there are more than two cores.
+# Tests that run at once. Many wait for a process or a disk, so they are more than two cores.
 TESTS_AT_ONCE ?= 4
 
 .DEFAULT_GOAL := help
@@ -35,7 +35,8 @@ run: $(STAMPS)/run ## serve a hub; ARGS="..." is passed on
 	$(BIN)/broker serve $(ARGS)
 
 test: $(STAMPS)/dev $(STAMPS)/system ## run the tests; ARGS="..." is passed to pytest
-	$(BIN)/python -m pytest --numprocesses=$(TESTS_AT_ONCE) --dist=worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
+		--numprocesses=$(TESTS_AT_ONCE) --dist=worksteal $(ARGS)
 
 check: $(STAMPS)/dev ## lint, formatting, types
 	$(BIN)/ruff check .

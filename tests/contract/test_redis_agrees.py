@@ -49,7 +49,7 @@ class Agreement(RuleBasedStateMachine):
         self.dedup: tuple[int, int] | None = None
 
     def make(self) -> RedisStore:
-        return RedisStore(self.server.url, LIMITS, own_clock=False)
+        return RedisStore(self.server.url, LIMITS, timeout=60, own_clock=False)
 
     def both(self, what: str, *args: object) -> object:
         """Call a method of both."""

@@ -18,7 +18,7 @@ CROWD = 2 * POINTERS + 500
 @pytest.fixture
 async def world(redis: RedisServer) -> AsyncIterator[World]:
     """A store with limits that nobody meets."""
-    world = World(lambda: RedisStore(redis.url, own_clock=False))
+    world = World(lambda: RedisStore(redis.url, timeout=60, own_clock=False))
     await world.store.open()
     await world.come("ada")
     await world.come("bob")

@@ -18,7 +18,7 @@ from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
 from trishula_broker.store.redis.link import SCHEMA
 
-TIMEOUT = 0.5
+TIMEOUT = 2.0
 WAITING = 200
 
 

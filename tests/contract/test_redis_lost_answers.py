@@ -28,7 +28,7 @@ async def proxy(redis: RedisServer) -> AsyncIterator[LossyProxy]:
 async def world(proxy: LossyProxy) -> AsyncIterator[World]:
     """A store behind it."""
     url = f"redis://127.0.0.1:{proxy.port}"
-    world = World(lambda: RedisStore(url, own_clock=False))
+    world = World(lambda: RedisStore(url, timeout=60, own_clock=False))
     await world.store.open()
     await world.do(base.Archive("n1", 0))
     for name in ("ada", "bob"):
@@ -140,7 +140,7 @@ async def test_every_third_answer_is_lost_and_no_message_is(
 
 
 async def test_a_way_that_falls_silent_is_given_up(proxy: LossyProxy) -> None:
-    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", timeout=0.2, own_clock=False)
+    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", timeout=2, own_clock=False)
     world = World(lambda: store)
     await store.open()
     await world.come("ada")

@@ -72,7 +72,7 @@ async def works_again(world: World, id_: str) -> base.Accepted:
 async def test_a_commit_is_confirmed_by_replicas(servers: Servers) -> None:
     master = servers.start()
     replica = servers.replica(master)
-    store = RedisStore(master.url, require_replicas=1, timeout=1)
+    store = RedisStore(master.url, require_replicas=1, timeout=3)
     world = World(lambda: store)
     await store.open()
     await world.come("ada")
@@ -89,7 +89,7 @@ async def test_a_commit_is_confirmed_by_replicas(servers: Servers) -> None:
 async def test_more_replicas_than_there_are_confirm_nothing(servers: Servers) -> None:
     master = servers.start()
     servers.replica(master)
-    store = RedisStore(master.url, require_replicas=2, timeout=0.4)
+    store = RedisStore(master.url, require_replicas=2, timeout=2)
     world = World(lambda: store)
     await store.open()
     with pytest.raises(base.StoreUnavailable, match="1 of 2 Redis replicas"):
