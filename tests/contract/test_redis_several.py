@@ -198,12 +198,12 @@ async def test_over_tls(servers: Servers, certificate: tuple[str, str]) -> None:
         tls_auth_clients="no",
     )
     url = f"rediss://127.0.0.1:{port}/0"
-    await works(RedisStore(url, tls={"ssl_ca_certs": cert}))
+    await works(RedisStore(url, timeout=60, tls={"ssl_ca_certs": cert}))
     with pytest.raises(base.StoreUnavailable, match="certificate verify failed"):
-        await RedisStore(url).open()
+        await RedisStore(url, timeout=60).open()
 
 
 async def test_over_a_unix_socket(servers: Servers) -> None:
     with tempfile.TemporaryDirectory() as short:  # a socket's path is 100 characters at most
         servers.start(unixsocket=f"{short}/redis")
-        await works(RedisStore(f"unix://{short}/redis"))
+        await works(RedisStore(f"unix://{short}/redis", timeout=60))

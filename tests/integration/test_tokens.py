@@ -17,7 +17,7 @@ from trishula_broker.auth import key_file
 from trishula_broker.auth.ledger import Issued, Ledger, Revoked
 from trishula_protocol import bodies
 
-LIFE_MS = 2_000
+LIFE_MS = 4_000
 PATIENCE_S = 60.0
 REVOKED_WITHIN_S = 60.0
 NO_LEEWAY = {"TRISHULA_AUTH_LEEWAY_S": "0"}

@@ -26,6 +26,7 @@ class Copying:
         self._seconds = seconds
         self._ways = ((one, other), (other, one))
         self._tasks: list[asyncio.Task[None]] = []
+        self._over = asyncio.Event()
         self.rounds = 0
         self.copies = 0
         """Conflict copies made."""
@@ -35,9 +36,8 @@ class Copying:
         self._tasks = [asyncio.create_task(self._copy(*way)) for way in self._ways]
 
     async def close(self) -> None:
-        """End, and say what went wrong if anything did."""
-        for task in self._tasks:
-            task.cancel()
+        """End after the rounds that have begun, and say what went wrong if anything did."""
+        self._over.set()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
@@ -45,8 +45,12 @@ class Copying:
     async def _copy(self, source: Path, target: Path) -> None:
         while True:
             # A round a second or so; the pace of a copying tool is what is tested here.
-            await asyncio.sleep(self._seconds * self._rng.uniform(0.2, 1.8))
-            await self._round(source, target)
+            pause = self._seconds * self._rng.uniform(0.2, 1.8)
+            try:
+                await asyncio.wait_for(self._over.wait(), pause)
+                return
+            except TimeoutError:
+                await self._round(source, target)
             if self._rng.random() < 0.5:
                 await asyncio.to_thread(self._conflict, target)
 

@@ -95,7 +95,9 @@ class Broker:
         stdout: int = asyncio.subprocess.PIPE,
     ) -> Running:
         """Start it; stderr is always a pipe."""
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("TRISHULA_")}
+        # The size of a terminal is what the terminal says, not the one the tests run in.
+        ours = ("TRISHULA_", "COLUMNS", "LINES")
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         environ["TRISHULA_URL"] = self.url
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "trishula_broker", *args),

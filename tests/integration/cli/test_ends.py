@@ -40,7 +40,7 @@ async def test_without_a_hub_it_says_where_it_looked_and_what_to_do(command: str
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers there
         url = f"ws://127.0.0.1:{taken.getsockname()[1]}/ws"
-        done = await Broker(url)(*command.split(), "--connect-timeout", "0.3")
+        done = await Broker(url)(*command.split(), "--connect-timeout", "1")
     assert (done.code, done.out) == (3, "")
     last = done.err.splitlines()[-1]
     assert last.startswith("Error: no hub ")

@@ -21,6 +21,7 @@ from tests.support.keys import Keys
 from tests.unit.auth.making import jwk, private
 from trishula import Agent
 
+SHORT_MS = 10_000
 GUIDE = Path(__file__).parents[3] / "docs" / "tokens.md"
 
 
@@ -126,12 +127,12 @@ async def test_a_token_file_is_read_again_before_its_token_expires(
     async with HubProcess(tmp_path / "data", environ=no_leeway) as hub:
         path = tmp_path / "agni.token"
         path.touch(0o600)
-        path.write_text(keys.token("agni", lives_ms=6_000))
+        path.write_text(keys.token("agni", lives_ms=SHORT_MS))
         async with await Broker(hub.url).start("listen", "--token-file", str(path)) as listening:
             await listening.said("listening as agni")
             path.write_text(keys.token("agni"))
             over = asyncio.Event()
-            dc = Agent("dc", hub.url, token=keys.token("dc", lives_ms=6_000))
+            dc = Agent("dc", hub.url, token=keys.token("dc", lives_ms=SHORT_MS))
             dc.on_state(lambda state: over.set() if state == "refused" else None)
             async with dc, asyncio.timeout(TIMEOUT_S):
                 await over.wait()  # the first token of the other has expired before

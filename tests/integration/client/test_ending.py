@@ -35,7 +35,7 @@ async def main():
 asyncio.run(main())
 """
 SYNC = """
-import sys
+import signal, sys, time
 from trishula.sync import Agent
 
 agent = Agent("agni", sys.argv[1])
@@ -43,6 +43,8 @@ agent = Agent("agni", sys.argv[1])
 @agent.on_command
 def work(message):
     message.progress("begun")
+    while signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        time.sleep(0.001)  # the main thread is on its way into run()
     agent.command("dc", "go on?")
     return "finished"
 

@@ -246,8 +246,8 @@ async def test_a_hub_that_asks_for_patience_gets_it() -> None:
 
 async def test_no_hub_in_time_says_what_happened_at_each() -> None:
     async with hub() as found:
-        found.status = (503, {"Retry-After": "1"})
-        agent = Agent("dc", [CLOSED_PORT, found.url], connect_timeout=0.3)
+        found.status = (503, {"Retry-After": "60"})
+        agent = Agent("dc", [CLOSED_PORT, found.url], connect_timeout=2)
         with pytest.raises(NotConnected) as caught:
             await agent.__aenter__()
         assert caught.value.reasons.keys() == {CLOSED_PORT, found.url}

@@ -74,7 +74,7 @@ async def test_a_certificate_that_does_not_do_is_refused_with_what_to_do(
     async with speaking(tmp_path, sign(authority)) as hub:
         ca_file = authority.file if trusted else None
         with pytest.raises(NotConnected) as found:
-            await Agent("dc", url(hub), ca_file=ca_file, connect_timeout=0.5).__aenter__()
+            await Agent("dc", url(hub), ca_file=ca_file, connect_timeout=3).__aenter__()
         assert said in str(found.value)
 
 
@@ -94,7 +94,7 @@ async def test_a_new_certificate_is_taken_at_sighup_and_nobody_is_cut_off(
     signed = authority.sign(lives=timedelta(days=-1))
     async with speaking(tmp_path, signed) as hub:
         with pytest.raises(NotConnected, match="has expired"):
-            await agent(hub, authority, connect_timeout=0.5).__aenter__()
+            await agent(hub, authority, connect_timeout=3).__aenter__()
         authority.sign()
         await hub.signal(signal.SIGHUP)
         async with agent(hub, authority) as dc:

@@ -132,7 +132,7 @@ LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
     ],
 )
 async def test_requests_that_do_not_end_are_cut(rig_of: Any, late: bytes) -> None:
-    rig = await rig_of(handshake_s=0.2, http_request_s=0.2, http_keep_alive_s=3600)
+    rig = await rig_of(handshake_s=0.5, http_request_s=0.5, http_keep_alive_s=3600)
     for first in (LIVE, b""):  # the second request of a connection, and its first
         raw = await rig.raw()
         await raw.send(first + late)
@@ -143,7 +143,7 @@ async def test_requests_that_do_not_end_are_cut(rig_of: Any, late: bytes) -> Non
 
 
 async def test_a_trickling_body_keeps_no_connection(rig_of: Any) -> None:
-    rig = await rig_of(http_request_s=0.3)
+    rig = await rig_of(http_request_s=0.5)
     raw = await rig.raw()
     await raw.send(b"POST /health HTTP/1.1\r\nContent-Length: 999999\r\n\r\n")
     assert "405" in await raw.head()

@@ -105,7 +105,7 @@ async def test_who_does_not_finish_the_handshake_is_cut_off(
 async def test_who_sends_no_request_after_the_handshake_is_cut_off(
     rig_of: Any, signed: Signed, authority: Authority
 ) -> None:
-    rig = await rig_of(tls=speaking(signed), handshake_s=0.3)
+    rig = await rig_of(tls=speaking(signed), handshake_s=2)
     reader, writer = await asyncio.open_connection(
         "localhost", rig.port, ssl=trust(authority), family=socket.AF_INET
     )
