@@ -9,8 +9,9 @@ import shutil
 import sqlite3
 import stat
 import sys
+import threading
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import pytest
 from tests.contract.world import World, body
 from trishula_broker.store import base
 from trishula_broker.store.sqlite import SqliteStore
-from trishula_broker.store.sqlite.pending import FOLD_AT
 
 
 class Disk:
@@ -29,6 +29,8 @@ class Disk:
         self.error: str | None = None
         self.code = sqlite3.SQLITE_IOERR
         self.fails_at: str | tuple[str, ...] = ""
+        self.waits_at: str | None = None
+        self.waits_for = threading.Event()
         self.connections: list[sqlite3.Connection] = []
 
     def connect(self, path: Path, **settings: Any) -> sqlite3.Connection:
@@ -40,6 +42,8 @@ class Disk:
                     error = sqlite3.OperationalError(disk.error)
                     error.sqlite_errorcode = disk.code
                     raise error
+                if disk.waits_at and sql.startswith(disk.waits_at):
+                    disk.waits_for.wait()
                 return super().execute(sql, *args)
 
         db = sqlite3.connect(path, factory=Connection, **settings)
@@ -203,18 +207,73 @@ async def test_what_is_at_hand_asks_no_table(world: World, disk: Disk) -> None:
     assert (await world.fate("ada", "m2"))["bob"].outcome == "done"
 
 
-async def test_many_small_commits_are_folded(world: World, disk: Disk) -> None:
+async def test_many_small_commits_are_folded(
+    world: World, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trishula_broker.store.sqlite.pending.FOLD_AT", 50)
     reader = disk.connections[1]
-    most = 0
-    for n in range(3 * FOLD_AT):
+    folded = 0
+    for n in range(200):
         sent = await world.send("ada", "bob", f"m{n}")
         if n % 2:
             await world.do(world.settle("bob", sent.seq))
         (folded,) = reader.execute("SELECT ifnull(max(last), 0) FROM pages").fetchone()
-        most = max(most, n - folded)
-    assert 1 < most <= FOLD_AT
+    assert 0 < folded < 200
     found = await world.ask(base.History("ada", None, 0, 1_000))
-    assert [message.id for message in found] == [f"m{n}" for n in range(3 * FOLD_AT)]
+    assert [message.id for message in found] == [f"m{n}" for n in range(200)]
+
+
+@pytest.fixture
+def held(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Folding begins with each commit, and goes on once this is set."""
+    monkeypatch.setattr("trishula_broker.store.sqlite.pending.FOLD_AT", 1)
+    go_on = threading.Event()
+    disk.waits_at, disk.waits_for = "INSERT INTO pages", go_on
+    yield go_on
+    go_on.set()
+
+
+async def test_commits_go_on_while_others_are_folded(
+    world: World, disk: Disk, held: threading.Event
+) -> None:
+    first = await world.send("ada", "bob", "m00")
+    for n in range(1, 50):
+        await world.send("ada", "bob", f"m{n:02}")
+    settled = await world.do(world.settle("bob", first.seq), world.mail("ada", "bob", "m49"))
+    assert settled[0] == base.Marked((first.seq,), ())
+    assert isinstance(settled[1], base.Duplicate)
+    asked = asyncio.ensure_future(world.ask(base.History("ada", None, 0, 100)))
+    done, _ = await asyncio.wait([asked], timeout=0.05)
+    assert not done
+    held.set()
+    assert [message.id for message in await asked] == [f"m{n:02}" for n in range(50)]
+    assert len(await world.waiting("bob")) == 49
+
+
+async def test_what_was_being_folded_is_there_after_a_kill(
+    world: World, tmp_path: Path, held: threading.Event
+) -> None:
+    sent = [await world.send("ada", "bob", f"m{n:02}") for n in range(20)]
+    await world.do(world.settle("bob", sent[0].seq))
+    left = as_killed(world, tmp_path)
+    other = World(lambda: SqliteStore(left))
+    await other.store.open()
+    assert await other.waiting("bob") == [each.seq for each in sent[1:]]
+    await other.store.close()
+
+
+async def test_what_cannot_be_folded_is_told_and_kept(
+    world: World, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trishula_broker.store.sqlite.pending.FOLD_AT", 1)
+    disk.error, disk.fails_at = "disk I/O error", "INSERT INTO pages"
+    kept = await world.send("ada", "bob", "m1")
+    with pytest.raises(base.StoreUnavailable, match="disk I/O error"):
+        await world.waiting("bob")
+    assert "disk I/O error" in await problem(world)
+    disk.error = None
+    assert await world.waiting("bob") == [kept.seq]
+    assert await problem(world) == "None"
 
 
 async def test_what_is_in_the_journal_is_known_before_it_is_folded(world: World) -> None:
@@ -389,6 +448,7 @@ async def test_trimmed_space_is_used_again(world: World, disk: Disk) -> None:
             ops = [world.mail("ada", "bob", f"m{n + i:06}", size=400) for i in range(200)]
             accepted = await world.do(*ops)
             await world.do(world.settle("bob", *(outcome.seq for outcome in accepted)))
+        await world.waiting("bob")  # folds
         pages = writer.execute("PRAGMA page_count").fetchone()[0]
         assert isinstance(pages, int)
         return pages

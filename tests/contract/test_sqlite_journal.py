@@ -55,6 +55,39 @@ def test_only_the_records_of_the_last_round_are_read(
     assert reopened(path, stored) == rounds[-1]
 
 
+@given(halves=st.lists(records, min_size=1, max_size=5), stored=st.integers(0, 1))
+def test_the_records_of_both_halves_are_read_in_their_order(
+    tmp_path_factory: pytest.TempPathFactory, halves: list[list[bytes]], stored: int
+) -> None:
+    """``stored``: whether the effect of the last half but one is in the database already."""
+    path = tmp_path_factory.mktemp("journal") / "j"
+    journal = made(path)
+    ends = [0]
+    for n, written in enumerate(halves):
+        if n:
+            journal.turn()
+        for record in written:
+            assert journal.has_room(len(record))
+            journal.append(record)
+        ends.append(journal.number)
+    journal.close()
+    kept = halves[-1:] if stored else halves[-2:]
+    after = ends[-1 - len(kept)]
+    assert reopened(path, after) == [record for half in kept for record in half]
+
+
+def test_a_file_of_before_it_had_halves_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = made(path)
+    journal._end = SIZE
+    written = [bytes([n]) * 150 for n in range(20)]
+    for record in written:
+        journal.append(record)
+    journal.close()
+    assert reopened(path, 0) == written
+    assert reopened(path, 7) == written[7:]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=records, last=st.binary(min_size=1, max_size=60), data=st.data())
 def test_a_torn_last_record_is_none_and_the_others_stand(
@@ -100,7 +133,7 @@ def test_writing_goes_on_behind_what_was_read(
 def test_a_record_that_does_not_fit_is_known_beforehand(tmp_path: Path) -> None:
     journal = made(tmp_path / "j")
     assert not journal.has_room(SIZE)
-    journal.append(b"x" * 3980)
+    journal.append(b"x" * 1980)
     assert not journal.has_room(100)
     journal.begin_anew()
     assert journal.has_room(100)

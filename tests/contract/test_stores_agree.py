@@ -131,6 +131,7 @@ def test_a_sqlite_store_agrees_with_the_model(monkeypatch: pytest.MonkeyPatch) -
     # Most of the trail comes from the table then, some from memory.
     monkeypatch.setattr("trishula_broker.store.recent.RECENT_BYTES", 500)
     monkeypatch.setattr("trishula_broker.store.sqlite.pages.MESSAGES", 3)
+    monkeypatch.setattr("trishula_broker.store.sqlite.pending.FOLD_AT", 4)
     # A quarter of what the profile says: each example is a whole history.
     examples = max(10, settings().max_examples // 4)
     run_state_machine_as_test(

@@ -4,9 +4,10 @@ It is made as large as it will be and filled once, so that a record changes no m
 file system: such a write is on the disk in the time of one, where a growing file needs several
 (``loadtests.journal_bench``: 0.14 ms against 0.19, and 0.33 for a transaction of SQLite's).
 Records are numbered on and on; whoever has stored the effect of all of them elsewhere lets the
-file begin anew, and says from then on which number was the last. A record counts when its checksum
-is right and its number the next one, so neither a torn write nor what an earlier round left behind
-is taken for one.
+file begin anew, and says from then on which number was the last. It has two halves, so that one
+can be written while the effect of the other's records is still being stored. A record counts when
+its checksum is right and its number the next one, so neither a torn write nor what an earlier round
+left behind is taken for one.
 
 The file says whose it is: a number that its owner draws and keeps elsewhere. Records of another
 owner have other checksums.
@@ -23,8 +24,8 @@ from typing import Final
 
 from trishula_broker.store.base import StoreError
 
-SIZE: Final = 4 << 20
-"""Bytes of the file: several times what is folded together at most."""
+SIZE: Final = 16 << 20
+"""Bytes of the file; a half is several times what is folded together at most."""
 _TITLE: Final = struct.Struct("<8sQQ")  # mark, owner, bytes of the file
 _MARK: Final = b"trishula"
 _GIVEN_UP: Final = b"none"
@@ -69,7 +70,6 @@ class Journal:
     def __init__(self, path: Path, owner: int) -> None:
         self._path = path
         self._owner = owner
-        self._at = _TITLE.size
         self.number = 0
         """Of the last record."""
         try:
@@ -83,6 +83,7 @@ class Journal:
             raise _unusable(path, "is cut off")
         mark, found, size = _TITLE.unpack(title)
         self._size: int = size
+        self._begin(_TITLE.size)
         if mark != _MARK or found != owner:
             raise _unusable(path, "belongs to another store")
         if path.stat().st_size < size:
@@ -91,6 +92,15 @@ class Journal:
 
     def __repr__(self) -> str:
         return f"<Journal at {self._at} of {self._size}, record {self.number}>"
+
+    def _begin(self, at: int) -> None:
+        """Write at ``at`` next, where a half begins."""
+        self._at = at
+        self._end = self._size if at > _TITLE.size else self._middle
+
+    @property
+    def _middle(self) -> int:
+        return self._size // 2
 
     def close(self) -> None:
         """Give the file back."""
@@ -103,26 +113,43 @@ class Journal:
         Raises:
             StoreError: it begins later than that.
         """
-        records: list[bytes] = []
-        self._at, self.number = _TITLE.size, after
         content = os.pread(self._file, self._size, 0)
-        while self._at + _HEAD.size <= len(content):
-            length, check, number = _HEAD.unpack_from(content, self._at)
-            start = self._at + _HEAD.size
+        found: dict[int, tuple[bytes, int]] = {}
+        for half in (_TITLE.size, self._middle):
+            found.update(self._read_half(content, half))
+        later = [number for number in found if number > after]
+        if later and after + 1 not in found:
+            raise _unusable(self._path, "is of a later time")
+        records: list[bytes] = []
+        self.number = after
+        self._begin(_TITLE.size)
+        while (record := found.get(self.number + 1)) is not None:
+            records.append(record[0])
+            self.number += 1
+            self._at = record[1]
+            self._end = self._size if self._at > self._middle else self._middle
+        return records
+
+    def _read_half(self, content: bytes, at: int) -> dict[int, tuple[bytes, int]]:
+        """By number, its records, and where each ends. Earlier versions knew no halves: it may go
+        on in the other one."""
+        found: dict[int, tuple[bytes, int]] = {}
+        last = 0
+        while at + _HEAD.size <= len(content):
+            length, check, number = _HEAD.unpack_from(content, at)
+            start = at + _HEAD.size
             record = content[start : start + length]
             if len(record) < length or self._check(record, number) != check:
                 break
-            if number != self.number + 1:
-                if not records and number > after:
-                    raise _unusable(self._path, "is of a later time")
+            if found and number != last + 1:
                 break
-            records.append(record)
-            self._at, self.number = start + length, number
-        return records
+            at, last = start + length, number
+            found[number] = record, at
+        return found
 
     def has_room(self, length: int) -> bool:
-        """Whether a record of ``length`` bytes fits behind the last."""
-        return self._at + _HEAD.size + length <= self._size
+        """Whether a record of ``length`` bytes fits behind the last, in this half."""
+        return self._at + _HEAD.size + length <= self._end
 
     def append(self, record: bytes) -> None:
         """Write a record that fits; it would survive a crash when this returns."""
@@ -138,7 +165,11 @@ class Journal:
 
     def begin_anew(self) -> None:
         """What the records did is stored elsewhere, :attr:`number` as the last of them."""
-        self._at = _TITLE.size
+        self._begin(_TITLE.size)
+
+    def turn(self) -> None:
+        """Go on in the other half: what its records did is stored elsewhere."""
+        self._begin(_TITLE.size if self._end == self._size else self._middle)
 
     def _check(self, record: bytes, number: int) -> int:
         return zlib.crc32(record, zlib.crc32(_CHECKED.pack(self._owner, number, len(record))))

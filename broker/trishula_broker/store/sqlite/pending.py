@@ -3,8 +3,9 @@
 A commit writes one record: everything it has done to the log and the copies, in the journal. That
 is all that must reach the disk before anybody is told. The tables follow later, many commits at
 a time (*folding*), and by then most copies are settled: each is written once, in its last state,
-instead of being put into the queue and taken out of it again. What asks the tables folds first.
-A database that was left with a journal is folded when it is opened.
+instead of being put into the queue and taken out of it again. It happens behind the commits, in a
+thread of its own, while they go on in the other half of the journal. What asks the tables has all
+of it folded first. A database that was left with a journal is folded when it is opened.
 
 The idea is that of a log-structured merge tree: a log made durable, a table in memory, and sorted
 runs written from it (O'Neil and others, 1996).
@@ -13,7 +14,8 @@ runs written from it (O'Neil and others, 1996).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from concurrent.futures import Executor, Future
+from copy import copy
 from typing import Any, Final
 
 import msgspec
@@ -21,21 +23,18 @@ import msgspec
 from trishula_broker.store.recorded import encode_done
 from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.directory import SQL
+from trishula_broker.store.sqlite.fold import Fold
 from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.mailbox import CopyRecord
 from trishula_broker.store.sqlite.trail import PLACE_BITS, Recorded, SpaceTrail
 from trishula_broker.store.trail import Entry
 
-FOLD_AT: Final = 128
-"""Changes after which a commit folds: a lone message then waits about a millisecond more."""
-FOLD_COMMITS: Final = 4
-"""Or commits of the present size, when those are big: so many are folded together."""
+FOLD_AT: Final = 2_000
+"""Changes after which a commit has them folded."""
 FOLD_BYTES: Final = 2 << 20
-"""Or bytes of bodies. The journal holds twice as much."""
+"""Or bytes of bodies. Half a journal holds twice as much."""
 KNOWN: Final = 50_000
 """Or copies and ids in memory, which may merely have been asked for; some 12 MiB."""
-WORTHWHILE: Final = 16
-"""Copies that must be alike for a statement of their own; it takes a third less time each."""
 
 
 class _Commit(msgspec.Struct, array_like=True, gc=False):
@@ -58,7 +57,8 @@ class Pending:
     """The changes of a transaction and of those before it that were not folded.
 
     A transaction that writes to the tables anyway (:meth:`write`) folds at its end; any other
-    is one record of the journal, and no transaction of the database's at all.
+    is one record of the journal, and no transaction of the database's at all. Between
+    :meth:`end` and :meth:`wait` the database may be in use by ``folder``.
 
     Attributes:
         log: messages for :func:`pages.write`.
@@ -74,8 +74,13 @@ class Pending:
         entries: what became of them at its end, each with its trail and its size.
     """
 
-    def __init__(self, db: sqlite3.Connection, journal: Journal, node: str) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, journal: Journal, node: str, folder: Executor
+    ) -> None:
         self._db = db
+        self._folder = folder
+        self._folding: Future[None] | None = None
+        self._writing = False
         self._journal = journal
         self._node = node
         self._folded = False
@@ -99,6 +104,9 @@ class Pending:
         self.bytes = 0
 
     def __bool__(self) -> bool:
+        return self._folding is not None or self._has_changes()
+
+    def _has_changes(self) -> bool:
         return bool(self.log or self.new or self.done or self.changed or self.moved or self._trails)
 
     def _begin(self) -> None:
@@ -109,8 +117,26 @@ class Pending:
 
     def write(self) -> None:
         """The transaction is about to write to the tables."""
-        if not self._db.in_transaction:
+        if not self._writing:
+            self.wait()
             self._db.execute("BEGIN IMMEDIATE")
+            self._writing = True
+
+    def wait(self) -> None:
+        """Until what is being folded is in the tables.
+
+        Raises:
+            sqlite3.Error: it is not.
+        """
+        folding, self._folding = self._folding, None
+        if folding is not None:
+            folding.result()
+
+    def give_up(self) -> None:
+        """Nothing here counts any more; the database is not in use when this returns."""
+        folding, self._folding = self._folding, None
+        if folding is not None:
+            folding.exception()
 
     def change(self, record: CopyRecord) -> None:
         """``record`` was changed."""
@@ -126,26 +152,39 @@ class Pending:
         """The transaction is complete: make it durable. Another may begin."""
         rows = self._take_recorded()
         much = self.bytes >= FOLD_BYTES or len(self.copies) + len(self.ids) >= KNOWN
-        if much and not self:
+        if much and not self._has_changes():
             self.forget()
-        if not self._db.in_transaction:
+        if not self._writing:
             log, new, done = self._begun
             fresh = len(self.new) - new + len(self.done) - done + len(self._changed_now)
-            if not fresh and len(self.log) == log and not rows and not (much and self):
+            if not fresh and len(self.log) == log and not rows:
                 return
-            size = len(self.new) + len(self.done) + len(self.changed)
-            if size < max(FOLD_AT, FOLD_COMMITS * fresh) and not much:
-                changed = self.done[done:] + list(self._changed_now.values())
-                data = _encode(_Commit([], self.new[new:], changed, rows, self.log[log:]))
-                if self._journal.has_room(len(data)):
-                    self._journal.append(data)
-                    self._begin()
-                    return
+            changed = self.done[done:] + list(self._changed_now.values())
+            data = _encode(_Commit([], self.new[new:], changed, rows, self.log[log:]))
+            if self._journal.has_room(len(data)):
+                self._journal.append(data)
+                self._begin()
+                size = len(self.new) + len(self.done) + len(self.changed)
+                if much or size >= FOLD_AT:
+                    self._fold_behind()
+                return
         self.fold()
+        self.write()
         self._db.execute("COMMIT")
+        self._writing = False
         if self._folded:
             self._folded = False
             self._journal.begin_anew()
+
+    def _fold_behind(self) -> None:
+        """Fold in the other thread, unless it is still at work: then the next commit looks."""
+        if self._folding is not None:
+            if not self._folding.done():
+                return
+            self.wait()
+        fold = self._take()
+        self._journal.turn()
+        self._folding = self._folder.submit(fold.commit, self._db)
 
     def _take_recorded(self) -> list[Any]:
         """The rows of the entries that this transaction makes, which are pending from here on."""
@@ -180,30 +219,32 @@ class Pending:
 
     def fold(self) -> None:
         """Write everything to the tables; what was known is read anew from here on."""
-        if not self:
+        self.wait()
+        if not self._has_changes():
             return
         self.write()
-        db = self._db
-        if self.log:
-            _insert(db, pages.write(db, self.log, self.new))
-        if self.done:
-            _settle(db, [record for record in self.done if not record.new])
-        if self.changed:
-            _update(db, [record for record in self.changed.values() if not record.new])
-        if self.moved:
-            SQL["move_copies"].run(db, self.moved)
-        if self.trail:
-            SQL["insert_trail"].run(db, self.trail)
-        for space, last in self._trails.items():
-            SQL["set_trail"].execute(db, space, last)
+        self._take().run(self._db)
+        self._folded = True
+
+    def _take(self) -> Fold:
+        """All changes, which are nobody's here from now on."""
+        fold = Fold(
+            self.log,
+            [_still(record) for record in self.new],
+            [record for record in self.done if not record.new],
+            [_still(record) for record in self.changed.values() if not record.new],
+            self.moved,
+            self.trail,
+            self._trails,
+            self._journal.number,
+        )
         for record in self.new:
             record.new = False
-        SQL["set_counter"].execute(db, "journal", self._journal.number)
-        self._folded = True
         recorded = self.recorded
         self._clear()
         self._begin()
         self.recorded = recorded
+        return fold
 
     def forget(self) -> None:
         """What is known of the tables is read anew; nothing is pending."""
@@ -238,59 +279,12 @@ class Pending:
             self.end()
 
 
+def _still(record: CopyRecord) -> CopyRecord:
+    """``record`` as it is now: one that is done stays as it is anyway."""
+    return record if record.outcome == "done" else copy(record)
+
+
 def _former(log: list[Any]) -> list[pages.Row]:
     """Messages that the version before laid end to end, thirteen values each: the eleventh is
     told by the copies."""
     return [(*log[n : n + 10], *log[n + 11 : n + 13]) for n in range(0, len(log), 13)]
-
-
-def _insert(db: sqlite3.Connection, new: Iterable[CopyRecord]) -> None:
-    waiting: list[Any] = []
-    others: list[Any] = []
-    for record in new:
-        if (
-            record.outcome is None
-            and record.delivered_at is None
-            and record.due_at is None
-            and not (record.attempts or record.deliveries or record.read_at)
-        ):
-            waiting += (
-                record.agent, record.seq, record.priority, record.size, record.hub, record.via,
-                record.expires_at,
-            )  # fmt: skip
-        else:
-            others += (
-                record.agent, record.seq, record.priority, record.size, record.hub, record.via,
-                record.expires_at, record.attempts, record.deliveries, record.due_at,
-                record.delivered_at, record.read_at, record.lease_until, record.settled_at,
-                record.outcome, record.reason,
-            )  # fmt: skip
-    SQL["insert_copies"].run(db, waiting)
-    SQL["insert_changed"].run(db, others)
-
-
-def _settle(db: sqlite3.Connection, done: list[CopyRecord]) -> None:
-    groups: dict[tuple[int, int | None, int | None], list[int]] = {}
-    for record in done:
-        groups.setdefault((record.agent, record.delivered_at, record.settled_at), []).append(
-            record.seq
-        )
-    if len(groups) * WORTHWHILE <= len(done):
-        for (agent, delivered_at, settled_at), seqs in groups.items():
-            SQL["settle_alike"].run(db, seqs, settled_at, delivered_at, agent)
-    else:
-        values: list[Any] = []
-        for record in done:
-            values += (record.agent, record.seq, record.settled_at, record.delivered_at)
-        SQL["settle_copies"].run(db, values)
-
-
-def _update(db: sqlite3.Connection, changed: Iterable[CopyRecord]) -> None:
-    values: list[Any] = []
-    for record in changed:
-        values += (
-            record.agent, record.seq, record.attempts, record.deliveries, record.due_at,
-            record.delivered_at, record.read_at, record.lease_until, record.settled_at,
-            record.outcome, record.reason,
-        )  # fmt: skip
-    SQL["update_copies"].run(db, values)

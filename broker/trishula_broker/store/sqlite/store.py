@@ -1,6 +1,6 @@
 """The store of one host, in a SQLite database: the default.
 
-One thread writes, one reads. A commit is one synced record of the journal, or one synced
+One thread writes, one reads, one folds. A commit is one synced record of the journal, or one synced
 transaction of the database when its tables are to change anyway; pending.py says how the one
 follows the other. What needs no look into the tables is applied in the event loop's thread, before
 the writer makes it durable. What the operations mean is in the modules beside this one, one noun
@@ -14,6 +14,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,7 @@ class SqliteStore:
         self._directory: Directory | None = None
         self._journal: Journal | None = None
         self._pending: Pending | None = None
+        self._folder: ThreadPoolExecutor | None = None
         self._published: dict[str, dict[str, Snapshot]] = {}
         self._nodes = Nodes()
         self._operations = Operations(self._nodes)
@@ -133,6 +135,7 @@ class SqliteStore:
                 owner = secrets.randbits(62) | 1
                 make(path, owner)
             self._journal = Journal(path, owner)
+            self._folder = ThreadPoolExecutor(1, "store-folder")
             # The sessions of whoever had the store last are over. How long they have been
             # counts from the first commit, which brings the time.
             self._sessions_ended = False
@@ -162,12 +165,15 @@ class SqliteStore:
         except base.StoreUnavailable:
             pass  # it will be counted when the store is opened
         finally:
+            if self._folder is not None:
+                self._folder.shutdown()
             for db in (self._reader, self._db):
                 if db is not None:
                     db.close()
             if self._journal is not None:
                 self._journal.close()
             self._reader = self._db = self._directory = self._journal = self._pending = None
+            self._folder = None
             self._published = {}
             self._lock.release()
 
@@ -178,7 +184,8 @@ class SqliteStore:
 
     def _read(self, db: sqlite3.Connection) -> tuple[Directory, Pending]:
         assert self._journal is not None
-        self._pending = Pending(db, self._journal, self._node)
+        assert self._folder is not None
+        self._pending = Pending(db, self._journal, self._node, self._folder)
         self._pending.recover()
         directory = Directory(db)
         published: dict[str, dict[str, Snapshot]] = {}
@@ -202,7 +209,7 @@ class SqliteStore:
         # Two threads that run Python hinder each other. What is at hand is applied in this one,
         # and while the other writes it down there is nothing to hinder.
         if writer.idle and (outcomes := self._apply_at_hand(now, batches)) is not None:
-            return writer.run(partial(self._transaction, lambda _: outcomes))
+            return writer.run(partial(self._transaction, lambda _: outcomes, at_hand=True))
         return writer.run(partial(self._commit, now, batches))
 
     def _apply_at_hand(
@@ -248,8 +255,8 @@ class SqliteStore:
             SQL["set_counter"].execute(state.db, "epoch", state.directory.epoch)
         return outcomes
 
-    def _transaction(self, change: Callable[[State], _T]) -> _T:
-        """Do all of ``change`` durably, or nothing."""
+    def _transaction(self, change: Callable[[State], _T], *, at_hand: bool = False) -> _T:
+        """Do all of ``change`` durably, or nothing. ``at_hand``: it asks no table."""
         db = self._db
         assert db is not None
         with self._whole(db):
@@ -259,6 +266,8 @@ class SqliteStore:
                 if db.in_transaction:  # half of something: nothing may be read from it or added
                     raise sqlite3.OperationalError("a transaction that failed does not end")
                 directory, pending = self._read(db)
+            if not at_hand:
+                pending.wait()
             result = change(State(db, directory, pending))
             pending.end()
         self._problem = None
@@ -281,6 +290,8 @@ class SqliteStore:
             raise
 
     def _abandon(self, db: sqlite3.Connection) -> None:
+        if self._pending is not None:
+            self._pending.give_up()
         roll_back(db)
         # They tell of what was undone; the journal has what was not.
         self._directory = self._pending = None
