@@ -36,9 +36,15 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """A process of :mod:`loadtests.peers.child`."""
+    """A process of :mod:`loadtests.peers.child`, or another that speaks in lines of JSON.
 
-    def __init__(self, process: asyncio.subprocess.Process, errors: asyncio.Task[bytes]) -> None:
+    Args:
+        errors: reads what it says on standard error, where that is not the parent's.
+    """
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, errors: asyncio.Task[bytes] | None = None
+    ) -> None:
         self._process = process
         self._errors = errors
 
@@ -55,7 +61,8 @@ class Child:
         except TimeoutError:
             raise ChildFailed(f"nothing was heard for {seconds:g} s") from None
         if not line:
-            words = (await self._errors).decode(errors="replace").strip().splitlines()
+            said = b"" if self._errors is None else await self._errors
+            words = said.decode(errors="replace").strip().splitlines()
             raise ChildFailed(words[-1] if words else "it ended in silence")
         found: dict[str, Any] = msgspec.json.decode(line)
         return found
