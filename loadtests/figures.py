@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
 
 def resident(pid: int) -> int:
@@ -32,53 +32,25 @@ def raise_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class Figure(NamedTuple):
-    """A line of the table.
-
-    Attributes:
-        mark: the most it may be; None for what is only told.
-    """
-
-    what: str
-    value: float
-    unit: str
-    mark: float | None = None
-
-    @property
-    def reached(self) -> bool:
-        """Whether it is within its mark."""
-        return self.mark is None or self.value <= self.mark
+WIDE: Final = 44
+"""Characters of a line's name."""
 
 
 class Figures:
-    """A table that knows whether all marks were reached."""
+    """A table, printed line by line as it is found, that knows whether all marks were reached."""
 
     def __init__(self, title: str) -> None:
-        self._title = title
-        self._found: list[Figure] = []
+        self.missed = 0
+        """How many marks were."""
+        print(title)
+        print(f"{'':<{WIDE}}  {'':>12}  {'':<12}  at most", flush=True)
 
     def add(self, what: str, value: float, unit: str, mark: float | None = None) -> None:
-        """One more line; ``mark`` is the most that ``value`` may be."""
-        self._found.append(Figure(what, value, unit, mark))
-
-    @property
-    def missed(self) -> int:
-        """How many marks were."""
-        return sum(not each.reached for each in self._found)
-
-    def __str__(self) -> str:
-        rows = [
-            (
-                each.what,
-                f"{each.value:,.10g}" if each.value == int(each.value) else f"{each.value:,.2f}",
-                each.unit,
-                ""
-                if each.mark is None
-                else f"{each.mark:g} {'reached' if each.reached else 'MISSED'}",
-            )
-            for each in self._found
-        ]
-        wide = max(len(row[0]) for row in rows)
-        lines = [f"{a:<{wide}}  {b:>12}  {c:<12}  {d}".rstrip() for a, b, c, d in rows]
-        head = f"{'':<{wide}}  {'':>12}  {'':<12}  at most"
-        return "\n".join((self._title, head, *lines))
+        """One more line; ``mark`` is the most that ``value`` may be, None where it is only told."""
+        shown = f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+        verdict = ""
+        if mark is not None:
+            reached = value <= mark
+            self.missed += not reached
+            verdict = f"{mark:g} {'reached' if reached else 'MISSED'}"
+        print(f"{what:<{WIDE}}  {shown:>12}  {unit:<12}  {verdict}".rstrip(), flush=True)

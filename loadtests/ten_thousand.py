@@ -289,7 +289,6 @@ def main() -> None:
         uvloop.run(be_flock(msgspec.json.decode(options.flock)))
         return
     figures = uvloop.run(measure(options))
-    print(figures)
     raise SystemExit(figures.missed > 0)
 
 
