@@ -52,6 +52,7 @@ class HubSession:
         peer: the other side's address, for people.
         outlet: gets this session appended when it begins to have something to say; whoever
             empties it calls :meth:`frames`.
+        troubled: gets it appended when it was told an error, and when it is closed.
         now: milliseconds.
     """
 
@@ -63,6 +64,7 @@ class HubSession:
         "_settled",
         "_size",
         "_touched",
+        "_troubled",
         "agent",
         "bad_frames",
         "close_code",
@@ -89,7 +91,13 @@ class HubSession:
     )
 
     def __init__(
-        self, link: int, codec: Codec, peer: str, outlet: list[HubSession], now: int
+        self,
+        link: int,
+        codec: Codec,
+        peer: str,
+        outlet: list[HubSession],
+        troubled: list[HubSession],
+        now: int,
     ) -> None:
         self.link = link
         self.codec = codec
@@ -117,6 +125,7 @@ class HubSession:
         self.close_code: int | None = None
         self.close_reason = ""
         self._outlet = outlet
+        self._troubled = troubled
         self._touched = False
         self._parts: list[bytes] = []
         self._size = 0
@@ -162,6 +171,7 @@ class HubSession:
             self._move(State.CLOSED)
             self.close_code = int(code)
             self.close_reason = reason
+            self._troubled.append(self)
             self.touch()
 
     def lost(self) -> None:
@@ -235,6 +245,8 @@ class HubSession:
 
         ``about`` is what was at fault, for records: it is not said.
         """
+        if not self.errors:
+            self._troubled.append(self)
         self.errors.append((error, about))
         self.say(DirectError("ERROR", HUB, error.reply_to, error_payload(error)))
 

@@ -224,7 +224,9 @@ class Hub:
         whom they say, and may do everything.
         """
         now = self._host_time(now)
-        session = HubSession(link, codec, peer, self._outlet.sessions, now.mono)
+        session = HubSession(
+            link, codec, peer, self._outlet.sessions, self._outlet.troubled, now.mono
+        )
         session.standing = standing_for(identity)
         self._sessions[link] = session
         if self._draining:
@@ -470,12 +472,17 @@ class Hub:
         if self._draining and not self._commits and not self._questions:
             for session in self._sessions.values():
                 session.close(CloseCode.RESTART, "this hub restarts; come back or use the next")
-        for session in self._outlet.sessions:
+        # Of those with something to say there may be thousands, and this is for every frame.
+        troubled = self._outlet.troubled
+        if not troubled:
+            return
+        for session in troubled:  # more may add themselves
             if session.errors:
                 self._refusals.take(session, now)
             if session.closed and self._sessions.pop(session.link, None) is not None:
                 self._backpressure.forget(session)
                 self._end(session, session.close_reason, now)
+        troubled.clear()
 
     def effects(self) -> list[Effect]:
         """What is to be done now, in order."""

@@ -14,10 +14,12 @@ class Outlet:
 
     Attributes:
         sessions: those with something to say; each adds itself when it begins to have.
+        troubled: those that were told an error, or closed; each adds itself, too.
     """
 
     def __init__(self) -> None:
         self.sessions: list[HubSession] = []
+        self.troubled: list[HubSession] = []
         self._effects: list[Effect] = []
 
     def act(self, effect: Effect) -> None:

@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("codec", list(CODECS.values()), ids=["json", "msg
 
 def new(codec: Codec = JSON, *, now: int = 0) -> tuple[HubSession, list[HubSession]]:
     outlet: list[HubSession] = []
-    return HubSession(1, codec, "10.0.0.1", outlet, now), outlet
+    return HubSession(1, codec, "10.0.0.1", outlet, [], now), outlet
 
 
 def active(codec: Codec = JSON, **fields: Any) -> HubSession:
