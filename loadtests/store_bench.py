@@ -158,7 +158,7 @@ def _scripts_took(server: RedisServer) -> str:
     """How long the server was busy with scripts, and what it keeps."""
     text = server.ask("INFO", "commandstats", "memory")
     found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    stats = dict(item.split("=") for item in found["cmdstat_evalsha"].split(","))
+    stats = dict(item.split("=") for item in found["cmdstat_fcall"].split(","))
     seconds = int(stats["usec"]) / 1e6
     return f"scripts {seconds:.2f} s, {int(found['used_memory']) / 1e6:.0f} MB"
 

@@ -30,7 +30,7 @@ async def world(redis: RedisServer) -> AsyncIterator[World]:
 def scripts(redis: RedisServer) -> int:
     """How many were run."""
     text = redis.ask("INFO", "commandstats")
-    return int(text.partition("cmdstat_evalsha:calls=")[2].partition(",")[0])
+    return int(text.partition("cmdstat_fcall:calls=")[2].partition(",")[0])
 
 
 async def test_many_operations_are_done_in_their_order(world: World, redis: RedisServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -46,17 +47,55 @@ async def test_commits_that_are_begun_together_are_done_in_their_order(world: Wo
     assert seqs == list(range(seqs[0], seqs[0] + 20))
 
 
-@pytest.mark.parametrize("forgotten", [True, False])
-async def test_scripts_that_redis_forgot_are_given_to_it_again(
-    world: World, redis: RedisServer, forgotten: bool
+@pytest.mark.parametrize("forgotten", [("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH"), ("PING",)])
+async def test_what_redis_forgot_is_given_to_it_again(
+    world: World, redis: RedisServer, forgotten: tuple[str, ...]
 ) -> None:
-    if forgotten:
-        redis.ask("SCRIPT", "FLUSH")
+    redis.ask(*forgotten)
     first, second = await asyncio.gather(
         world.ask(base.Peek("bob", 9)), world.ask(base.Peek("ada", 9))
     )
     assert (first.count, second.count) == (0, 0)
-    assert isinstance(await world.send("ada", "bob", "m1"), base.Accepted)
+    for n in range(2):
+        await world.send("ada", "bob", f"m{n}")
+    redis.wait_for("trishula_commit", "FUNCTION", "LIST")
+
+
+async def test_a_redis_that_takes_no_library_is_given_scripts(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis", rename_command='FUNCTION ""')
+    server.start()
+    try:
+        world = World(lambda: RedisStore(server.url, node="n1", own_clock=False))
+        await world.store.open()
+        await world.come("ada", groups=("all",))
+        await world.come("bob", groups=("all",))
+        accepted = await world.send("ada", "#all", "m1")
+        assert accepted.recipients == ("bob",)
+        assert await world.do(world.settle("bob", accepted.seq)) == [
+            base.Marked((accepted.seq,), ())
+        ]
+        await world.store.close()
+    finally:
+        server.kill()
+
+
+async def test_a_namespace_knows_nothing_of_the_one_before(redis: RedisServer) -> None:
+    """One library serves them all; what a batch found must not be there for the next."""
+    worlds = [World(lambda: RedisStore(redis.url, own_clock=False), name) for name in ("a", "b")]
+    for world in worlds:
+        world.store = worlds[0].store
+    await worlds[0].store.open()
+    for world in worlds:
+        await world.do(base.Archive("n1", 0))
+        await world.come("ada")
+    await worlds[0].come("bob")
+    first = await worlds[0].send("ada", "bob", "m1")
+    (unknown,) = await worlds[1].do(worlds[1].mail("ada", "bob", "m1"))
+    assert unknown == base.Refused("unknown_recipient")
+    await worlds[1].come("bob")
+    assert (await worlds[1].send("ada", "bob", "m1")).seq == first.seq
+    assert len(await worlds[1].ask(base.Trail(0, 99))) == 3
+    await worlds[0].store.close()
 
 
 @settings(

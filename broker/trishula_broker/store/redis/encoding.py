@@ -9,7 +9,7 @@ booleans nor None in answers: 1 is True, None stands for both False and None.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -20,8 +20,6 @@ from trishula_protocol import limits
 from trishula_protocol.address import HUB
 
 Arguments = tuple[Any, ...]
-MAIL: Final = frozenset(("accept", "settle", "read", "delivered", "requeue", "fetch", "discard"))
-"""Operations that are in lua/mail.lua."""
 
 
 def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Arguments:

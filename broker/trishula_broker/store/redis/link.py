@@ -22,7 +22,7 @@ from redis.exceptions import (
 from trishula_broker.store.base import StoreError, StoreUnavailable
 from trishula_broker.store.redis.failures import unavailable
 from trishula_broker.store.redis.places import Place
-from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRIM, Script
+from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_LIBRARY, TRIM, Script
 from trishula_broker.store.redis.wire import Answers, Wire
 
 Command = tuple[str | bytes | int, ...]
@@ -33,8 +33,9 @@ SCHEMA: Final = 2
 they commit has no entry, and is not archived."""
 SCHEMA_OLDEST: Final = 1
 """What a node must know at least to share it, during an upgrade."""
-_LOADING: Final[tuple[Command, ...]] = tuple(
-    ("SCRIPT", "LOAD", script.text) for script in (COMMIT, COMMIT_MAIL, ANSWER, TRIM)
+_LIBRARY: Final[Command] = ("FUNCTION", "LOAD", COMMIT_LIBRARY.text)
+_SCRIPTS: Final[tuple[Command, ...]] = tuple(
+    ("SCRIPT", "LOAD", script.text) for script in (COMMIT, ANSWER, TRIM)
 )
 Begun = tuple[Wire, Answers]
 """Commands that were sent, and where."""
@@ -77,6 +78,7 @@ class Link:
         self._wire: Wire | None = None
         self._ahead = 0
         self.server: Server | None = None
+        self._has_library = False
 
     def __repr__(self) -> str:
         state = "closed" if self._wire is None else "open"
@@ -129,9 +131,27 @@ class Link:
         wire, answers = begun
         try:
             return await answers
-        except NoScriptError:  # it was forgotten, so it was not run
-            await wire.send(_LOADING)
-            return await wire.send(commands)
+        except ResponseError as error:
+            if not _was_forgotten(error):
+                raise
+        # It was not run, then.
+        await self._load(wire)
+        return await wire.send(commands)
+
+    async def _load(self, wire: Wire) -> None:
+        await wire.send(_SCRIPTS)
+        try:
+            await wire.send((_LIBRARY,))
+        except ResponseError as error:
+            self._has_library = "already exists" in str(error)
+        else:
+            self._has_library = True
+
+    def commit_call(self, key: str, *arguments: str | bytes | int) -> Command:
+        """The command that commits, as the server last connected to takes it."""
+        if self._has_library:
+            return ("FCALL", COMMIT_LIBRARY.function, 1, key, *arguments)
+        return script_call(COMMIT, key, *arguments)
 
     async def ready(self) -> Server:
         """Connect when it is not connected; what the server said of itself. Raises as `call`."""
@@ -149,11 +169,12 @@ class Link:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             self.server = await _check(connection, self._key)
-            await exchange(connection, _LOADING)
-            self._wire = wire = Wire(connection)
+            wire = Wire(connection)
+            await self._load(wire)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+        self._wire = wire
         self.learn(self.server.clock)
         return wire
 
@@ -202,6 +223,11 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command]) 
     if failed is not None:
         raise failed
     return found
+
+
+def _was_forgotten(error: ResponseError) -> bool:
+    """Whether Redis does not know what was to be run."""
+    return isinstance(error, NoScriptError) or "Function not found" in str(error)
 
 
 async def _check(connection: AbstractConnection, key: str) -> Server:

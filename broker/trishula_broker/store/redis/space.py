@@ -13,13 +13,13 @@ from trishula_broker.store import base
 from trishula_broker.store.recent import Recent
 from trishula_broker.store.recorded import recorded
 from trishula_broker.store.redis.answers import answer, question
-from trishula_broker.store.redis.encoding import MAIL, Arguments, operation, outcome
+from trishula_broker.store.redis.encoding import Arguments, operation, outcome
 from trishula_broker.store.redis.hints import HINT_BYTES, Listener, encode_hint
 from trishula_broker.store.redis.link import Begun as Sent
 from trishula_broker.store.redis.link import Command, Link, script_call
 from trishula_broker.store.redis.messages import encode
 from trishula_broker.store.redis.places import Place
-from trishula_broker.store.redis.scripts import ANSWER, COMMIT, COMMIT_MAIL, TRIM
+from trishula_broker.store.redis.scripts import ANSWER, TRIM
 from trishula_broker.store.redis.trail import entry
 from trishula_protocol import limits
 
@@ -181,10 +181,8 @@ class Space:
         """What does ``ops``, and how large these are; the link is open."""
         arguments = self._arguments(now)
         arguments["arriving"] = arriving
-        mail = not arriving and all(op[0] in MAIL for op in ops)
-        script = COMMIT_MAIL if mail else COMMIT
         packed = encode(ops)
-        commands = [script_call(script, self.key, encode(arguments), packed)]
+        commands = [self.link.commit_call(self.key, encode(arguments), packed)]
         if self._settings.require_replicas:
             commands.append(self._confirmation())
         return commands, len(packed)

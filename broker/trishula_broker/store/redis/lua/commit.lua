@@ -59,14 +59,14 @@ local function record(outcomes)
     some = some or kept[i]
   end
   if not some then return 0 end
-  local given = ARGV[2]
+  local done = given
   if #outcomes < #ops then
     -- Those that were done, as they are: what Lua would pack again is not what it unpacked.
     local head = ({ [220] = 3, [221] = 5 })[string.byte(given)] or 1
     local till = cmsgpack.unpack_limit(given, #outcomes, head)
-    given = struct.pack('>BI2', 220, #outcomes) .. sub(given, head + 1, till)
+    done = struct.pack('>BI2', 220, #outcomes) .. sub(given, head + 1, till)
   end
-  local entry = '\148' .. pack(NOW) .. pack(NODE) .. given .. pack(kept)
+  local entry = '\148' .. pack(NOW) .. pack(NODE) .. done .. pack(kept)
   last_entry = last_entry + 1
   hset(TRAIL, fmt('%.0f', last_entry), entry)
   hset(STATE, 'trail', fmt('%.0f', last_entry))
@@ -74,17 +74,20 @@ local function record(outcomes)
   return last_entry
 end
 
--- What the caller has given up must not be done later: it may have gone another way since.
-if args.deadline and clock > args.deadline then return { -1, clock } end
+local function commit(keys, argv)
+  begin(keys, argv)
+  -- What the caller has given up must not be done later: it may have gone another way since.
+  if args.deadline and clock > args.deadline then return { -1, clock } end
 
-if args.arriving then arrived() end
-prefetch()
-local outcomes = {}
-for i = 1, #ops do
-  outcomes[i] = APPLY[ops[i][1]](ops[i])
-  if pointers >= args.pointers then break end
+  if args.arriving then arrived() end
+  prefetch()
+  local outcomes = {}
+  for i = 1, #ops do
+    outcomes[i] = APPLY[ops[i][1]](ops[i])
+    if pointers >= args.pointers then break end
+  end
+  local entry = archivers > 0 and record(outcomes) or 0
+  flush()
+  publish_hints()
+  return { #outcomes, clock, tonumber(call('HGET', TOLD, NODE) or 0), last_epoch, outcomes, entry }
 end
-local entry = archivers > 0 and record(outcomes) or 0
-flush()
-publish_hints()
-return { #outcomes, clock, tonumber(call('HGET', TOLD, NODE) or 0), last_epoch, outcomes, entry }

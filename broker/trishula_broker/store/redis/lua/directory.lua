@@ -10,13 +10,18 @@
 --   ghosts, orphans   sorted sets: agents that are away, by when they are to be forgotten, and by
 --                     when their "@" mail goes back to its pools
 --   cut               set: agents whose sessions a restart ended; state has "ended" = 1
-local AGENTS, LIVE, EVERYONE = P .. 'agents', P .. 'live', P .. 'everyone'
-local CAPABILITIES, CUT, PAUSED = P .. 'capabilities', P .. 'cut', P .. 'paused'
+local AGENTS, LIVE, EVERYONE, CAPABILITIES, CUT, PAUSED
+
+NAMES[#NAMES + 1] = function()
+  AGENTS, LIVE, EVERYONE = P .. 'agents', P .. 'live', P .. 'everyone'
+  CAPABILITIES, CUT, PAUSED = P .. 'capabilities', P .. 'cut', P .. 'paused'
+end
+
 local AT, EPHEMERAL, LEASE_MS, SINCE = 1, 2, 3, 4  -- constants
 local OFFERS, GROUPS, STATUS = 5, 6, 7  -- constants
 
 -- Those who are known: {epoch, node} by name; false: nobody.
-local lives = {}
+local lives
 
 local function parse_live(name, found)
   local live = false
@@ -62,7 +67,7 @@ local function fence(name, epoch)
   if epoch ~= current then return { -1, current } end
 end
 
-local agents = {}
+local agents
 
 local function agent_of(name)
   local agent = agents[name]
@@ -75,7 +80,9 @@ local function agent_of(name)
 end
 
 -- Lists of names, by key: in order, as sorted sets of one score are.
-local lists = {}
+local lists
+
+BEGIN[#BEGIN + 1] = function() lives, agents, lists = {}, {}, {} end
 
 local function names_in(key)
   local names = lists[key]

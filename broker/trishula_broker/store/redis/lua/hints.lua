@@ -1,8 +1,11 @@
 -- What a commit means for other nodes: at its end one message to each node that is concerned.
 --   hints:<node>   channel; a message is the number of it, then the hints, see hints.py
 --   told           hash: node -> the number of the last message to it
-local TOLD = P .. 'told'
-local hints = {}  -- by node: strings, each with its length in front
+local TOLD
+local hints  -- by node: strings, each with its length in front
+
+NAMES[#NAMES + 1] = function() TOLD = P .. 'told' end
+BEGIN[#BEGIN + 1] = function() hints = {} end
 
 local function hints_to(node)
   local list = hints[node]

@@ -1,8 +1,10 @@
 -- Mail comes in, goes out and ends: a function an operation; encoding.py has their arguments.
 --   t:<thread>   sorted set: messages that name the thread, seq by seq; its first is not there
 local APPLY = {}
-local pointers = 0  -- copies this batch has made
-local ids = {}      -- what IDS has, by id; false: nothing
+local pointers  -- copies this batch has made
+local ids       -- what IDS has, by id; false: nothing
+
+BEGIN[#BEGIN + 1] = function() pointers, ids = 0, {} end
 
 -- The seq of the message for which `sender` used `id` before.
 local function earlier(sender, id)

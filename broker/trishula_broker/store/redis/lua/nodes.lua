@@ -1,11 +1,14 @@
 -- Nodes that live, stop and lead: a function an operation; encoding.py has their arguments.
 --   nodes   hash: node -> life, role, address, lease_ms, beat_at, since, alive
 --   state   "leader" is the node that holds the lease, "lead" the last epoch it was given with
-local NODES = P .. 'nodes'
+local NODES
 local LIFE, ROLE, NODE_ADDRESS, NODE_LEASE = 1, 2, 3, 4  -- constants
 local BEAT_AT, NODE_SINCE, ALIVE = 5, 6, 7  -- constants
 
 local known_nodes
+
+NAMES[#NAMES + 1] = function() NODES = P .. 'nodes' end
+BEGIN[#BEGIN + 1] = function() known_nodes = nil end
 
 local function nodes_by_name()
   if not known_nodes then

@@ -1,40 +1,60 @@
 -- Commits a batch of operations of one namespace. The files of this directory that make up the
--- script are joined in the order that scripts.py tells; each says what it keeps in Redis.
+-- library are joined in the order that scripts.py tells; each says what it keeps in Redis.
 --
--- KEYS[1]  "trishula:{<namespace>}:", with which every key of the namespace begins. The tag in
+-- keys[1]  "trishula:{<namespace>}:", with which every key of the namespace begins. The tag in
 --          braces keeps them on one shard.
--- ARGV[1]  MessagePack: what the operations have in common, see encoding.py
--- ARGV[2]  MessagePack: the operations, an array each: its code, then its fields
+-- argv[1]  MessagePack: what the operations have in common, see encoding.py
+-- argv[2]  MessagePack: the operations, an array each: its code, then its fields
+--
+-- Redis runs the text once, and its functions for each batch: what one batch knows must be
+-- forgotten before the next, which may be of another namespace. Each file says how.
 --
 -- Reads come before writes where an operation can be refused. Writes are collected and made many
 -- at a time, because a call costs more than what most of them do; whoever asks Redis about a
 -- range of a sorted set calls flush() first. A mistake in the middle would leave half a batch:
 -- Lua does not roll back. So everything that can be wrong with an argument is found out by the
 -- types of the caller, and no command below is used on a key of another type.
-local P = KEYS[1]
-local args = cmsgpack.unpack(ARGV[1])
-local ops = cmsgpack.unpack(ARGV[2])
+local P, args, ops, given
+local BEGIN = {}  -- functions that are called before each batch
+local NAMES = {}  -- those that make the names of keys, when it is of another namespace
 
-local call, fmt, sub, find, floor = redis.call, string.format, string.sub, string.find, math.floor
-local pack, unpack_blob, unpack_list = cmsgpack.pack, cmsgpack.unpack, unpack
+-- What Redis does not give to a library before it is called.
+local call, fmt, sub, find, floor, pack, unpack_blob, unpack_list
 
-local clock = call('TIME')
-clock = clock[1] * 1000 + floor(clock[2] / 1000)
-local NOW = args.now or clock
-local NODE = args.node
-local DELAYS = args.delays
+local clock, NOW, NODE, DELAYS
 
 -- Keys that a batch touches many times. More are beside what uses them.
-local STATE = P .. 'state'    -- hash: seq, epoch, bytes, first, ended; leader, lead (nodes.lua)
-local LOG = P .. 'log'        -- hash: seq -> entry: 16 bytes (accepted_at, size of the body, its
+local STATE    -- hash: seq, epoch, bytes, first, ended; leader, lead (nodes.lua)
+local LOG      -- hash: seq -> entry: 16 bytes (accepted_at, size of the body, its
                               -- number among its sender's messages), header, body unless trimmed
-local IDS = P .. 'ids'        -- hash: id -> "sender seq", more of them after commas: dedup, trace
-local COPIES = P .. 'copies'  -- hash: "seq:mailbox" -> copy, see space.lua
-local BOXES = P .. 'boxes'    -- hash: mailbox -> counters, see space.lua
+local IDS      -- hash: id -> "sender seq", more of them after commas: dedup, trace
+local COPIES   -- hash: "seq:mailbox" -> copy, see space.lua
+local BOXES    -- hash: mailbox -> counters, see space.lua
+
+NAMES[#NAMES + 1] = function()
+  STATE, LOG, IDS, COPIES, BOXES = P .. 'state', P .. 'log', P .. 'ids', P .. 'copies', P .. 'boxes'
+end
 
 -- Writes that wait, by key. A key's members are added before others are removed: what is removed
 -- and added again has them written in between.
-local fields, added, removed = {}, {}, {}
+local fields, added, removed
+
+local function begin(keys, argv)
+  call, fmt, sub, find, floor = redis.call, string.format, string.sub, string.find, math.floor
+  pack, unpack_blob, unpack_list = cmsgpack.pack, cmsgpack.unpack, unpack
+  args, given = unpack_blob(argv[1]), argv[2]
+  ops = unpack_blob(given)
+  clock = call('TIME')
+  clock = clock[1] * 1000 + floor(clock[2] / 1000)
+  NOW, NODE, DELAYS = args.now or clock, args.node, args.delays
+  fields, added, removed = {}, {}, {}
+  if keys[1] ~= P then
+    P = keys[1]
+    for i = 1, #NAMES do NAMES[i]() end
+  end
+  for i = 1, #BEGIN do BEGIN[i]() end
+end
+
 -- Arguments of a call: Lua's stack takes 8000.
 local MOST = 4000  -- constant
 

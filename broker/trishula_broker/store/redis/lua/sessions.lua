@@ -1,7 +1,9 @@
 -- Sessions and the directory: a function an operation; encoding.py has their arguments.
 --   revoked   hash: "t:<token id>" or "a:<agent>" -> "issued_before until"; until -1 is for ever
-local REVOKED = P .. 'revoked'
+local REVOKED
 local nodes_alive  -- in nodes.lua
+
+NAMES[#NAMES + 1] = function() REVOKED = P .. 'revoked' end
 
 local function put_name(key, name, yes)
   if yes then call('ZADD', key, 0, name) else call('ZREM', key, name) end

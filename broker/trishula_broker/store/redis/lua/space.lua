@@ -10,26 +10,34 @@
 --   to            hash: seq -> mailboxes, joined by commas, where the header's `to` is not the one
 --   pools         sorted set of score 0: capabilities whose pools hold something
 --   from:<capability>  hash: sender -> how many of its messages are in the pool
-local READS, EXPIRING, DEAD = P .. 'reads', P .. 'expiring', P .. 'dead'
-local TO, POOLS, GHOSTS, ORPHANS = P .. 'to', P .. 'pools', P .. 'ghosts', P .. 'orphans'
+local READS, EXPIRING, DEAD, TO, POOLS, GHOSTS, ORPHANS
+local TRAIL  -- see trail.lua
+
+NAMES[#NAMES + 1] = function()
+  READS, EXPIRING, DEAD = P .. 'reads', P .. 'expiring', P .. 'dead'
+  TO, POOLS, GHOSTS, ORPHANS = P .. 'to', P .. 'pools', P .. 'ghosts', P .. 'orphans'
+  TRAIL = P .. 'trail'
+end
+
 -- Seqs are below 2^48: a score is exact up to 2^53.
 local PLACE = 281474976710656  -- constant
 
 -- The state of the namespace.
-local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes', 'archivers', 'trail', 'trail_bytes')
-local last_seq = tonumber(state[1] or 0)
-local last_epoch = tonumber(state[2] or 0)
-local log_bytes = tonumber(state[3] or 0)
-local state_changed = false
-local archivers = tonumber(state[4] or 0)
-local last_entry = tonumber(state[5] or 0)
-local trail_bytes = tonumber(state[6] or 0)
-local TRAIL = P .. 'trail'  -- see trail.lua
+local last_seq, last_epoch, log_bytes, state_changed
+local archivers, last_entry, trail_bytes
+
+BEGIN[#BEGIN + 1] = function()
+  local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes', 'archivers', 'trail', 'trail_bytes')
+  last_seq, last_epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
+  log_bytes, state_changed = tonumber(state[3] or 0), false
+  archivers, last_entry = tonumber(state[4] or 0), tonumber(state[5] or 0)
+  trail_bytes = tonumber(state[6] or 0)
+end
 
 -- A mailbox's counters: messages that wait, their bytes, the same without the hub's (which is
 -- outside limits), how many came by a capability, and how many messages it ever sent.
 local COUNT, SIZE, MESSAGES, BYTES, VIAS, SENT = 1, 2, 3, 4, 5, 6  -- constants
-local boxes, changed_boxes = {}, {}
+local boxes, changed_boxes
 
 local function make_box(name, counters)
   local box = {
@@ -70,7 +78,7 @@ local READ_AT, LEASE, SETTLED, OUTCOME, REASON = 7, 8, 9, 10, 11  -- constants
 local FROM_HUB = { [1] = true, [3] = true, [5] = true, [7] = true }
 local BY_CAPABILITY = { [2] = true, [3] = true, [6] = true, [7] = true }
 local EXPIRES = { [4] = true, [5] = true, [6] = true, [7] = true }
-local copies, changed_copies = {}, {}  -- by "seq:mailbox"; false: not there
+local copies, changed_copies  -- by "seq:mailbox"; false: not there
 
 local function copy_at(field)
   local held = copies[field]
@@ -108,8 +116,13 @@ local function is_delayed(due) return NOW < due and due <= NOW + DELAYS[#DELAYS]
 
 -- Logged messages: {accepted_at, size, nth, header}, header as encoding.py has it.
 local ID, SENDER, ADDRESS, PRIORITY, THREAD, TTL = 1, 2, 4, 5, 6, 8  -- constants
-local messages = {}
-local entries = {}  -- of LOG, that this batch makes
+local messages
+local entries  -- of LOG, that this batch makes
+
+BEGIN[#BEGIN + 1] = function()
+  boxes, changed_boxes, copies, changed_copies = {}, {}, {}, {}
+  messages, entries = {}, {}
+end
 
 local function message_at(seq)
   local message = messages[seq]

@@ -6,12 +6,14 @@
 --   digests:<node>    hash: number of a block -> its digest
 -- In the state: "archivers", how many the trail waits for; "trail", its last position;
 -- "trail_first", the oldest that is kept; "trail_bytes", of what is kept.
-local ARCHIVERS = P .. 'archivers'
+local ARCHIVERS
 local UPTO, HEARD, DROPPED, NEWEST = 1, 2, 3, 4  -- constants
 -- Entries that one script removes at most; twice what comes between two archivings.
 local PIECE = 2000  -- constant
 -- Digests that are kept of each archiver.
 local DIGESTS = 10000  -- constant
+
+NAMES[#NAMES + 1] = function() ARCHIVERS = P .. 'archivers' end
 
 local function archivers_by_node()
   local found, all = {}, call('HGETALL', ARCHIVERS)

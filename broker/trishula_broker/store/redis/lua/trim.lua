@@ -29,73 +29,76 @@ local function remove_message(seq, message, names)
   end
 end
 
-local trail_left = drop_silent(args.archiver_ms, args.archiver_away_ms, args.trail_bytes)
+local function trim(keys, argv)
+  begin(keys, argv)
+  local trail_left = drop_silent(args.archiver_ms, args.archiver_away_ms, args.trail_bytes)
 
--- after, retention: max_age_ms, max_bytes, dedup_ms, dedup_ids; how many to look at and to remove
-local after, most_age, most_bytes, dedup_ms, dedup_ids, looks, most =
-  args.after, args.max_age_ms, args.max_bytes, args.dedup_ms, args.dedup_ids, args.looks, args.most
-local begins = tonumber(call('HGET', STATE, 'first') or 1)
-local seq = math.max(after + 1, begins)
-local gap = seq == begins  -- whether all before `seq` is gone
-local gone, done = 0, false
-while not done and looks > 0 and gone < most and pointers < args.pointers do
-  if seq > last_seq then
-    done = true
-    break
-  end
-  looks = looks - 1
-  local name = fmt('%.0f', seq)
-  local message = message_at(name)
-  local stays = false
-  if message then
-    local names = {}
-    local waits = false
-    for mailbox in string.gmatch(call('HGET', TO, name) or message[4][ADDRESS], '[^,]+') do
-      names[#names + 1] = mailbox
-      pointers = pointers + 1
+  -- after, retention: max_age_ms, max_bytes, dedup_ms, dedup_ids; how many to look at and to remove
+  local after, most_age, most_bytes, dedup_ms, dedup_ids, looks, most =
+    args.after, args.max_age_ms, args.max_bytes, args.dedup_ms, args.dedup_ids, args.looks, args.most
+  local begins = tonumber(call('HGET', STATE, 'first') or 1)
+  local seq = math.max(after + 1, begins)
+  local gap = seq == begins  -- whether all before `seq` is gone
+  local gone, done = 0, false
+  while not done and looks > 0 and gone < most and pointers < args.pointers do
+    if seq > last_seq then
+      done = true
+      break
     end
-    local fields_of = {}
-    for i = 1, #names do fields_of[i] = name .. ':' .. names[i] end
-    load_copies(fields_of)
-    for i = 1, #names do
-      local held = copy_at(fields_of[i])
-      if held and (held[SETTLED] == 0 or is_dead(held)) then
-        waits = true
-        break
+    looks = looks - 1
+    local name = fmt('%.0f', seq)
+    local message = message_at(name)
+    local stays = false
+    if message then
+      local names = {}
+      local waits = false
+      for mailbox in string.gmatch(call('HGET', TO, name) or message[4][ADDRESS], '[^,]+') do
+        names[#names + 1] = mailbox
+        pointers = pointers + 1
+      end
+      local fields_of = {}
+      for i = 1, #names do fields_of[i] = name .. ':' .. names[i] end
+      load_copies(fields_of)
+      for i = 1, #names do
+        local held = copy_at(fields_of[i])
+        if held and (held[SETTLED] == 0 or is_dead(held)) then
+          waits = true
+          break
+        end
+      end
+      stays = true
+      if not waits then
+        local size = message[2]
+        local aged = message[1] + most_age <= NOW
+        if size > 0 and not aged and log_bytes <= most_bytes then
+          done = true  -- what follows is younger
+          break
+        end
+        local sender = box_of(message[4][SENDER])
+        local later = sender.v[SENT] - message[3]
+        local known = message[1] + dedup_ms > NOW and later < dedup_ids
+        if not known then
+          remove_message(name, message, names)
+          stays = false
+        elseif size > 0 then
+          local entry = call('HGET', LOG, name)
+          call('HSET', LOG, name, struct.pack('>dI4I4', message[1], 0, message[3])
+            .. sub(entry, 17, #entry - size))
+        end
+        if size > 0 or not known then
+          gone = gone + 1
+          log_bytes = log_bytes - size
+          state_changed = true
+        end
       end
     end
-    stays = true
-    if not waits then
-      local size = message[2]
-      local aged = message[1] + most_age <= NOW
-      if size > 0 and not aged and log_bytes <= most_bytes then
-        done = true  -- what follows is younger
-        break
-      end
-      local sender = box_of(message[4][SENDER])
-      local later = sender.v[SENT] - message[3]
-      local known = message[1] + dedup_ms > NOW and later < dedup_ids
-      if not known then
-        remove_message(name, message, names)
-        stays = false
-      elseif size > 0 then
-        local entry = call('HGET', LOG, name)
-        call('HSET', LOG, name, struct.pack('>dI4I4', message[1], 0, message[3])
-          .. sub(entry, 17, #entry - size))
-      end
-      if size > 0 or not known then
-        gone = gone + 1
-        log_bytes = log_bytes - size
-        state_changed = true
-      end
+    if stays and gap then
+      gap = false
+      hset(STATE, 'first', name)
     end
+    seq = seq + 1
   end
-  if stays and gap then
-    gap = false
-    hset(STATE, 'first', name)
-  end
-  seq = seq + 1
+  if gap then hset(STATE, 'first', fmt('%.0f', seq)) end
+  flush()
+  return { gone, done and 0 or seq - 1, trail_left and 1 or false }
 end
-if gap then hset(STATE, 'first', fmt('%.0f', seq)) end
-flush()
-return { gone, done and 0 or seq - 1, trail_left and 1 or false }
