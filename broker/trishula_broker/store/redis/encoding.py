@@ -9,6 +9,7 @@ booleans nor None in answers: 1 is True, None stands for both False and None.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from trishula_broker.store import base
 from trishula_broker.store.redis.messages import Header, body_of, copies, encode, text
 from trishula_broker.store.revoked import REVOCATION_SPARE_MS
 from trishula_protocol import limits
-from trishula_protocol.address import HUB
+from trishula_protocol.address import HUB, Address
 
 Arguments = tuple[Any, ...]
 
@@ -90,19 +91,22 @@ def _texts(seqs: Any) -> list[str]:
     return [str(seq) for seq in seqs]
 
 
+@lru_cache(maxsize=4096)
+def _address(address: Address) -> tuple[str, str, str]:
+    return address.kind.value, address.name, str(address)
+
+
 def _accept(op: base.Accept) -> Arguments:
-    address = op.address
+    kind, name, to = _address(op.address)
     thread = None if op.thread == op.id else op.thread
-    header = Header(
-        op.id, op.sender, op.type, str(address), op.priority, thread, op.receipt, op.ttl
-    )
+    header = Header(op.id, op.sender, op.type, to, op.priority, thread, op.receipt, op.ttl)
     # The script needs no more than the first thirteen; the trail has the whole operation.
     return (
         "accept",
         op.sender,
         op.epoch,
-        address.kind.value,
-        address.name,
+        kind,
+        name,
         op.id,
         op.priority,
         op.thread,

@@ -88,6 +88,7 @@ class Space:
         self._settings = settings
         self._epochs = epochs
         self._arrived = False
+        self._args = encode(self._common())
         self.recent = Recent()
         """What this node added to the trail last, once somebody here follows that."""
         self._followed = False
@@ -179,10 +180,8 @@ class Space:
         self, ops: Sequence[Arguments], now: int | None, *, arriving: bool
     ) -> tuple[list[Command], int]:
         """What does ``ops``, and how large these are; the link is open."""
-        arguments = self._arguments(now)
-        arguments["arriving"] = arriving
-        packed = encode(ops)
-        commands = [self.link.commit_call(self.key, encode(arguments), packed)]
+        packed, own = encode(ops), self._own(now, arriving=arriving)
+        commands = [self.link.commit_call(self.key, self._args, packed, *own)]
         if self._settings.require_replicas:
             commands.append(self._confirmation())
         return commands, len(packed)
@@ -196,14 +195,11 @@ class Space:
             self._see_confirmed(confirmed[0])
         return found
 
-    def _arguments(self, now: int | None) -> dict[str, Any]:
-        """What all operations have in common: ``args`` in the scripts."""
+    def _common(self) -> dict[str, Any]:
+        """What all batches have in common: ``args`` in the scripts."""
         settings = self._settings
         return {
-            "now": now,
-            "deadline": self.link.deadline,
             "node": settings.node,
-            "epoch": self._epochs.last,
             "messages": settings.limits.messages,
             "bytes": settings.limits.bytes,
             "delays": limits.RETRY_DELAYS_MS,
@@ -213,6 +209,11 @@ class Space:
             "publish": "SPUBLISH" if settings.place.sharded else "PUBLISH",
             "pointers": POINTERS,
         }
+
+    def _own(self, now: int | None, *, arriving: bool) -> tuple[str | int, ...]:
+        """What one batch alone has."""
+        at = "" if now is None else now
+        return (at, self.link.deadline, self._epochs.last, 1 if arriving else 0)
 
     def _confirmation(self) -> Command:
         """Answered when enough replicas have it, on their disks where they can say so."""
@@ -273,8 +274,7 @@ class Space:
         it looked; 0 there when nothing behind that can go. And whether more of the trail can."""
         await self.link.ready()
         self.recent.clear()  # it may remove what is there
-        arguments = self._arguments(None if self._settings.own_clock else now)
-        arguments |= {
+        arguments = self._common() | {
             "after": after,
             "max_age_ms": retention.max_age_ms,
             "max_bytes": most_bytes,
@@ -286,7 +286,8 @@ class Space:
             "looks": OPERATIONS,
             "most": most,
         }
-        command = script_call(TRIM, self.key, encode(arguments), encode([]))
+        own = self._own(None if self._settings.own_clock else now, arriving=False)
+        command = script_call(TRIM, self.key, encode(arguments), encode([]), *own)
         ((gone, looked, more),) = await self.link.call(command)
         return gone, looked, more == 1
 

@@ -4,27 +4,28 @@
 
 -- Reads at once what most operations will ask for.
 local function prefetch()
-  local names, wanted, found_ids, held = {}, {}, {}, {}
+  local names, found_ids, held, seen = {}, {}, {}, {}
+  local function want(name)
+    if not seen[name] then
+      seen[name] = true
+      names[#names + 1] = name
+    end
+  end
   for i = 1, #ops do
     local op = ops[i]
     local code = op[1]
     if code == 'accept' then
-      names[#names + 1] = op[2]
       found_ids[#found_ids + 1] = op[6]
-      wanted[#wanted + 1] = op[2]
-      if op[4] == 'agent' then
-        names[#names + 1] = op[5]
-        wanted[#wanted + 1] = op[5]
-      end
+      want(op[2])
+      if op[4] == 'agent' then want(op[5]) end
     elseif code == 'settle' or code == 'read' or code == 'delivered' or code == 'requeue' then
-      names[#names + 1] = op[2]
-      wanted[#wanted + 1] = op[2]
+      want(op[2])
       local seqs, tail = op[4], ':' .. op[2]
       for j = 1, #seqs do held[#held + 1] = seqs[j] .. tail end
     end
   end
   load_lives(names)
-  load_boxes(wanted)
+  load_boxes(names)
   load_copies(held)
   local known = hmget(IDS, found_ids)
   for i = 1, #found_ids do ids[found_ids[i]] = known[i] end

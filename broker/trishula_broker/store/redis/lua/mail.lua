@@ -50,7 +50,7 @@ local function point(box, seq, score, kind, size, packed, expires_at)
   zadd(box.h, seq, seq)
   if expires_at then zadd(EXPIRING, expires_at, due_member(seq, box.name)) end
   pointers = pointers + 1
-  count(box, { size, kind }, 1)
+  count(box, size, kind, 1)
 end
 
 local function new_copy(size, kind) return { size, kind, 0, 0, 0, 0, 0, 0, 0 } end
@@ -60,7 +60,7 @@ local function post(to, id, thread, header, body)
   if not live_of(to) or earlier('hub', id) then return false end
   local seq, entry = append('hub', id, thread, header, body)
   local box = box_of(to)
-  point(box, seq, args.priority * PLACE + last_seq, 1, #body, pack({ #body, 1 }))
+  point(box, seq, args.priority * PLACE + last_seq, 1, #body, pack_new(#body, 1))
   hint_mail(to, seq, new_copy(#body, 1), entry)
   return last_seq
 end
@@ -132,7 +132,7 @@ function APPLY.accept(op)
   local score = priority * PLACE + last_seq
   local expires_at = ttl and NOW + ttl
   local what = (sender == 'hub' and 1 or 0) + (kind == 'capability' and 2 or 0) + (ttl and 4 or 0)
-  local packed = pack({ size, what })
+  local packed = pack_new(size, what)
   local accepted = last_seq
   if full then
     local left = {}
@@ -144,8 +144,10 @@ function APPLY.accept(op)
   for i = 1, #names do
     local box = boxes[names[i]]
     point(box, seq, score, what, size, packed, expires_at)
-    local node = node_of(names[i])
-    if node and node ~= NODE then hint_mail(names[i], seq, new_copy(size, what), entry) end
+    local live = live_of(names[i])
+    if live and live[1] > 0 and live[2] ~= NODE then
+      hint_mail(names[i], seq, new_copy(size, what), entry)
+    end
   end
   if kind == 'agent' then return accepted end
   hset(TO, seq, table.concat(names, ','))
@@ -198,24 +200,25 @@ end
 
 -- Answers which of `seqs` are not this agent's, by place, and which were so before, by the place
 -- below zero; `change` is done to those that wait, and says when they were so before.
+local function mark_one(box, seq, field, place, value, change, stale)
+  local held = copy_at(field)
+  if not held then
+    stale[#stale + 1] = place
+  elseif held[SETTLED] == 0 then
+    if change(box, seq, held, value) then stale[#stale + 1] = -place end
+    changed_copies[field] = held
+  else
+    stale[#stale + 1] = -place
+  end
+end
+
 local function mark(op, change)
   local name, seqs, values = op[2], op[4], op[5]
   local fenced = fence(name, op[3])
   if fenced then return fenced end
-  local box = box_of(name)
-  local stale = { 0 }
+  local box, stale = box_of(name), { 0 }
   for i = 1, #seqs do
-    local seq = seqs[i]
-    local field = seq .. ':' .. name
-    local held = copy_at(field)
-    if not held then
-      stale[#stale + 1] = i
-    elseif held[SETTLED] == 0 then
-      if change(box, seq, held, values[i]) then stale[#stale + 1] = -i end
-      changed_copies[field] = held
-    else
-      stale[#stale + 1] = -i
-    end
+    mark_one(box, seqs[i], seqs[i] .. ':' .. name, i, values[i], change, stale)
   end
   return stale
 end
@@ -228,11 +231,33 @@ function APPLY.delivered(op)
   end)
 end
 
+local function done(box, seq, held, at)
+  if at ~= 0 then held[DELIVERED] = at end
+  settle(box, seq, held, 'done')
+end
+
 function APPLY.settle(op)
-  return mark(op, function(box, seq, held, at)
-    if at ~= 0 then held[DELIVERED] = at end
-    settle(box, seq, held, 'done')
-  end)
+  local name, seqs, ats = op[2], op[4], op[5]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  local box, tail = box_of(name), ':' .. name
+  local stale = { 0 }
+  for i = 1, #seqs do
+    local seq = seqs[i]
+    local field = seq .. tail
+    local held = copies[field]
+    local new = type(held) == 'string' and new_of(held)
+    if new and new[KIND] < 2 then  -- neither by a capability nor one that expires
+      held = pack_done(held, ats[i])
+      copies[field] = held
+      hset(COPIES, field, held)
+      zrem(box.q, seq)
+      count(box, new[1], new[KIND], -1)
+    else
+      mark_one(box, seq, field, i, ats[i], done, stale)
+    end
+  end
+  return stale
 end
 
 function APPLY.read(op)

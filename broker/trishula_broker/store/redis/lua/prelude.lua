@@ -3,8 +3,10 @@
 --
 -- keys[1]  "trishula:{<namespace>}:", with which every key of the namespace begins. The tag in
 --          braces keeps them on one shard.
--- argv[1]  MessagePack: what the operations have in common, see encoding.py
+-- argv[1]  MessagePack: what all batches of a node have in common, see space.py
 -- argv[2]  MessagePack: the operations, an array each: its code, then its fields
+-- argv[3]  the time, empty for that of Redis; then, of this batch alone: until when it may be done,
+--          the last epoch that the node has seen, and 1 for the first one of a process
 --
 -- Redis runs the text once, and its functions for each batch: what one batch knows must be
 -- forgotten before the next, which may be of another namespace. Each file says how.
@@ -15,11 +17,12 @@
 -- Lua does not roll back. So everything that can be wrong with an argument is found out by the
 -- types of the caller, and no command below is used on a key of another type.
 local P, args, ops, given
+local packed_args  -- what `args` was unpacked from
 local BEGIN = {}  -- functions that are called before each batch
 local NAMES = {}  -- those that make the names of keys, when it is of another namespace
 
 -- What Redis does not give to a library before it is called.
-local call, fmt, sub, find, floor, pack, unpack_blob, unpack_list
+local call, fmt, sub, find, byte, floor, pack, unpack_blob, unpack_list
 
 local clock, NOW, NODE, DELAYS
 
@@ -40,9 +43,16 @@ end
 local fields, added, removed
 
 local function begin(keys, argv)
-  call, fmt, sub, find, floor = redis.call, string.format, string.sub, string.find, math.floor
+  call, floor = redis.call, math.floor
+  fmt, sub, find, byte = string.format, string.sub, string.find, string.byte
   pack, unpack_blob, unpack_list = cmsgpack.pack, cmsgpack.unpack, unpack
-  args, given = unpack_blob(argv[1]), argv[2]
+  if argv[1] ~= packed_args then
+    packed_args = argv[1]
+    args = unpack_blob(packed_args)
+  end
+  args.now, args.deadline, args.epoch = tonumber(argv[3]), tonumber(argv[4]), tonumber(argv[5])
+  args.arriving = argv[6] == '1'
+  given = argv[2]
   ops = unpack_blob(given)
   clock = call('TIME')
   clock = clock[1] * 1000 + floor(clock[2] / 1000)

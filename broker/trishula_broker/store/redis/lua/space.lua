@@ -23,12 +23,13 @@ end
 local PLACE = 281474976710656  -- constant
 
 -- The state of the namespace.
-local last_seq, last_epoch, log_bytes, state_changed
+local last_seq, last_epoch, known_epoch, log_bytes, state_changed
 local archivers, last_entry, trail_bytes
 
 BEGIN[#BEGIN + 1] = function()
   local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes', 'archivers', 'trail', 'trail_bytes')
   last_seq, last_epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
+  known_epoch = last_epoch
   log_bytes, state_changed = tonumber(state[3] or 0), false
   archivers, last_entry = tonumber(state[4] or 0), tonumber(state[5] or 0)
   trail_bytes = tonumber(state[6] or 0)
@@ -106,6 +107,45 @@ local function load_copies(names)
   for i = 1, #missing do copies[missing[i]] = found[i] end
 end
 
+-- Most copies are new, then done, and what they look like in Redis differs in nothing but size and
+-- kind, and in times that many have in common: so they are neither packed nor unpacked one by one.
+local packed_new  -- by size * 8 + kind
+local news        -- {size, kind} by how it is packed
+local ends        -- by when it was delivered: the rest of one that is done now
+
+BEGIN[#BEGIN + 1] = function() packed_new, news, ends = {}, {}, {} end
+
+local function pack_new(size, kind)
+  local packed = packed_new[size * 8 + kind]
+  if not packed then
+    packed = pack({ size, kind })
+    packed_new[size * 8 + kind] = packed
+    news[packed] = { size, kind }
+  end
+  return packed
+end
+
+-- The size and the kind of a copy that nothing has happened to, of how it is packed; else nil.
+local function new_of(packed)
+  if byte(packed) ~= 146 then return nil end  -- an array of two
+  local new = news[packed]
+  if not new then
+    new = unpack_blob(packed)
+    news[packed] = new
+  end
+  return new
+end
+
+-- What such a copy looks like once it was delivered `at`, and is done now.
+local function pack_done(packed, at)
+  local rest = ends[at]
+  if not rest then  -- an array of ten, see OUTCOME
+    rest = '\0\0\0' .. pack(at) .. '\0\0' .. pack(NOW) .. pack('done')
+    ends[at] = rest
+  end
+  return '\154' .. sub(packed, 2) .. rest
+end
+
 -- The copy when it is there and waits.
 local function waiting(box, seq)
   local held = copy_at(seq .. ':' .. box.name)
@@ -141,7 +181,7 @@ local function flush()
   for name, box in pairs(changed_boxes) do hset(BOXES, name, pack(box.v)) end
   if state_changed then
     hset(STATE, 'seq', last_seq)
-    hset(STATE, 'epoch', last_epoch)
+    if last_epoch ~= known_epoch then hset(STATE, 'epoch', last_epoch) end
     hset(STATE, 'bytes', log_bytes)
     state_changed = false
   end
@@ -152,17 +192,16 @@ end
 -- What a copy that waits adds to its mailbox (by = 1), and takes away again (by = -1).
 local note_absence  -- of an agent, in directory.lua
 
-local function count(box, held, by)
+local function count(box, size, kind, by)
   local v = box.v
-  local size = held[1]
   v[COUNT] = v[COUNT] + by
   v[SIZE] = v[SIZE] + by * size
-  if not FROM_HUB[held[KIND]] then
+  if not FROM_HUB[kind] then
     v[MESSAGES] = v[MESSAGES] + by
     v[BYTES] = v[BYTES] + by * size
   end
   changed_boxes[box.name] = box
-  if BY_CAPABILITY[held[KIND]] then
+  if BY_CAPABILITY[kind] then
     v[VIAS] = v[VIAS] + by
     if not box.pool and (v[VIAS] == 0 or v[VIAS] == by) then note_absence(box.name) end
   end
@@ -189,7 +228,7 @@ local function hold(box, seq, held)
   end
   if held[DUE] > 0 then zadd(box.d, held[DUE], seq) end
   if held[LEASE] > 0 then zadd(READS, 0, box.name .. ':' .. seq) end
-  count(box, held, 1)
+  count(box, held[1], held[KIND], 1)
   if box.pool then pool_count(box, seq, 1) end
 end
 
@@ -198,7 +237,7 @@ local function release(box, seq, held)
   if EXPIRES[held[KIND]] then zrem(EXPIRING, due_member(seq, box.name)) end
   if held[DUE] > 0 then zrem(box.d, seq) end
   if held[LEASE] > 0 then zrem(READS, box.name .. ':' .. seq) end
-  count(box, held, -1)
+  count(box, held[1], held[KIND], -1)
   if box.pool then pool_count(box, seq, -1) end
 end
 
