@@ -338,6 +338,9 @@ class AgentCore:
     def _say_ack(self, current: ClientSession, ack: AgentAck) -> None:
         # 20 bytes for a seq and its comma, and room for the longest reason.
         step = max(1, min(ACK_PART, (self.frame_bytes - 8192) // 20))
+        if len(ack.seqs) <= step:
+            current.send(JSON.encode(Envelope("ACK", to=HUB, payload=ack)))
+            return
         for start in range(0, len(ack.seqs), step):
             part = msgspec.structs.replace(ack, seqs=ack.seqs[start : start + step])
             current.send(JSON.encode(Envelope("ACK", to=HUB, payload=part)))

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from trishula import state_dir
-from trishula.compose import check_id, compose
+from trishula.compose import check_id, compose, compose_plain
 from trishula.core import AgentCore
 from trishula.errors import AgentClosed, Refused
 from trishula.outbox import Outgoing
@@ -99,9 +99,19 @@ class Sending:
         """Send, and wait until it is accepted."""
         now = time_ns() // 1_000_000
         id = self._ids(now) if id is None else check_id(id)
-        encoded = compose(
-            id, now, type, to, payload, priority, ttl, reply_to, thread, headers, receipt
-        )
+        if (
+            reply_to is None
+            and thread is None
+            and ttl is None
+            and headers is None
+            and not receipt
+            and priority == limits.PRIORITY_DEFAULT
+        ):
+            encoded = compose_plain(id, now, type, to, payload)
+        else:
+            encoded = compose(
+                id, now, type, to, payload, priority, ttl, reply_to, thread, headers, receipt
+            )
         self.check_size(encoded)
         if self.crowded:
             await self.wait_for_room()

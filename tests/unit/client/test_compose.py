@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trishula.compose import compose
+from trishula.compose import compose, compose_plain
 from trishula_protocol.codec import JSON
 from trishula_protocol.envelope import Envelope
-from trishula_protocol.payload import same_value
+from trishula_protocol.payload import find_fault, same_value
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -40,28 +41,59 @@ def test_every_json_value_arrives_as_it_was(payload: Any) -> None:
     assert same_value(written(payload), payload)
 
 
-@given(
+ANY_VALUES = st.one_of(
     JSON_VALUES,
-    st.sampled_from(["STATUS", "COMMAND"]),
-    st.sampled_from(["agni", "#ops", "@review", "broadcast"]),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "priority": st.integers(1, 5),
-            "thread": st.just("t"),
-            "reply_to": st.just("r"),
-            "ttl": st.just(1.0),
-            "receipt": st.booleans(),
-            "headers": st.just({"a": 'q"'}),
-        },
-    ),
+    st.floats(),
+    st.integers(-(2**65), 2**65),
+    st.binary(max_size=3),
+    st.just("\udc80"),
+    st.tuples(st.integers()),
 )
-def test_the_quick_way_and_the_other_write_the_same(
-    payload: Any, type: Any, to: str, fields: dict[str, Any]
+ANY_PAYLOADS = ANY_VALUES | st.dictionaries(
+    st.text(max_size=3) | st.integers() | st.none(), ANY_VALUES, max_size=20
+)
+
+
+def outcome(compose: Callable[..., bytes], *args: Any) -> bytes | tuple[type[Exception], str]:
+    try:
+        return compose(*args)
+    except (ValueError, TypeError) as error:
+        return type(error), str(error)
+
+
+@given(
+    ANY_PAYLOADS,
+    st.sampled_from(["STATUS", "COMMAND", "RESULT", "nothing"]),
+    st.sampled_from(["agni", "#ops", "@review", "broadcast", "hub", "A", 7]),
+)
+def test_the_quick_way_writes_and_refuses_as_the_other_does(
+    payload: Any, type: str, to: Any
 ) -> None:
-    ttl = {"ttl": 1_000} if "ttl" in fields else {}
-    whole = Envelope(type, "i", to=to, timestamp=7, payload=payload, **{**fields, **ttl})
-    assert compose("i", 7, type, to, payload, **fields) == JSON.encode(whole)
+    args = ("i", 7, type, to, payload)
+    assert outcome(compose_plain, *args) == outcome(compose, *args)
+
+
+@given(JSON_VALUES)
+def test_what_is_written_is_what_the_codec_writes(payload: Any) -> None:
+    envelope = Envelope("STATUS", "i", to="agni", timestamp=7, payload=payload)
+    assert compose("i", 7, "STATUS", "agni", payload) == JSON.encode(envelope)
+
+
+def listed(value: Any) -> Any:
+    """``value`` with lists for tuples."""
+    if isinstance(value, dict):
+        return {key: listed(item) for key, item in value.items()}
+    return [listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@given(ANY_PAYLOADS)
+def test_what_is_sent_is_what_comes_back(payload: Any) -> None:
+    sent = outcome(compose, "i", 7, "STATUS", "agni", payload)
+    if isinstance(sent, bytes):
+        (found,) = JSON.decode(sent)
+        assert isinstance(found, Envelope)
+        assert found.payload == listed(payload)
+        assert find_fault(found.payload) is None
 
 
 @given(JSON_VALUES, st.sampled_from([math.nan, math.inf, -math.inf, 2**64, "\udc80", object()]))
