@@ -30,8 +30,9 @@ from trishula_broker.access import (
 from trishula_broker.api.metrics import Metrics, Source
 from trishula_broker.api.series import Series, totals_of
 from trishula_broker.api.server import Api
-from trishula_broker.api.sources import Sources
-from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
+from trishula_broker.api.sources import ArchivePlace, Sources
+from trishula_broker.audit.node_archive import CannotArchive, NodeArchive, archive_key
+from trishula_broker.audit.node_archive import folder as archive_folder
 from trishula_broker.auth.errors import AuthError
 from trishula_broker.config import Config, ConfigError, RedisConfig
 from trishula_broker.console import pages
@@ -303,6 +304,9 @@ def _sources(
         lambda: clock().wall,
         Path(config.data).expanduser(),
         config.key_file if keyed else None,
+        ArchivePlace(archive_folder(config), archive_key(config.audit))
+        if config.audit.enabled
+        else None,
     )
 
 

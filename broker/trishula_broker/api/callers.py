@@ -47,21 +47,16 @@ class Callers:
             if not self._admission.may_come_from(origin, headers.getlist("host")):
                 raise forbidden("Origin: pages of this origin may not ask; see websocket.origins")
 
-    def who(self, request: Request, named: str | None = None) -> Caller:
-        """Who asks; ``named`` is what the request itself says of it.
+    def check(self, request: Request) -> None:
+        """See that somebody asks who may ask anything; nothing of a request is looked at before.
 
         Raises:
-            Failure: 401, nobody is proven; 403, it is not from this host, or not who it says.
+            Failure: 401, nobody is proven; 403, not from this origin, or not from this host.
         """
+        self.check_page(request)
         guest: Guest = request.scope["state"][GUEST]
-        said = request.query_params.get(AS, named)
-        if named is not None and said != named:
-            raise bad(AS, f"it is {named} here; leave it out")
-        identity = guest.identity
-        if identity is not None:
-            if said not in (None, identity.subject):
-                raise forbidden(f"{AS}: your token is for {identity.subject}, not {said[:80]}")
-            return Caller(identity.namespace, identity.subject, identity, guest.peer)
+        if guest.identity is not None:
+            return
         if not self._admission.keyless:
             denied = unauthorized(
                 "missing", "the API wants a token: Authorization: Bearer and the token"
@@ -74,6 +69,22 @@ class Callers:
             )
         if not is_trusted(request.scope):
             raise forbidden("a hub without keys is for its own host, under a name of that alone")
+
+    def who(self, request: Request, named: str | None = None) -> Caller:
+        """Who asks, once that was checked; ``named`` is what the request itself says of it.
+
+        Raises:
+            Failure: 400, no name; 403, not who it says.
+        """
+        guest: Guest = request.scope["state"][GUEST]
+        said = request.query_params.get(AS, named)
+        if named is not None and said != named:
+            raise bad(AS, f"it is {named[:80]} here; leave it out")
+        identity = guest.identity
+        if identity is not None:
+            if said is not None and said != identity.subject:
+                raise forbidden(f"{AS}: your token is for {identity.subject}, not {said[:80]}")
+            return Caller(identity.namespace, identity.subject, identity, guest.peer)
         agent = said or SOMEBODY
         fault = agent_fault(agent)
         if fault is not None:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from trishula_broker.api.failures import Failure, bad
 from trishula_broker.api.links import Caller, Links
+from trishula_broker.api.searches import Searches
 from trishula_broker.api.sources import Sources
 from trishula_protocol.errors import ErrorCode
 from trishula_protocol.refusals import DECODE_ERRORS
@@ -33,6 +34,7 @@ class Call:
         body: the body, as the endpoint's type.
         links: sessions with the hub.
         sources: what is not the hub's.
+        searches: of the archive.
         request: for those that stream.
     """
 
@@ -44,6 +46,7 @@ class Call:
         body: Any,
         links: Links,
         sources: Sources,
+        searches: Searches,
         request: Request,
     ) -> None:
         self.caller = caller
@@ -52,6 +55,7 @@ class Call:
         self.body = body
         self.links = links
         self.sources = sources
+        self.searches = searches
         self.request = request
 
     async def ask(self, op: str, **arguments: Any) -> Any:
@@ -81,8 +85,6 @@ class Endpoint(NamedTuple):
     looking: bool = False
     """Only for operators and observers, checked here: the hub is not asked."""
     media: str = JSON_TYPE
-    open: bool = False
-    """For everybody, token or not."""
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from trishula_broker.api import asked, mail, shapes, told
+from trishula_broker.api import archive, asked, health, live, mail, shapes, tokens, told
 from trishula_broker.api.endpoint import Endpoint
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -121,5 +121,66 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         told.series,
         shapes.Series,
         looking=True,
+    ),
+    Endpoint(
+        "GET",
+        "/search",
+        "Messages by their text, sender, recipient or thread",
+        archive.search_messages,
+        shapes.Records,
+        query=shapes.SearchQuery,
+        looking=True,
+    ),
+    Endpoint(
+        "GET",
+        "/audit",
+        "Records of what happened",
+        archive.search_audit,
+        shapes.Records,
+        query=shapes.AuditQuery,
+        looking=True,
+    ),
+    Endpoint(
+        "GET",
+        "/tokens",
+        "Tokens that were made",
+        tokens.list_tokens,
+        shapes.Tokens,
+        query=shapes.TokensQuery,
+        looking=True,
+    ),
+    Endpoint(
+        "POST",
+        "/tokens/revoke",
+        "Take back one token, or all of an agent's",
+        tokens.revoke_tokens,
+        shapes.RevokedTokens,
+        body=shapes.RevokeBody,
+    ),
+    Endpoint(
+        "GET",
+        "/health",
+        "How this hub is",
+        health.show_health,
+        shapes.Health,
+        looking=True,
+    ),
+    Endpoint(
+        "GET",
+        "/health/{component}",
+        "How one part of it is",
+        health.show_component,
+        shapes.Component,
+        looking=True,
+    ),
+    Endpoint(
+        "GET",
+        "/live",
+        "What passes, as it happens",
+        live.stream_live,
+        str,
+        query=shapes.LiveQuery,
+        looking=True,
+        media=live.EVENT_STREAM,
     ),
 )

@@ -30,9 +30,8 @@ class Exposition:
         try:
             self._callers.check_page(request)
             if not is_trusted(request.scope):
-                if self._callers.who(request).identity is not None:
-                    raise forbidden("metrics are for operators and observers")
-                raise forbidden("metrics are for the hub's own host")
+                self._callers.check(request)
+                raise forbidden("metrics are for operators and observers; your token is an agent's")
         except Failure as failure:
             return failure.response()
         text, kind = await self._metrics(request.headers.get("accept", ""))

@@ -11,12 +11,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from trishula_broker.api.callers import OWN, Callers, check_looking
-from trishula_broker.api.endpoint import Call, Endpoint, encoded, read_body, read_query
+from trishula_broker.api.endpoint import JSON_TYPE, Call, Endpoint, encoded, read_body, read_query
 from trishula_broker.api.endpoints import ENDPOINTS
 from trishula_broker.api.exposition import Exposition
 from trishula_broker.api.failures import Failure
 from trishula_broker.api.links import Caller, Links
 from trishula_broker.api.openapi import document
+from trishula_broker.api.searches import Searches
 from trishula_broker.api.sources import Sources
 from trishula_broker.net.admission import Admission
 from trishula_broker.net.driver import Driver
@@ -55,6 +56,7 @@ class Api:
         self._version = version
         self._body_bytes = body_bytes
         self._document: Any = None
+        self._searches = Searches()
         self.links = Links(driver)
 
     def routes(self) -> list[BaseRoute]:
@@ -93,12 +95,14 @@ class Api:
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
         try:
-            self._callers.check_page(request)
+            self._callers.check(request)
             query = read_query(request, endpoint.query, own=OWN)
             body = await self._body(endpoint, request)
             caller = self._who(endpoint, request, body)
             if endpoint.looking:
                 check_looking(caller)
+            if request.method == "HEAD" and endpoint.media != JSON_TYPE:
+                return Response(headers={"content-type": endpoint.media})
             call = Call(
                 caller,
                 dict(request.path_params),
@@ -106,6 +110,7 @@ class Api:
                 body,
                 self.links,
                 self._sources,
+                self._searches,
                 request,
             )
             found = await endpoint.answer(call)

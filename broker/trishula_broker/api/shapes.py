@@ -142,7 +142,7 @@ class SendBody(Given):
     id: EnvelopeId | None = None
     sender: str | None = msgspec.field(default=None, name="from")
     """Only on a hub without keys; else it is the token's agent."""
-    payload: msgspec.Raw = msgspec.Raw(b"null")
+    payload: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     priority: Priority = limits.PRIORITY_DEFAULT
     reply_to: EnvelopeId | None = None
     ttl: Annotated[int, msgspec.Meta(ge=1, le=limits.TTL_MAX)] | None = None

@@ -34,17 +34,27 @@ def key_path(config: Config) -> Path:
     return Path(config.data).expanduser() / FILE
 
 
-def sealer(config: AuditConfig) -> Sealer | None:
+def archive_key(config: AuditConfig) -> bytes | None:
     """What encrypts the archive, if it is to be.
 
     Raises:
         UnusableKey: there is a key, and it is none.
     """
     if config.key:
-        return Sealer(parse_key(config.key, "audit.key"))
+        return parse_key(config.key, "audit.key")
     if config.key_file:
-        return Sealer(read_key(Path(config.key_file).expanduser(), "audit.key_file"))
+        return read_key(Path(config.key_file).expanduser(), "audit.key_file")
     return None
+
+
+def sealer(config: AuditConfig) -> Sealer | None:
+    """Seals and opens with that key.
+
+    Raises:
+        UnusableKey: there is a key, and it is none.
+    """
+    key = archive_key(config)
+    return None if key is None else Sealer(key)
 
 
 def audit_settings(config: AuditConfig) -> AuditSettings:

@@ -18,6 +18,8 @@ from trishula_broker.net.crowd import Place
 from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.settings import NetSettings
 
+ALIVE: Final = "alive"
+"""Where an answer without end finds :meth:`WebConnection.alive`, in the scope's ``state``."""
 _ANSWER: Final = b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -43,7 +45,7 @@ class WebConnection(HttpToolsProtocol):
         deadlines: Deadlines,
         place: Place,
     ) -> None:
-        super().__init__(config, state, {}, asyncio.get_running_loop())
+        super().__init__(config, state, {ALIVE: self.alive}, asyncio.get_running_loop())
         self._settings = settings
         self._deadlines = deadlines
         self._place = place
@@ -120,6 +122,12 @@ class WebConnection(HttpToolsProtocol):
             self.transport.write(_ANSWER % status)
         self.transport.close()
         self._deadlines.set(self, self._settings.close_s)
+
+    def alive(self) -> float:
+        """An answer that goes on has gone on: its time begins anew; how many seconds that is."""
+        if not self.transport.is_closing():
+            self._deadlines.set(self, self._settings.http_request_s)
+        return self._settings.http_request_s
 
     def expired(self) -> None:
         """It was idle or busy for too long, or does not read what it asked for."""

@@ -24,11 +24,18 @@ class Rig:
         data: its data directory.
         options: more of its command line.
         keyed: whether it has keys.
+        environ: variables for it.
     """
 
-    def __init__(self, data: Path, *options: str, keyed: bool = True) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        keyed: bool = True,
+        environ: dict[str, str] | None = None,
+    ) -> None:
         self.keys = Keys(data) if keyed else None
-        self.hub = HubProcess(data, *options)
+        self.hub = HubProcess(data, *options, environ=environ)
 
     def token(self, agent: str, **options: Any) -> str:
         """A token for an agent; ``role`` and rights as in :class:`tests.support.keys.Keys`."""
