@@ -17,6 +17,14 @@ from trishula_broker.store.sqlite import SqliteStore
 LIMITS = MailboxLimits(messages=5, bytes=1_000)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> Iterator[None]:
+    """A busy machine connects late, and that is no failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trishula_broker.store.redis.store.CONNECT_TIMEOUT", 60.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def running_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis for all tests."""
