@@ -18,6 +18,7 @@ from trishula_broker.audit.redaction import Redactor
 from trishula_broker.audit.settings import AuditSettings, Body
 from trishula_broker.audit.times import iso
 from trishula_broker.store import base
+from trishula_broker.store.base import Accept, Accepted, Marked, Settle
 from trishula_broker.store.trail import Entry
 from trishula_protocol.address import Kind
 
@@ -81,6 +82,7 @@ class Records:
         self._namespace = namespace
         self._body: Body = settings.body
         self._redact = Redactor(settings.redact) if settings.redact else None
+        self._as_it_is = settings.body == "full" and self._redact is None
 
     def of(self, entry: Entry, number: int = 1, merged: bool = True) -> list[bytes]:
         """All that ``entry`` tells, in order: lines as the chain closes them, from ``number`` on.
@@ -97,29 +99,32 @@ class Records:
         )[1:-1]
         head = common.decode()
         done, settled, answered = entry.done, _Settled(), _Answered()
+        accepted = self._accepted
         number -= 1
         for start in range(0, len(done), SLICE):
             found: list[bytes] = []
             for op, outcome in done[start : start + SLICE]:
+                notice = None
                 # Most are these two.
-                if type(op) is base.Accept and type(outcome) is base.Accepted:
+                if type(op) is Accept and type(outcome) is Accepted:
                     number += 1
-                    found.append(self._accepted(number, head, op, outcome))
+                    found.append(accepted(number, head, op, outcome))
+                    notice = outcome.notice
                     if op.settles is not None:
                         answered.add(op.sender, op.settles, outcome.seq)
-                elif type(op) is base.Settle and type(outcome) is base.Marked:
+                elif type(op) is Settle and type(outcome) is Marked:
                     settled.add(op, outcome)
                 else:
                     number += 1
                     make = _OTHERS.get(type(op))
                     told = _plain(op, outcome) if make is None else make(op, outcome)
                     found.append(_joined(number, common, told))
+                    notice = getattr(outcome, "notice", None)
                 if not merged:
                     for each in (answered.take(), settled.take()):
                         if each is not None:
                             number += 1
                             found.append(_joined(number, common, each))
-                notice = getattr(outcome, "notice", None)
                 if notice is not None:
                     number += 1
                     found.append(self._notice(number, head, notice))
@@ -129,7 +134,7 @@ class Records:
         if last:
             yield [_joined(number + n, common, each) for n, each in enumerate(last, 1)]
 
-    def _accepted(self, number: int, head: str, op: base.Accept, outcome: base.Accepted) -> bytes:
+    def _accepted(self, number: int, head: str, op: Accept, outcome: Accepted) -> bytes:
         address, recipients, more = op.address, outcome.recipients, ""
         if op.thread is not None:
             more = f',"thread":"{op.thread}"'
@@ -144,14 +149,17 @@ class Records:
         to = address.name if address.kind is Kind.AGENT else str(address)
         names = f'"{recipients[0]}"' if len(recipients) == 1 else _names(recipients)
         body = op.body
+        if self._as_it_is and body:
+            digest = _sha256(payload_of(body)).hexdigest()
+            more = f'{more},"sha256":"{digest}","body":'
         # Written out, for an encoder takes half as long again. Names, ids and types hold nothing
         # that JSON escapes.
-        return self._with_body(
+        text = (
             f'{{"n":{number},{head},"event":"accepted","seq":{outcome.seq},"id":"{op.id}",'
             f'"from":"{op.sender}","to":"{to}","recipients":[{names}],"type":"{op.type}",'
-            f'"priority":{op.priority},"size":{len(body)}{more}',
-            body,
+            f'"priority":{op.priority},"size":{len(body)}{more}'
         )
+        return text.encode() + body if self._as_it_is else self._with_body(text, body)
 
     def _with_body(self, text: str, body: bytes) -> bytes:
         if self._body == "none" or not body:
@@ -182,9 +190,9 @@ class _Settled:
     """What agents were done with in a commit."""
 
     def __init__(self) -> None:
-        self._ops: list[tuple[base.Settle, base.Marked]] = []
+        self._ops: list[tuple[Settle, Marked]] = []
 
-    def add(self, op: base.Settle, outcome: base.Marked) -> None:
+    def add(self, op: Settle, outcome: Marked) -> None:
         self._ops.append((op, outcome))
 
     def take(self) -> _Done | None:
@@ -246,7 +254,7 @@ def _joined(number: int, common: bytes, record: _Done | _Plain) -> bytes:
 _Plain = dict[str, Any]
 
 
-def _delivered(op: base.Delivered, outcome: base.Marked) -> _Plain:
+def _delivered(op: base.Delivered, outcome: Marked) -> _Plain:
     at = dict(op.seqs)
     return {
         "event": "delivered",
@@ -256,7 +264,7 @@ def _delivered(op: base.Delivered, outcome: base.Marked) -> _Plain:
     }
 
 
-def _read(op: base.Read, outcome: base.Marked) -> _Plain:
+def _read(op: base.Read, outcome: Marked) -> _Plain:
     return {"event": "read", "agent": op.agent, "seqs": outcome.seqs, "lease_ms": op.lease_ms}
 
 

@@ -7,9 +7,10 @@ is bound into the encryption, so one file cannot stand for another.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -24,6 +25,8 @@ NO_KEY: Final = (
     "it is encrypted, and no key was given (audit.key_file, or the variable TRISHULA_AUDIT_KEY)"
 )
 PIECE: Final = 1 << 20
+TOGETHER: Final = 4 << 20
+"""Bytes of a file that is made that go to the disk together."""
 LOCAL: Final = "local"
 TRAIL: Final = "trail"
 _NAME: Final = re.compile(r"(?P<number>[0-9]{8})\.jsonl(?P<zst>\.zst)?(?P<enc>\.enc)?\Z")
@@ -138,8 +141,32 @@ def _decompress(data: bytes) -> tuple[bytes, str | None]:
 
 def compress(text: bytes) -> bytes:
     """A segment's lines as they are sealed; zstd's own checksum is behind them."""
-    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-    return compressor.compress(text)
+    return b"".join(compressed([text]))
+
+
+def compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same, piece by piece."""
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+    for piece in pieces:
+        yield compressor.compress(piece)
+    yield compressor.flush()
+
+
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """The content of a file in pieces, but for an end that is no whole line.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    rest = b""
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            end = piece.rfind(b"\n") + 1
+            if end:
+                yield rest + piece[:end]
+                rest = piece[end:]
+            else:
+                rest += piece
 
 
 def read(segment: Segment, chain: ChainName, sealer: Sealer | None) -> Content:
@@ -176,12 +203,29 @@ def sync_folder(folder: Path) -> None:
 
 def put(path: Path, data: bytes) -> None:
     """Make a file whole or not at all, for its owner only."""
+    put_pieces(path, [data])
+
+
+def put_pieces(path: Path, pieces: Iterable[bytes]) -> tuple[int, str]:
+    """The same; how many bytes it has, and their SHA-256. A large one goes to the disk bit by
+    bit, so that others who wait for the disk need not wait for all of it.
+
+    Raises:
+        OSError: there is none; ``pieces`` may raise it.
+    """
     temporary = path.with_name(path.name + ".tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    digest, size, synced = hashlib.sha256(), 0, 0
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
+        for piece in pieces:
+            rest = memoryview(piece)
+            digest.update(rest)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            size += len(piece)
+            if size - synced >= TOGETHER:
+                os.fsync(handle)
+                synced = size
         os.fsync(handle)
     except BaseException:
         os.close(handle)
@@ -190,3 +234,18 @@ def put(path: Path, data: bytes) -> None:
     os.close(handle)
     temporary.replace(path)
     sync_folder(path.parent)
+    return size, digest.hexdigest()
+
+
+def digest_of(path: Path) -> tuple[int, str]:
+    """How many bytes a file has, and their SHA-256.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+            size += len(piece)
+    return size, digest.hexdigest()

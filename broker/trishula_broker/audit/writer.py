@@ -8,10 +8,9 @@ nothing of stores or hubs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -128,6 +127,8 @@ class ChainWriter:
         self._unsealed: list[Segment] = []
         self._unsaid: list[Segment] = []
         """Sealed, and not yet said to be."""
+        self._digests: dict[int, tuple[int, str]] = {}
+        """What those have of bytes, and their SHA-256, where it is known."""
 
     def __repr__(self) -> str:
         return f"<ChainWriter {self.name} record {self.link.number} pos {self.mark.pos}>"
@@ -470,30 +471,32 @@ class ChainWriter:
         self._retire()
 
     def _seal(self, old: Segment) -> Segment | None:
-        held = segment.read(old, self.name, self._sealer)
-        if held.problem is not None and not held.torn:
-            return None  # what is damaged stays as it was found
         encrypted = self._sealer is not None
         path = self.folder / segment.file_name(old.number, True, encrypted)
         sealed = Segment(path, old.number, True, encrypted)
-        data = segment.compress(held.text[: held.text.rfind(b"\n") + 1])
-        if self._sealer is not None:
-            data = self._sealer.file(data, sealed.bound_name(self.name))
-        segment.put(path, data)
+        if path.exists() and not old.path.exists():  # all but the folder was on the disk before
+            segment.sync_folder(self.folder)
+            return sealed
+        pieces: Iterator[bytes]
+        if self._sealer is None and not old.encrypted:
+            pieces = segment.compressed(segment.whole_lines(old.path))
+        else:
+            held = segment.read(old, self.name, self._sealer)
+            if held.problem is not None and not held.torn:
+                return None  # what is damaged stays as it was found
+            data = segment.compress(held.text[: held.text.rfind(b"\n") + 1])
+            if self._sealer is not None:
+                data = self._sealer.file(data, sealed.bound_name(self.name))
+            pieces = iter([data])
+        self._digests[old.number] = segment.put_pieces(path, pieces)
         old.path.unlink(missing_ok=True)
         segment.sync_folder(self.folder)
         return sealed
 
     def _say_sealed(self, sealed: Segment) -> None:
-        data = sealed.path.read_bytes()
-        self.say(
-            "sealed",
-            {
-                "segment": sealed.number,
-                "bytes": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
-            },
-        )
+        size, digest = self._digests.get(sealed.number) or segment.digest_of(sealed.path)
+        self.say("sealed", {"segment": sealed.number, "bytes": size, "sha256": digest})
+        self._digests.pop(sealed.number, None)
 
     def _retire(self) -> None:
         settings = self._settings
