@@ -262,6 +262,27 @@ async def test_what_was_being_folded_is_there_after_a_kill(
     await other.store.close()
 
 
+async def test_beats_and_archivers_wait_for_no_table(
+    world: World, tmp_path: Path, held: threading.Event
+) -> None:
+    await world.do(base.Archive("n1", 0))
+    sent = await world.send("ada", "bob", "m1")
+    marked = await world.do(
+        base.Beat("n1", "life", "primary", "", 5_000),
+        base.Delivered("bob", world.epochs["bob"], ((sent.seq, world.now),)),
+        base.Archive("n1", 1, digests=((0, "d"),)),
+    )
+    assert marked[1:] == [base.Marked((sent.seq,), ()), base.Archived(2, 1)]
+    left = as_killed(world, tmp_path)
+    other = World(lambda: SqliteStore(left))
+    await other.store.open()
+    (archive,) = await other.ask(base.Archives())
+    assert (archive.upto, archive.digests) == (1, ((0, "d"),))
+    assert [entry.pos for entry in await other.ask(base.Trail(0, 9))] == [2]
+    assert (await other.fate("ada", "m1"))["bob"].delivered_at == world.now
+    await other.store.close()
+
+
 async def test_what_cannot_be_folded_is_told_and_kept(
     world: World, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

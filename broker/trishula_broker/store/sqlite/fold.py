@@ -6,7 +6,7 @@ What it is given nobody changes any more.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from trishula_broker.store.sqlite import pages
@@ -15,6 +15,8 @@ from trishula_broker.store.sqlite.statements import roll_back, statements
 
 SQL: Final = statements("commit")
 
+Said = tuple[str, Sequence[Any]]
+"""One of :data:`SAYING`, and what it is told."""
 WORTHWHILE: Final = 16
 """Copies that must be alike for a statement of their own; it takes a third less time each."""
 
@@ -34,6 +36,7 @@ class Fold:
         moved: list[int],
         trail: list[Any],
         trails: dict[int, int],
+        said: list[Said],
         number: int,
     ) -> None:
         self._log = log
@@ -43,24 +46,26 @@ class Fold:
         self._moved = moved
         self._trail = trail
         self._trails = trails
+        self._said = said
         self._number = number
 
-    def commit(self, db: sqlite3.Connection) -> None:
-        """Do it, as a transaction.
+    def commit(self, db: sqlite3.Connection) -> dict[int, int]:
+        """Do it, as a transaction; as :meth:`run`.
 
         Raises:
             sqlite3.Error: nothing of it was done.
         """
         try:
             db.execute("BEGIN IMMEDIATE")
-            self.run(db)
+            removed = self.run(db)
             db.execute("COMMIT")
         except BaseException:
             roll_back(db)
             raise
+        return removed
 
-    def run(self, db: sqlite3.Connection) -> None:
-        """Do it, inside a transaction."""
+    def run(self, db: sqlite3.Connection) -> dict[int, int]:
+        """Do it, inside a transaction; what was removed of trails, in bytes by namespace."""
         if self._log:
             _insert(db, pages.write(db, self._log, self._new))
         if self._done:
@@ -73,7 +78,47 @@ class Fold:
             SQL["insert_trail"].run(db, self._trail)
         for space, last in self._trails.items():
             SQL["set_trail"].execute(db, space, last)
+        removed: dict[int, int] = {}
+        for what, values in self._said:
+            SAYING[what](db, removed, *values)
         SQL["set_counter"].execute(db, "journal", self._number)
+        return removed
+
+
+def _set_archiver(db: sqlite3.Connection, _: dict[int, int], *values: Any) -> None:
+    SQL["set_archiver"].execute(db, *values)
+
+
+def _remove_archiver(db: sqlite3.Connection, _: dict[int, int], space: int, node: str) -> None:
+    SQL["remove_archiver"].execute(db, space, node)
+
+
+def _set_digests(db: sqlite3.Connection, _: dict[int, int], *values: Any) -> None:
+    SQL["set_digests"].run(db, values)
+
+
+def _keep_digests(
+    db: sqlite3.Connection, _: dict[int, int], space: int, node: str, keep: int
+) -> None:
+    SQL["remove_digests"].execute(db, space=space, node=node, keep=keep)
+
+
+def _remove_trail(
+    db: sqlite3.Connection, removed: dict[int, int], space: int, first: int, last: int
+) -> None:
+    size = SQL["trail_bytes"].one(db, first, last)
+    removed[space] = removed.get(space, 0) + size
+    SQL["remove_trail"].execute(db, first, last)
+
+
+SAYING: Final[dict[str, Callable[..., None]]] = {
+    "set_archiver": _set_archiver,
+    "remove_archiver": _remove_archiver,
+    "set_digests": _set_digests,
+    "keep_digests": _keep_digests,
+    "remove_trail": _remove_trail,
+}
+"""What can be said of trails and who archives them; journals have these names."""
 
 
 def _insert(db: sqlite3.Connection, new: Iterable[CopyRecord]) -> None:

@@ -81,7 +81,11 @@ def is_at_hand(work: Work, space: Space, ops: Sequence[base.Operation]) -> bool:
             box = boxes.get(op.agent)
             if box is None or not all(map(box.recent.__contains__, op.seqs)):
                 return False
-        else:
+        elif isinstance(op, base.Delivered):
+            box = boxes.get(op.agent)
+            if box is None or not all(seq in box.recent for seq, _ in op.seqs):
+                return False
+        elif not isinstance(op, (base.Beat, base.Archive)):
             return False
     return True
 

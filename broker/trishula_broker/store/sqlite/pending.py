@@ -23,7 +23,7 @@ import msgspec
 from trishula_broker.store.recorded import encode_done
 from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.directory import SQL
-from trishula_broker.store.sqlite.fold import Fold
+from trishula_broker.store.sqlite.fold import Fold, Said
 from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.mailbox import CopyRecord
 from trishula_broker.store.sqlite.trail import PLACE_BITS, Recorded, SpaceTrail
@@ -47,6 +47,7 @@ class _Commit(msgspec.Struct, array_like=True, gc=False):
     trail: list[Any] = []
     """Rows for ``insert_trail``, laid end to end."""
     log: list[pages.Row] = []
+    said: list[Said] = []
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -79,7 +80,8 @@ class Pending:
     ) -> None:
         self._db = db
         self._folder = folder
-        self._folding: Future[None] | None = None
+        self._folding: Future[dict[int, int]] | None = None
+        self._shrinking: dict[int, SpaceTrail] = {}
         self._writing = False
         self._journal = journal
         self._node = node
@@ -101,17 +103,21 @@ class Pending:
         self.ids: dict[tuple[str, int], tuple[int, bytes] | None] = {}
         self.trail: list[Any] = []
         self._trails: dict[int, int] = {}
+        self._said: list[Said] = []
         self.bytes = 0
 
     def __bool__(self) -> bool:
         return self._folding is not None or self._has_changes()
 
     def _has_changes(self) -> bool:
-        return bool(self.log or self.new or self.done or self.changed or self.moved or self._trails)
+        return bool(
+            self.log or self.new or self.done or self.changed or self.moved or self._trails
+            or self._said
+        )  # fmt: skip
 
     def _begin(self) -> None:
         """A transaction begins here."""
-        self._begun = len(self.log), len(self.new), len(self.done)
+        self._begun = len(self.log), len(self.new), len(self.done), len(self._said)
         self._changed_now: dict[tuple[int, int], CopyRecord] = {}
         self.recorded: list[Recorded] = []
 
@@ -130,7 +136,12 @@ class Pending:
         """
         folding, self._folding = self._folding, None
         if folding is not None:
-            folding.result()
+            self._shrink(folding.result())
+
+    def _shrink(self, removed: dict[int, int]) -> None:
+        for space, size in removed.items():
+            if (trail := self._shrinking.get(space)) is not None:  # else it was recovered
+                trail.size -= size
 
     def give_up(self) -> None:
         """Nothing here counts any more; the database is not in use when this returns."""
@@ -148,6 +159,10 @@ class Pending:
         self.write()  # a record has no words for it
         self.moved += (source, seq, target)
 
+    def say(self, what: str, *values: Any) -> None:
+        """Have the tables told of who archives, in this order: see :data:`fold.SAYING`."""
+        self._said.append((what, values))
+
     def end(self) -> None:
         """The transaction is complete: make it durable. Another may begin."""
         rows = self._take_recorded()
@@ -155,17 +170,20 @@ class Pending:
         if much and not self._has_changes():
             self.forget()
         if not self._writing:
-            log, new, done = self._begun
+            log, new, done, said = self._begun
             fresh = len(self.new) - new + len(self.done) - done + len(self._changed_now)
-            if not fresh and len(self.log) == log and not rows:
+            if not fresh and len(self.log) == log and len(self._said) == said and not rows:
                 return
             changed = self.done[done:] + list(self._changed_now.values())
-            data = _encode(_Commit([], self.new[new:], changed, rows, self.log[log:]))
+            data = _encode(
+                _Commit([], self.new[new:], changed, rows, self.log[log:], self._said[said:])
+            )
             if self._journal.has_room(len(data)):
                 self._journal.append(data)
                 self._begin()
                 size = len(self.new) + len(self.done) + len(self.changed)
-                if much or size >= FOLD_AT:
+                # Who archives is looked up in the file by others.
+                if much or size >= FOLD_AT or self._said:
                     self._fold_behind()
                 return
         self.fold()
@@ -205,11 +223,10 @@ class Pending:
 
     def remove_trail(self, trail: SpaceTrail, upto: int) -> None:
         """Remove the entries up to there, wherever they are."""
-        self.write()
         first, last = trail.place(trail.first), trail.place(upto)
         trail.first = upto + 1
-        trail.size -= SQL["trail_bytes"].one(self._db, first, last)
-        SQL["remove_trail"].execute(self._db, first, last)
+        self._shrinking[trail.space] = trail
+        self.say("remove_trail", trail.space, first, last)
         rows, self.trail = self.trail, []
         for start in range(0, len(rows), 4):
             if first <= rows[start] <= last:
@@ -223,7 +240,7 @@ class Pending:
         if not self._has_changes():
             return
         self.write()
-        self._take().run(self._db)
+        self._shrink(self._take().run(self._db))
         self._folded = True
 
     def _take(self) -> Fold:
@@ -236,6 +253,7 @@ class Pending:
             self.moved,
             self.trail,
             self._trails,
+            self._said,
             self._journal.number,
         )
         for record in self.new:
@@ -260,6 +278,7 @@ class Pending:
             commit = _decode(data)
             self.log += _former(commit.former) + commit.log
             self.trail += commit.trail
+            self._said += commit.said
             for place in commit.trail[::4]:
                 space, pos = divmod(place, 1 << PLACE_BITS)
                 self._trails[space] = pos

@@ -155,17 +155,16 @@ def read_trails(db: sqlite3.Connection, spaces: dict[int, Space]) -> None:
 def archive(work: Work, space: Space, op: Archive) -> Archived:
     """Do it."""
     trail = space.trail
-    work.write()
     if op.ends:
         trail.archivers.pop(op.node, None)
-        SQL["remove_archiver"].execute(work.db, space.id, op.node)
-        SQL["remove_digests"].execute(work.db, space=space.id, node=op.node, keep=0)
+        work.say("remove_archiver", space.id, op.node)
+        work.say("keep_digests", space.id, op.node, 0)
     else:
-        _save(work.db, trail, trail.hear(op, work.now))
+        _save(work, trail, trail.hear(op, work.now))
         if op.digests:
             values = [v for number, d in op.digests for v in (space.id, op.node, number, d)]
-            SQL["set_digests"].run(work.db, values)
-            SQL["remove_digests"].execute(work.db, space=space.id, node=op.node, keep=DIGESTS_KEPT)
+            work.say("set_digests", *values)
+            work.say("keep_digests", space.id, op.node, DIGESTS_KEPT)
     work.remove_trail(trail, trail.settle())
     return Archived(trail.first, trail.last)
 
@@ -173,19 +172,17 @@ def archive(work: Work, space: Space, op: Archive) -> Archived:
 def drop_silent(work: Work, trail: SpaceTrail, retention: Retention) -> bool:
     """Wait no longer for those that were silent for too long; whether more is to be removed."""
     for archiver in trail.overdue(work.now, retention):
-        work.write()
         trail.archivers[archiver.node] = dropped = replace(archiver, dropped=True)
-        _save(work.db, trail, dropped)
+        _save(work, trail, dropped)
     upto = trail.settle()
     work.remove_trail(trail, upto)
     return trail.first <= upto
 
 
-def _save(db: sqlite3.Connection, trail: SpaceTrail, record: ArchiveRecord) -> None:
+def _save(work: Work, trail: SpaceTrail, record: ArchiveRecord) -> None:
     heads = msgspec.json.encode(record.heads).decode()
-    SQL["set_archiver"].execute(
-        db, trail.space, record.node, record.upto, record.at, int(record.dropped), heads
-    )
+    dropped = int(record.dropped)
+    work.say("set_archiver", trail.space, record.node, record.upto, record.at, dropped, heads)
 
 
 def read_trail(db: sqlite3.Connection, namespace: str, query: Trail) -> tuple[Entry, ...]:

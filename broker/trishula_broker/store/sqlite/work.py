@@ -112,6 +112,10 @@ class Work:
             if entry is not None:
                 self._pending.recorded.append(entry)
 
+    def say(self, what: str, *values: Any) -> None:
+        """Have the tables told of who archives."""
+        self._pending.say(what, *values)
+
     def remove_trail(self, trail: SpaceTrail, upto: int) -> None:
         """Remove entries up to there; not all at once when they are many."""
         upto = min(upto, trail.first + REMOVE_AT_ONCE - 1)
