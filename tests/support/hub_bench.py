@@ -132,6 +132,7 @@ class Bench:
     Args:
         store: one that is shared with other benches, as this node has it.
         tokens: who each token proves somebody to be; None: a hub without keys.
+        patience_ms: how long settlements wait for another commit; so that most tests need not.
     """
 
     def __init__(
@@ -143,9 +144,10 @@ class Bench:
         node: str = "bench",
         role: str = "primary",
         tokens: dict[str, Identity] | None = None,
+        patience_ms: int = 0,
     ) -> None:
         self.store = store or MemoryStore(mailbox_limits=limits or MailboxLimits())
-        self._settings = settings
+        self._settings = msgspec.structs.replace(settings or HubSettings(), patience_ms=patience_ms)
         self._node = node
         self._role = role
         self._life = 0

@@ -1,7 +1,9 @@
 """Operations on their way to the store, each with what happens next.
 
-One commit is in flight at a time; what is submitted meanwhile is the next batch. A commit that
-failed leaves it unknown what was applied: each operation's continuation is told so. What is
+One commit is in flight at a time; what is submitted meanwhile is the next batch. What nobody waits
+for, such as a settlement, goes along with what comes next: it has a commit of its own only when
+nothing comes for a moment, so that a question and its answer are two commits and not five. A commit
+that failed leaves it unknown what was applied: each operation's continuation is told so. What is
 tried again then goes first, in its old order: what came later may be about the same copies.
 """
 
@@ -45,8 +47,11 @@ _Entry = tuple[base.Operation, Then, Any]
 class Commits:
     """The queue between the core and the store."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, agenda: Agenda, patience_ms: int) -> None:
         self._agenda = agenda
+        self._patience_ms = patience_ms
+        self._urgent = False
+        """Something of what waits is not patient."""
         self._waiting: list[_Entry] = []
         self._in_flight: deque[list[_Entry]] = deque()
         self._again: list[_Entry] = []
@@ -59,13 +64,29 @@ class Commits:
     def submit(self, op: base.Operation, then: Then, context: Any = None) -> None:
         """Queue ``op``."""
         self._waiting.append((op, then, context))
+        self._urgent = True
+
+    def submit_patiently(self, op: base.Operation, then: Then, context: Any, now: Now) -> None:
+        """Queue ``op`` for the next commit there is, or for one in a moment."""
+        self._waiting.append((op, then, context))
+        if not self._urgent:
+            if self._patience_ms:
+                self._agenda.at(now.mono + self._patience_ms, "patience", self._hurry)
+            else:
+                self._urgent = True
+
+    def _hurry(self, now: Now) -> None:
+        self._urgent = bool(self._waiting)
 
     def take(self, ahead: bool = False) -> list[base.Operation]:
         """The next batch; empty while one is in flight, after a failure for a moment, or when
-        there is nothing to do. ``ahead``: the one in flight is durable, which is said next."""
-        if (self._in_flight and not ahead) or self._again or not self._waiting:
+        there is nothing that is urgent. ``ahead``: the one in flight is durable, which is said
+        next."""
+        if (self._in_flight and not ahead) or self._again or not self._urgent:
             return []
         batch, self._waiting = self._waiting, []
+        self._urgent = False
+        self._agenda.cancel("patience")
         self._in_flight.append(batch)
         return [op for op, _, _ in batch]
 
@@ -112,3 +133,4 @@ class Commits:
     def _resume(self, now: Now) -> None:
         self._waiting[:0] = self._again
         self._again = []
+        self._urgent = bool(self._waiting)

@@ -89,7 +89,7 @@ class Hub:
         self._draining = False
         self._clock_apart = False
         self._agenda = Agenda()
-        self._commits = Commits(self._agenda)
+        self._commits = Commits(self._agenda, self._settings.patience_ms)
         self._questions = Questions()
         self._membership = Membership(
             node,

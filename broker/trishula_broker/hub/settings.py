@@ -31,6 +31,9 @@ class HubSettings(msgspec.Struct, frozen=True):
     """Bytes queued for one session beyond which it gets no more deliveries for now."""
     leeway_ms: int = 30_000
     """A token counts this much longer than it says, as when it is shown: clocks differ."""
+    patience_ms: int = 3
+    """What recipients say of their mail waits this long for another commit to go along with;
+    0: not at all."""
     beat_ms: int = 1_000
     """A node tells the store that it lives this often."""
     lease_ms: int = 5_000

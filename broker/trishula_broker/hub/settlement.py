@@ -53,7 +53,7 @@ class Settlement:
         if not seqs:
             return
         if isinstance(ack, bodies.Settle):
-            self._done(seat, seqs)
+            self._done(seat, seqs, now)
         elif isinstance(ack, bodies.Read):
             self._read(seat, seqs, now)
         elif ack.requeue:
@@ -61,14 +61,14 @@ class Settlement:
         else:
             self._reject(seat, seqs, ack.reason, now)
 
-    def _done(self, seat: Seat, seqs: list[int]) -> None:
+    def _done(self, seat: Seat, seqs: list[int], now: Now) -> None:
         mailbox = seat.mailbox
         mailbox.said_done(seqs)
         self._delivery.stir(seat)
         held = mailbox.held
         times = tuple([held[seq].delivered_at if seq in held else None for seq in seqs])
-        self._commits.submit(
-            base.Settle(seat.agent, seat.epoch, tuple(seqs), times), self._settled, seat
+        self._commits.submit_patiently(
+            base.Settle(seat.agent, seat.epoch, tuple(seqs), times), self._settled, seat, now
         )
 
     def _settled(
@@ -105,11 +105,8 @@ class Settlement:
         self._delivery.stir(seat)
         held = seat.mailbox.held
         want = any(seq not in held for seq in seqs)
-        self._commits.submit(
-            base.Read(seat.agent, seat.epoch, tuple(seqs), seat.session.lease_ms, want),
-            self._marked_read,
-            (seat, None),
-        )
+        op = base.Read(seat.agent, seat.epoch, tuple(seqs), seat.session.lease_ms, want)
+        self._commits.submit_patiently(op, self._marked_read, (seat, None), now)
 
     def _marked_read(
         self,
