@@ -75,6 +75,10 @@ GC_THRESHOLDS: Final = (50_000, 20, 100)
 young ones a hundred times a second for nothing."""
 
 
+SWITCH_S: Final = 0.0005
+"""How long one thread runs Python while another wants to. With Python's own 5 ms each step of the
+store or the archive may keep the event loop, and so every message, waiting for as long."""
+
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
 """Names of glibc's malloc.h."""
@@ -244,6 +248,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         stopping = _signals(access.tls)
         bridge = _start_bridge(config, port, log, with_tokens=authenticator is not None)
         _settle_memory()
+        sys.setswitchinterval(SWITCH_S)
         if worker is None:
             _say_serving(config, port)
         else:
