@@ -29,7 +29,8 @@ class Guard:
     Who may receive from somebody may answer: an answer goes to whoever sent what it answers, also
     where the token's ``send`` does not name that address. So does a STATUS about it, while the
     session holds it. What that holds is at hand; of what was held earlier the store knows who sent
-    it.
+    it. While the store is asked, what the session sends to the same address waits: it must not
+    overtake.
 
     Args:
         accept: takes what is let through.
@@ -40,6 +41,9 @@ class Guard:
         self._questions = questions
         self._accept = accept
         self._looking: Counter[int] = Counter()
+        """link → answers that wait, and what waits behind them."""
+        self._behind: dict[tuple[int, str], list[Envelope]] = {}
+        """(link, address) → what waits behind the answer that is looked up there."""
 
     def send(self, session: HubSession, envelope: Envelope, now: Now) -> None:
         """Check a message and have it accepted.
@@ -49,6 +53,12 @@ class Guard:
         """
         standing = standing_of(session)
         assert standing is not None
+        if self._behind and envelope.to is not None:
+            behind = self._behind.get((session.link, envelope.to))
+            if behind is not None:
+                self._count(session, envelope)
+                behind.append(envelope)
+                return
         if standing.limited:
             standing.check_type(envelope.type)
             to = envelope.to
@@ -76,7 +86,7 @@ class Guard:
             for each in held.values()
         )
 
-    def _look(self, session: HubSession, envelope: Envelope) -> None:
+    def _count(self, session: HubSession, envelope: Envelope) -> None:
         if self._looking[session.link] >= LOOKUPS:
             raise ProtocolError(
                 ErrorCode.RATE_LIMITED,
@@ -86,7 +96,12 @@ class Guard:
                 retry_after_ms=RETRY_MS,
             )
         self._looking[session.link] += 1
+
+    def _look(self, session: HubSession, envelope: Envelope) -> None:
+        self._count(session, envelope)
         assert envelope.reply_to is not None
+        assert envelope.to is not None
+        self._behind[session.link, envelope.to] = []
         query = base.Trace(session.agent, envelope.reply_to)
         self._questions.ask(query, self._looked, (session, envelope))
 
@@ -97,9 +112,27 @@ class Guard:
         now: Now,
     ) -> None:
         session, envelope = context
-        self._looking[session.link] -= 1
+        assert envelope.to is not None
+        behind = self._behind.pop((session.link, envelope.to))
+        self._looking[session.link] -= 1 + len(behind)
         if not self._looking[session.link]:
             del self._looking[session.link]
+        self._judge(session, envelope, answer, now)
+        for each in behind:
+            if session.live:
+                try:
+                    self.send(session, each, now)
+                except ProtocolError as error:
+                    error.reply_to = each.id
+                    session.error(error, **about(each))
+
+    def _judge(
+        self,
+        session: HubSession,
+        envelope: Envelope,
+        answer: Sequence[base.Traced] | Unavailable,
+        now: Now,
+    ) -> None:
         standing = standing_of(session)
         if not session.live or standing is None:
             return  # it is sent again

@@ -247,6 +247,30 @@ def test_what_was_held_by_an_earlier_session_can_still_be_answered() -> None:
     assert again.acks("accepted") == ["r2"]
 
 
+def test_an_answer_that_is_looked_up_is_not_overtaken_by_a_later_one() -> None:
+    bench = bench_with("agni")
+    asker = bench.proven(identity("varuna"))
+    dc = bench.proven(identity("dc", send=("agni",)))
+    asker.tell("dc", "q1")
+    [first] = dc.mail()
+    dc.ack("done", first["seq"])
+    asker.tell("dc", "q2")
+    second = dc.mail()[-1]
+    bench.hold_questions = True
+    dc.send(
+        answer_to("varuna", "q1") | {"id": "r1"},
+        answer_to("varuna", "q2", settles=second["seq"]) | {"id": "r2"},
+        answer_to("varuna", "never-asked") | {"id": "r3"},
+        answer_to("varuna", "q2") | {"id": "r4"},
+        {"type": "STATUS", "to": "agni", "id": "s1", "payload": 1},
+    )
+    assert dc.acks("accepted") == ["s1"]  # what goes elsewhere need not wait
+    bench.hold_questions = False
+    bench.run()
+    assert [each["id"] for each in asker.mail()] == ["r1", "r2", "r4"]
+    assert [each["reply_to"] for each in dc.take() if each["type"] == "ERROR"] == ["r3"]
+
+
 def test_what_one_sent_itself_is_nothing_to_answer() -> None:
     bench = bench_with("agni")
     dc = bench.proven(identity("dc", send=("agni",)))
