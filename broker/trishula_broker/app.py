@@ -263,7 +263,6 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         log.info("serving", host=config.host, port=port, pid=os.getpid(), **about)
         await stopping.wait()
         await bridge.close()
-        api.close()
         log.info("draining", connections=driver.connections)
         listener.stop()
         code = await _drain(driver, stopping, config.drain_s)
@@ -275,6 +274,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         if watch is not None:
             await watch.close()
         await listener.close()
+        api.close()
         driver.meter.close()
         series.close()
         await driver.close()

@@ -6,7 +6,8 @@ from typing import Any
 
 from trishula_broker.api import shapes
 from trishula_broker.api.endpoint import Call
-from trishula_broker.api.failures import bad
+from trishula_broker.api.failures import Failure, not_found
+from trishula_protocol.errors import ErrorCode
 
 
 async def list_agents(call: Call) -> Any:
@@ -70,17 +71,17 @@ async def history(call: Call) -> Any:
 
 async def follow_message(call: Call) -> Any:
     """Where a message is that an agent sent or received, and what it waits for."""
-    return await call.ask("trace", agent=call.path["agent"], id=call.path["id"])
+    return await _known(call, "trace", agent=call.path["agent"], id=call.path["id"])
 
 
 async def recall_message(call: Call) -> Any:
     """Take back what nobody has read."""
-    return await call.ask("recall", id=call.path["id"])
+    return await _known(call, "recall", id=call.path["id"])
 
 
 async def peek_mailbox(call: Call) -> Any:
     """Look at a mailbox."""
-    return await call.ask("peek", agent=call.path["agent"], limit=call.query.limit)
+    return await _known(call, "peek", agent=call.path["agent"], limit=call.query.limit)
 
 
 async def list_deadletters(call: Call) -> Any:
@@ -91,16 +92,20 @@ async def list_deadletters(call: Call) -> Any:
 
 async def retry_deadletter(call: Call) -> Any:
     """Put one back into its mailbox, its attempts forgotten."""
-    return await call.ask("retry", agent=call.path["agent"], seq=_seq(call))
+    return await _known(call, "retry", agent=call.path["agent"], seq=call.path["seq"])
 
 
 async def drop_deadletter(call: Call) -> Any:
     """Remove one; the log keeps it for its retention time."""
-    return await call.ask("drop", agent=call.path["agent"], seq=_seq(call))
+    return await _known(call, "drop", agent=call.path["agent"], seq=call.path["seq"])
 
 
-def _seq(call: Call) -> int:
-    text = call.path["seq"]
-    if not text.isdecimal() or not text.isascii() or len(text) > 18:
-        raise bad("seq", f"{text[:40]!r} is no number")
-    return int(text)
+async def _known(call: Call, op: str, **arguments: Any) -> Any:
+    """The answer about what the path names, which was found to be well formed: what the hub does
+    not take is not there."""
+    try:
+        return await call.ask(op, **arguments)
+    except Failure as failure:
+        if failure.code == ErrorCode.BAD_MESSAGE:
+            raise not_found(failure) from None
+        raise

@@ -16,11 +16,14 @@ from starlette.responses import Response
 from trishula_broker.api.failures import Failure, bad
 from trishula_broker.api.links import Caller, Links
 from trishula_broker.api.searches import Searches
+from trishula_broker.api.shapes import PATH
 from trishula_broker.api.sources import Sources
 from trishula_protocol.errors import ErrorCode
 from trishula_protocol.refusals import DECODE_ERRORS
 
 JSON_TYPE: Final = "application/json"
+MINE: Final = "mine"
+"""A path's parameter that can only be the caller's own name."""
 Q = TypeVar("Q", bound=msgspec.Struct)
 
 
@@ -41,7 +44,7 @@ class Call:
     def __init__(
         self,
         caller: Caller,
-        path: dict[str, str],
+        path: dict[str, Any],
         query: Any,
         body: Any,
         links: Links,
@@ -118,6 +121,22 @@ def read_query(request: Request, kind: type[msgspec.Struct] | None, *, own: froz
         return msgspec.convert(given, kind or NoQuery, strict=False)
     except msgspec.ValidationError as error:
         raise rule_of(error) from None
+
+
+def read_path(endpoint: Endpoint, given: dict[str, str]) -> dict[str, Any]:
+    """The path's parameters, as :data:`.shapes.PATH` has them.
+
+    Raises:
+        Failure: 400, with the parameter and the rule.
+    """
+    found: dict[str, Any] = {}
+    for name, text in given.items():
+        kind = MINE if f"{{{MINE}}}" in endpoint.path and name == "agent" else name
+        try:
+            found[name] = msgspec.convert(text, PATH[kind], strict=False)
+        except msgspec.ValidationError as error:
+            raise bad(name, f"{text[:80]!r}: {error}") from None
+    return found
 
 
 def read_body(data: bytes, content_type: str, kind: type[Q]) -> Q:

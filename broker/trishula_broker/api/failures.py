@@ -103,9 +103,15 @@ def refused(error: ErrorBody) -> Failure:
     headers = {}
     if error.retry_after_ms is not None:
         headers["retry-after"] = str(max(1, -(-error.retry_after_ms // 1000)))
-    # What is a field of the payload there is one of the request here.
-    text = error.message.removeprefix("payload.")
+    # What is a field of the payload there is one of the request here, and named first.
+    rule, _, where = error.message.removeprefix("payload: ").partition(" - at `$.")
+    text = f"{where.rstrip('`')}: {rule}" if where else error.message.removeprefix("payload.")
     return Failure(status, error.code, text, error.details, headers)
+
+
+def not_found(failure: Failure) -> Failure:
+    """What the hub refused because there is nothing of that name."""
+    return Failure(HTTPStatus.NOT_FOUND, "not_found", failure.text, failure.details)
 
 
 def bad(field: str, rule: str) -> Failure:

@@ -36,8 +36,8 @@ ANSWER_S: Final = 20.0
 """What the hub has for an answer; less than a request may take."""
 NEWS: Final = 1_000
 """Envelopes that wait for who listens; at that the hub is told that nothing more is taken."""
-PREFETCH: Final = 100
-"""Messages a receiving link holds that nobody has polled."""
+PREFETCH: Final = 32
+"""Messages a receiving link holds that nobody has polled: each may have a megabyte."""
 HEARTBEAT_MS: Final = 60_000
 """The longest there is: :class:`.links.Links` says that each is alive."""
 

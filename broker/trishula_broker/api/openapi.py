@@ -11,26 +11,15 @@ import msgspec
 from trishula_broker.api.endpoint import JSON_TYPE, Endpoint
 from trishula_broker.api.endpoints import ENDPOINTS
 from trishula_broker.api.failures import Problem
+from trishula_broker.api.shapes import PATH
 
 TEMPLATE: Final = "#/components/schemas/{name}"
-PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    "agent": {"description": "An agent's name", "schema": {"type": "string"}},
-    "mine": {
-        "description": "The caller's own name",
-        "schema": {"type": "string"},
-    },
-    "id": {"description": "A message's id", "schema": {"type": "string"}},
-    "seq": {
-        "description": "A message's place in the log",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "component": {
-        "description": "Of which the health is asked",
-        "schema": {
-            "type": "string",
-            "enum": ["store", "redis", "audit", "disk", "websocket"],
-        },
-    },
+PARAMETERS: Final = {
+    "agent": "An agent's name; a mailbox may be that of a `@capability`",
+    "mine": "The caller's own name",
+    "id": "A message's id",
+    "seq": "A message's place in the log",
+    "component": "Of which the health is asked",
 }
 
 
@@ -122,7 +111,15 @@ def _in_path(endpoint: Endpoint) -> list[dict[str, Any]]:
         if part.startswith("{"):
             name = part[1:-1]
             shown = "agent" if name == "mine" else name
-            found.append({"name": shown, "in": "path", "required": True, **PARAMETERS[name]})
+            found.append(
+                {
+                    "name": shown,
+                    "in": "path",
+                    "required": True,
+                    "description": PARAMETERS[name],
+                    "schema": msgspec.json.schema(PATH[name]),
+                }
+            )
     return found
 
 

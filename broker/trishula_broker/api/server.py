@@ -11,7 +11,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from trishula_broker.api.callers import OWN, Callers, check_looking
-from trishula_broker.api.endpoint import JSON_TYPE, Call, Endpoint, encoded, read_body, read_query
+from trishula_broker.api.endpoint import (
+    JSON_TYPE,
+    MINE,
+    Call,
+    Endpoint,
+    encoded,
+    read_body,
+    read_path,
+    read_query,
+)
 from trishula_broker.api.endpoints import ENDPOINTS
 from trishula_broker.api.exposition import Exposition
 from trishula_broker.api.failures import Failure
@@ -25,8 +34,6 @@ from trishula_broker.net.ports import Log
 from trishula_protocol.errors import ErrorCode
 
 PREFIX: Final = "/api/v1"
-MINE: Final = "mine"
-"""A path's parameter that can only be the caller's own name."""
 
 
 class Api:
@@ -96,6 +103,7 @@ class Api:
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
         try:
             self._callers.check(request)
+            path = read_path(endpoint, request.path_params)
             query = read_query(request, endpoint.query, own=OWN)
             body = await self._body(endpoint, request)
             caller = self._who(endpoint, request, body)
@@ -105,7 +113,7 @@ class Api:
                 return Response(headers={"content-type": endpoint.media})
             call = Call(
                 caller,
-                dict(request.path_params),
+                path,
                 query,
                 body,
                 self.links,

@@ -180,7 +180,18 @@ async def test_each_part_tells_how_it_is(rig: Rig, component: str, status: str) 
 async def test_the_whole_report_is_there_and_nothing_else(rig: Rig) -> None:
     async with rig.client("eye", role="observer") as eye:
         assert plain(await eye.get("/health"))["store"]["kind"] == "sqlite"
-        problem(await eye.get("/health/heart"), 404, "not_found")
+        problem(await eye.get("/health/heart"), 400, "bad_message")
+
+
+async def test_what_is_not_there_is_not_found(rig: Rig, name: str) -> None:
+    async with rig.agent(name), rig.client("ops", role="operator") as ops:
+        for path in (f"/messages/{name}/none", "/mailboxes/never-was"):
+            problem(await ops.get(path), 404, "not_found")
+        problem(await ops.delete("/messages/none"), 404, "not_found")
+        problem(await ops.post(f"/deadletters/{name}/99/retry"), 404, "not_found")
+        problem(await ops.post("/agents/never-was/pause", json={}), 404, "unknown_recipient")
+        found = problem(await ops.post("/agents/No/pause", json={}), 400, "bad_message")
+        assert found["detail"].startswith("agent: ")
 
 
 async def test_without_an_archive_there_is_nothing_to_search(tmp_path: Path) -> None:
