@@ -20,10 +20,8 @@ from trishula_protocol.envelope import (
     HeaderValue,
 )
 from trishula_protocol.errors import ProtocolError
-from trishula_protocol.payload import find_fault, payload_fault
+from trishula_protocol.payload import FEW, find_fault, payload_fault
 
-FEW: Final = 16
-"""Fields up to which a payload is looked at one by one."""
 _PLAIN: Final = frozenset({str, bool, type(None)})
 _BYTES: Final = (bytes, bytearray, memoryview)
 _NO_HEADERS: Final[dict[str, str]] = {}

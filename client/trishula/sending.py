@@ -112,15 +112,17 @@ class Sending:
             encoded = compose(
                 id, now, type, to, payload, priority, ttl, reply_to, thread, headers, receipt
             )
-        self.check_size(encoded)
-        if self.crowded:
+        core = self.core
+        if len(encoded) > core.frame_bytes:
+            self.check_size(encoded)
+        if self.failure is not None or self._room or core.outbox.full:  # as in `crowded`
             await self.wait_for_room()
         found = Receipt(id, receipt)
         if receipt:
             self.receipts[id] = found
         waiter = self.make_waiter()
         if self.state is None and self.by_file is None:
-            self.core.outbox.add(Outgoing(id, encoded, waiter))
+            core.outbox.add(Outgoing(id, encoded, waiter))
             self.touch()
         else:
             self._send_by_disk(to, Outgoing(id, encoded, waiter))
