@@ -40,8 +40,10 @@ EVERY_S: Final = 10.0
 """Between two readings."""
 TICK_S: Final = 0.01
 """The sender sends what is due so often."""
-IN_FLIGHT: Final = 5_000
-"""Messages not accepted yet, at which the sender waits."""
+IN_FLIGHT: Final = 20_000
+"""Messages not received yet, at which the sender waits: a mailbox that fills is another test."""
+SAY_S: Final = 0.2
+"""How often each end says how far it is."""
 WARM_UP: Final = 1 / 3
 """The share of the time that is not counted."""
 MARK_MIB: Final = 2.0
@@ -64,37 +66,39 @@ class Reading(NamedTuple):
 async def send(url: str, rate: float, seconds: float) -> None:
     """Send at a rate; says how many were accepted, every now and then and at the end."""
     heard = await orders()
-    accepted, under_way = 0, 0
-    room = asyncio.Event()
+    count, accepted, received = 0, 0, 0
+    moved = asyncio.Event()
 
     def done(sent: asyncio.Future[Any]) -> None:
-        nonlocal accepted, under_way
+        nonlocal accepted
         sent.result()
         accepted += 1
-        under_way -= 1
-        room.set()
+        moved.set()
+
+    async def listen() -> None:
+        nonlocal received
+        while line := await heard.readline():
+            received = msgspec.json.decode(line)["received"]
+            moved.set()
 
     async with Agent("sender", url) as agent:
         say(event="ready")
         await heard.readline()
-        begun, count, told = time.monotonic(), 0, time.monotonic()
+        listening = asyncio.ensure_future(listen())
+        begun, told = time.monotonic(), time.monotonic()
         while (now := time.monotonic()) - begun < seconds:
             due = int((now - begun) * rate) - count
-            for _ in range(min(due, IN_FLIGHT - under_way)):
+            for _ in range(min(due, IN_FLIGHT - count + received)):
                 asyncio.ensure_future(agent.send("receiver", BODY)).add_done_callback(done)
-                under_way += 1
                 count += 1
-            if now - told >= 1:
+            if now - told >= SAY_S:
                 told = now
                 say(event="progress", accepted=accepted)
-            if under_way >= IN_FLIGHT:
-                room.clear()
-                await room.wait()
-            else:
-                await asyncio.sleep(TICK_S)
-        while under_way:
-            room.clear()
-            await room.wait()
+            await asyncio.sleep(TICK_S)
+        while accepted < count:
+            moved.clear()
+            await moved.wait()
+        listening.cancel()
     say(event="sent", accepted=accepted)
 
 
@@ -112,15 +116,22 @@ async def receive(url: str) -> None:
             if received == expected:
                 complete.set()
 
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(SAY_S)
+            say(event="progress", received=received)
+
     async with Agent("receiver", url, prefetch=2_000) as agent:
         counting = asyncio.ensure_future(count(agent))
         say(event="ready")
+        telling = asyncio.ensure_future(tell())
         expected = msgspec.json.decode(await heard.readline())["expect"]
         if received < expected:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(complete.wait(), PATIENCE_S / 2)
-        counting.cancel()
-        await asyncio.wait([counting])
+        for task in (counting, telling):
+            task.cancel()
+        await asyncio.wait([counting, telling])
     say(event="received", received=received)
 
 
@@ -169,6 +180,14 @@ async def watch(hub: HubProcess, sender: Child, seconds: float) -> tuple[list[Re
     return readings, said["accepted"]
 
 
+async def relay(receiver: Child, sender: Child) -> int:
+    """Have the sender know how far the receiver is; how many that had at the end."""
+    while (said := await receiver.hear(PATIENCE_S))["event"] == "progress":
+        sender.tell(received=said["received"])
+    found: int = said["received"]
+    return found
+
+
 def slope(readings: list[Reading]) -> float:
     """MiB a second, of the straight line that fits best."""
     if len(readings) < 2:
@@ -209,10 +228,11 @@ async def measure(options: argparse.Namespace) -> Figures:
         await sender.hear(PATIENCE_S)
         used = processor_s(hub.pid)
         sender.tell(go=True)
+        relaying = asyncio.ensure_future(relay(receiver, sender))
         readings, accepted = await watch(hub, sender, seconds)
         used = processor_s(hub.pid) - used
         receiver.tell(expect=accepted)
-        received = (await receiver.hear(PATIENCE_S))["received"]
+        received = await relaying
     late = [each for each in readings if each.at_s >= seconds * WARM_UP]
     for share in (0.0, 0.1, 1 / 3, 2 / 3, 1.0):
         reading = readings[round(share * (len(readings) - 1))]
