@@ -24,7 +24,7 @@ TESTS_AT_ONCE ?= 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format bench load peers demo fuzz chaos lock clean
+.PHONY: help setup run test check format bench scale load peers demo fuzz chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,12 @@ bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.metrics_bench
 	$(BIN)/python -m loadtests.store_bench
 	$(BIN)/python -m loadtests.store_bench --redis
+
+scale: $(STAMPS)/dev $(STAMPS)/system ## 10 000 agents, a million waiting, half an hour of traffic: over an hour
+	$(BIN)/python -m loadtests.ten_thousand
+	$(BIN)/python -m loadtests.deep_mailbox
+	$(BIN)/python -m loadtests.deep_mailbox --redis
+	$(BIN)/python -m loadtests.soak $(ARGS)
 
 load: $(STAMPS)/dev ## 100, 200, 1000 users and back, by Locust; fails when a mark is missed
 	$(BIN)/python -m loadtests.load $(ARGS)

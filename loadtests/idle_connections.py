@@ -9,14 +9,13 @@ import argparse
 import asyncio
 import base64
 import os
-import resource
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import uvloop
 
+from loadtests.figures import raise_descriptors, resident
 from tests.support.hub_process import HubProcess
 
 PORTS_A_SOURCE = 20_000
@@ -24,11 +23,6 @@ PORTS_A_SOURCE = 20_000
 AT_ONCE = 200
 """Connections being opened at the same time."""
 HEARTBEAT_MS = 60_000
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory a process holds."""
-    return int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)])) * 1024
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -130,8 +124,7 @@ def main() -> None:
     parser.add_argument("--deflate", action="store_true", help="offer permessage-deflate")
     parser.add_argument("--limit-kib", type=float, default=25.0)
     args = parser.parse_args()
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptors()
     each = uvloop.run(measure(args.connections, args.deflate))
     raise SystemExit(each > args.limit_kib)
 

@@ -44,8 +44,6 @@ QUIET_S: Final = 5.0
 """From the last message sent to what must have arrived."""
 TIMER_S: Final = 0.002
 """A loop's timers are this coarse; what is sent later than that was held up."""
-SETTLED_S: Final = 4.0
-"""What agents are left alone for before the hub's memory is read: two heartbeats."""
 BODY: Final = "x" * 200
 
 
@@ -242,11 +240,11 @@ async def measure(options: argparse.Namespace) -> Figures:
         figures.add("all connected after", connected - begun, "s", 30)
         took = processor_s(hub.pid) - used
         figures.add("  processor time of the hub, each", took / count * 1e3, "ms")
-        await asyncio.sleep(SETTLED_S)
+        await asyncio.sleep(options.rest)
         figures.add("memory of the hub, each", (resident(hub.pid) - idle) / count / 1024, "KiB", 20)
         used, since = processor_s(hub.pid), time.monotonic()
-        await asyncio.sleep(SETTLED_S)
-        took = (processor_s(hub.pid) - used) / (time.monotonic() - since)
+        await asyncio.sleep(options.rest)
+        took = (processor_s(hub.pid) - used) / max(time.monotonic() - since, 0.001)
         figures.add("processor of the hub while all are idle", took * 100, "% of a core")
 
         used, since = processor_s(hub.pid), time.monotonic()
@@ -282,6 +280,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1_000)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--p99-ms", type=float, default=20)
+    parser.add_argument(
+        "--rest", type=float, default=4, help="seconds they are left alone before it is measured"
+    )
     parser.add_argument("--flock", help=argparse.SUPPRESS)
     options = parser.parse_args()
     raise_descriptors()
