@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from trishula_broker.hub.agenda import Agenda
@@ -21,8 +22,9 @@ from trishula_protocol.hub_session import HubSession
 Requeued = Callable[[Seat, list[int], tuple[int, ...]], None]
 """``requeued(seat, those that wait again, those that were not waiting for this agent)``."""
 
-NOTE_MS: Final = 1_000
-"""Deliveries not settled within this are told to the store, for traces."""
+NOTE_MS: Final = 2_000
+"""A delivery not settled within this is told to the store, for traces: longer than one takes whose
+recipient is as busy as can be."""
 
 
 class Delivery:
@@ -150,7 +152,7 @@ class Delivery:
                 waited = now.wall - copies[0].message.accepted_at
                 self._counts.out(len(parts), waited, now.mono - session.since)
                 at = now.mono + NOTE_MS
-                self._agenda.at(at, ("note", session.link), lambda _: self._note_late(seat))
+                self._agenda.at(at, ("note", session.link), partial(self._note_late, seat))
             # So much at a time; go on once it, or what else there is, was written.
             if mailbox.ready:
                 self._agenda.at(now.mono, ("more", session.link), lambda _: self.stir(seat))
@@ -220,14 +222,24 @@ class Delivery:
         """
         if not seat.session.live:
             return False
-        unnoted = seat.mailbox.unnoted()
+        unnoted, _ = seat.mailbox.unnoted()
         if unnoted:
             op = base.Delivered(seat.agent, seat.epoch, unnoted)
             self._commits.submit(op, self._noted, then)
         return bool(unnoted)
 
-    def _note_late(self, seat: Seat) -> None:
-        self.note(seat)
+    def _note_late(self, seat: Seat, now: Now) -> None:
+        session, mailbox = seat
+        if session.live:
+            unnoted, later = mailbox.unnoted(now.wall - NOTE_MS)
+            if unnoted:
+                op = base.Delivered(seat.agent, seat.epoch, unnoted)
+                self._commits.submit(op, self._noted, None)
+            if later is not None:
+                # Never later than that, whatever was done to the clock, nor at once again.
+                wait = min(max(later + NOTE_MS - now.wall, 1), NOTE_MS)
+                at = now.mono + wait
+                self._agenda.at(at, ("note", session.link), partial(self._note_late, seat))
 
     def _noted(
         self, outcome: object, op: object, then: Callable[[Now], None] | None, now: Now

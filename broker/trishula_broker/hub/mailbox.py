@@ -232,12 +232,22 @@ class Mailbox:
         self._noted.discard(seq)
         return self.held.pop(seq, None)
 
-    def unnoted(self) -> tuple[tuple[int, int], ...]:
-        """Deliveries the store has not been told about, ``(seq, wall)``; they count as told."""
+    def unnoted(self, until: int | None = None) -> tuple[tuple[tuple[int, int], ...], int | None]:
+        """Deliveries the store has not been told about, ``(seq, wall)``; they count as told.
+
+        Of those until then (wall) when given, and when the first later one was.
+        """
         noted = self._noted
-        new = tuple((seq, held.delivered_at) for seq, held in self.held.items() if seq not in noted)
-        noted.update(seq for seq, _ in new)
-        return new
+        new: list[tuple[int, int]] = []
+        later = None
+        for seq, held in self.held.items():
+            if seq not in noted:
+                if until is not None and held.delivered_at > until:
+                    later = held.delivered_at
+                    break  # they are held in the order in which they went out
+                new.append((seq, held.delivered_at))
+        noted.update([seq for seq, _ in new])
+        return tuple(new), later
 
     @property
     def unread(self) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ import itertools
 import pytest
 
 from tests.support.hub_bench import Bench, Peer
+from trishula_broker.hub.delivery import NOTE_MS
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
-from trishula_broker.store.base import Batch, Fetch, MailboxLimits
+from trishula_broker.store.base import Batch, Fetch, MailboxLimits, Trace
 
 
 def ids(peer: Peer) -> list[str]:
@@ -675,3 +676,47 @@ def test_a_retried_dead_letter_past_its_ttl_is_delivered() -> None:
     [again] = receiver.mail()
     assert (again["id"], "expires_in" in again) == ("m1", False)
     assert sender.mail() == []
+
+
+# --- what the store knows of deliveries -------------------------------------------------------
+
+
+def told_of(bench: Bench, envelope_id: str) -> int | None:
+    """When the store thinks that this message of dc went out."""
+    [found] = bench.store.answer("default", Trace("dc", envelope_id))
+    at: int | None = found.copies[0].delivered_at
+    return at
+
+
+def test_a_delivery_that_is_not_settled_in_time_is_told_to_the_store_and_no_other() -> None:
+    bench = Bench()
+    dc, agni = bench.agent("dc", heartbeat_ms=60_000), bench.agent("agni", heartbeat_ms=60_000)
+    dc.tell("agni", "m1")
+    first = bench.now.wall
+    bench.advance(NOTE_MS - 500)
+    dc.tell("agni", "m2")
+    dc.tell("agni", "m3")
+    second = bench.now.wall
+    agni.ack("done", agni.mail()[-1]["seq"])
+    bench.advance(499)
+    assert told_of(bench, "m1") is None
+    bench.advance(1)
+    assert told_of(bench, "m1") == first
+    assert told_of(bench, "m2") is None
+    bench.advance(NOTE_MS - 500)
+    assert told_of(bench, "m2") == second
+
+
+def test_a_clock_that_is_set_back_delays_what_the_store_is_told_and_no_longer() -> None:
+    bench = Bench()
+    dc = bench.agent("dc", heartbeat_ms=60_000)
+    bench.agent("agni", heartbeat_ms=60_000)
+    dc.tell("agni", "m1")
+    bench.now = Now(bench.now.mono, bench.now.wall - 3_600_000)
+    dc.tell("agni", "m2")
+    bench.advance(2 * NOTE_MS)
+    assert told_of(bench, "m2") is None  # behind m1, which is of a later time
+    bench.now = Now(bench.now.mono, bench.now.wall + 3_600_000)
+    bench.advance(2 * NOTE_MS)
+    assert told_of(bench, "m1") is not None
+    assert told_of(bench, "m2") is not None
