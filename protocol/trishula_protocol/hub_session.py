@@ -34,6 +34,10 @@ class State(Enum):
     CLOSED = "closed"
 
 
+# Python 3.11 takes 0.1 µs to look a member of an Enum up, and these are asked for all the time.
+_ACTIVE: Final = State.ACTIVE
+_CLOSED: Final = State.CLOSED
+
 _MOVES: Final = {
     State.NEW: {State.REGISTERING, State.CLOSED},
     # Back to NEW when the registration was refused: the client may try again.
@@ -183,12 +187,12 @@ class HubSession:
     @property
     def live(self) -> bool:
         """Registered and not closed."""
-        return self.state is State.ACTIVE
+        return self.state is _ACTIVE
 
     @property
     def closed(self) -> bool:
         """Over, whoever ended it."""
-        return self.state is State.CLOSED
+        return self.state is _CLOSED
 
     # --- being heard ---
 
@@ -221,7 +225,7 @@ class HubSession:
 
     def say(self, envelope: Envelope | DirectError) -> None:
         """Queue an envelope from the hub."""
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self._add(self.codec.encode(envelope))
 
     def deliver(self, parts: list[bytes]) -> None:

@@ -28,6 +28,7 @@ _PAYLOAD: Final = b'"payload":'
 _HEADERS: Final = b'"headers":'
 _BEHIND_HEADERS: Final = b"}," + _PAYLOAD
 _NULL: Final = b"null"
+_AGENT: Final = Kind.AGENT  # Python 3.11 takes 0.1 µs to look a member of an Enum up
 SLICE: Final = 100
 """Operations whose records are made in one go: less than a millisecond."""
 
@@ -146,7 +147,7 @@ class Records:
             more += f',"full":[{_names(outcome.full)}]'
         if outcome.pool is not None:  # the capability that it waits for
             more += f',"pool":"{outcome.pool}"'
-        to = address.name if address.kind is Kind.AGENT else str(address)
+        to = address.name if address.kind is _AGENT else str(address)
         names = f'"{recipients[0]}"' if len(recipients) == 1 else _names(recipients)
         body = op.body
         if self._as_it_is and body:

@@ -17,6 +17,8 @@ from trishula_broker.store.sqlite.work import Work
 from trishula_protocol import limits
 from trishula_protocol.address import HUB, Kind
 
+_AGENT: Final = Kind.AGENT  # Python 3.11 takes 0.1 µs to look a member of an Enum up
+
 
 def fence(box: Mailbox | None, epoch: int) -> base.Fenced | None:
     """What an operation of ``box`` comes back as when ``epoch`` is not current."""
@@ -68,7 +70,7 @@ def is_at_hand(work: Work, space: Space, ops: Sequence[base.Operation]) -> bool:
     for op in ops:
         if isinstance(op, base.Accept):
             box = boxes.get(op.sender)
-            if box is None or op.address.kind is not Kind.AGENT:
+            if box is None or op.address.kind is not _AGENT:
                 return False
             if op.id <= box.newest_id and not work.knows_id(box, op.id):
                 return False
@@ -102,7 +104,7 @@ def accept(
     if earlier is not None:
         return base.Duplicate(*earlier)
     kind, name = op.address
-    if kind is Kind.AGENT and op.settles is None:
+    if kind is _AGENT and op.settles is None:
         box = space.mailboxes.get(name)
         if box is not None and box.known and work.has_room(box, op):
             return base.Accepted(work.send(space, op, sender, box), work.now, box.alone)
@@ -149,7 +151,7 @@ def accept(
 def _recipients(work: Work, space: Space, op: base.Accept) -> list[Mailbox] | None:
     """The mailboxes ``op`` is for, by name; None when nobody is known by that address."""
     kind, name = op.address
-    if kind is Kind.AGENT:
+    if kind is _AGENT:
         box = space.mailboxes.get(name)
         return [box] if box is not None and box.known else None
     if kind is Kind.CAPABILITY:
