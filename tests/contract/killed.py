@@ -11,11 +11,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "protocol"), str(ROOT / "broker")]
 
 from tests.contract.world import World  # noqa: E402
 from trishula_broker.store import base  # noqa: E402
-from trishula_broker.store.sqlite import SqliteStore  # noqa: E402
+from trishula_broker.store.sqlite import SqliteStore, pending  # noqa: E402
 
 
 async def main() -> None:
     """Send to a group in small batches; settle every other message everywhere."""
+    pending.FOLD_AT = 50  # type: ignore[misc]  # often
     world = World(lambda: SqliteStore(Path(sys.argv[1])))
     await world.store.open()
     await world.come("ada")

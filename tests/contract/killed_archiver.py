@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "protocol"), str(ROOT / "broker")]
 from tests.contract.world import World  # noqa: E402
 from trishula_broker.store import base  # noqa: E402
 from trishula_broker.store.redis import RedisStore  # noqa: E402
-from trishula_broker.store.sqlite import SqliteStore  # noqa: E402
+from trishula_broker.store.sqlite import SqliteStore, pending  # noqa: E402
 
 
 def make(where: str) -> base.Store:
@@ -33,6 +33,7 @@ def ids(entry: base.Entry) -> list[str]:
 
 async def main() -> None:
     """Send in small batches, settle, and archive every fifth time."""
+    pending.FOLD_AT = 50  # type: ignore[misc]  # often
     world = World(lambda: make(sys.argv[1]))
     await world.store.open()
     await world.do(base.Archive("n1", 0))

@@ -24,8 +24,8 @@ from typing import Final
 
 from trishula_broker.store.base import StoreError
 
-SIZE: Final = 16 << 20
-"""Bytes of the file; a half is several times what is folded together at most."""
+SIZE: Final = 8 << 20
+"""Bytes of the file; a half is twice what is folded together at most."""
 _TITLE: Final = struct.Struct("<8sQQ")  # mark, owner, bytes of the file
 _MARK: Final = b"trishula"
 _GIVEN_UP: Final = b"none"

@@ -32,7 +32,7 @@ from trishula_broker.store.trail import Entry
 FOLD_AT: Final = 2_000
 """Changes after which a commit has them folded."""
 FOLD_BYTES: Final = 2 << 20
-"""Or bytes of bodies. Half a journal holds twice as much."""
+"""Or bytes of bodies and entries. Half a journal holds twice as much."""
 KNOWN: Final = 50_000
 """Or copies and ids in memory, which may merely have been asked for; some 12 MiB."""
 

@@ -209,7 +209,7 @@ class SqliteStore:
         # Two threads that run Python hinder each other. What is at hand is applied in this one,
         # and while the other writes it down there is nothing to hinder.
         if writer.idle and (outcomes := self._apply_at_hand(now, batches)) is not None:
-            return writer.run(partial(self._transaction, lambda _: outcomes, at_hand=True))
+            return writer.run(partial(self._transaction, lambda _: outcomes))
         return writer.run(partial(self._commit, now, batches))
 
     def _apply_at_hand(
@@ -255,8 +255,8 @@ class SqliteStore:
             SQL["set_counter"].execute(state.db, "epoch", state.directory.epoch)
         return outcomes
 
-    def _transaction(self, change: Callable[[State], _T], *, at_hand: bool = False) -> _T:
-        """Do all of ``change`` durably, or nothing. ``at_hand``: it asks no table."""
+    def _transaction(self, change: Callable[[State], _T]) -> _T:
+        """Do all of ``change`` durably, or nothing."""
         db = self._db
         assert db is not None
         with self._whole(db):
@@ -266,8 +266,6 @@ class SqliteStore:
                 if db.in_transaction:  # half of something: nothing may be read from it or added
                     raise sqlite3.OperationalError("a transaction that failed does not end")
                 directory, pending = self._read(db)
-            if not at_hand:
-                pending.wait()
             result = change(State(db, directory, pending))
             pending.end()
         self._problem = None

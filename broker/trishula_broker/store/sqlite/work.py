@@ -49,11 +49,17 @@ class Work:
         now: int,
         limits: MailboxLimits,
     ) -> None:
-        self.db: Final = db
+        self._db: Final = db
         self.directory: Final = directory
         self.now: Final = now
         self.limits: Final = limits
         self._pending: Final = pending
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The tables, once what is being folded is in them."""
+        self._pending.wait()
+        return self._db
 
     # --- who there is -----------------------------------------------------------------------
 
