@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.contract.world import World
 from tests.support.redis_server import RedisServer
@@ -114,3 +117,49 @@ async def test_the_trail_of_many_operations_has_them_all(world: World) -> None:
     done = [pair for entry in entries for pair in entry.done]
     assert done == list(zip(ops, outcomes, strict=True))
     assert await world.get(base.Archived, base.Archive("n", 3)) == base.Archived(4, 3)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    size=st.integers(14, 70_000),
+    at=st.one_of(st.none(), st.integers(1, 2**44)),
+    now=st.integers(1, 2**44),
+)
+def test_a_copy_is_kept_alike_whether_it_was_done_at_once_or_not(
+    redis: RedisServer, size: int, at: int | None, now: int
+) -> None:
+    """What is done as it came is not unpacked: what it becomes is written as if it had been."""
+
+    async def run() -> None:
+        redis.ask("FLUSHALL")
+        world = World(lambda: RedisStore(redis.url, timeout=60, own_clock=False))
+        await world.store.open()
+        try:
+            await settle_both(world)
+        finally:
+            await world.store.close()
+
+    async def settle_both(world: World) -> None:
+        await world.come("ada")
+        await world.come("bob")
+        first = await world.send("ada", "bob", "m1", size=size)
+        second = await world.send("ada", "bob", "m2", size=size)
+        world.now = now
+        if at is not None:
+            epoch = world.epochs["bob"]
+            await world.do(base.Delivered("bob", epoch, ((first.seq, at),)))
+        assert await world.do(world.settle("bob", second.seq, second.seq, at=at)) == [
+            base.Marked((second.seq, second.seq), (), (), (second.seq,))
+        ]
+        await world.do(world.settle("bob", first.seq))
+        key = f"{prefix(world.namespace)}copies"
+        kept = [redis.ask("HSTRLEN", key, f"{one.seq}:bob") for one in (first, second)]
+        assert kept[0] == kept[1] != ":0"
+        fates = [(await world.ask(base.Trace("ada", id_)))[0].copies for id_ in ("m1", "m2")]
+        assert fates[0] == fates[1]
+        assert (fates[1][0].settled_at, fates[1][0].delivered_at) == (now, at)
+        assert (await world.agent("bob")).unsettled == 0
+
+    asyncio.run(run())
