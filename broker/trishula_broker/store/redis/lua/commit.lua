@@ -20,8 +20,13 @@ local function prefetch()
       if op[4] == 'agent' then want(op[5]) end
     elseif code == 'settle' or code == 'read' or code == 'delivered' or code == 'requeue' then
       want(op[2])
-      local seqs, tail = op[4], ':' .. op[2]
-      for j = 1, #seqs do held[#held + 1] = seqs[j] .. tail end
+      local seqs, tail, named = op[4], ':' .. op[2], {}
+      for j = 1, #seqs do
+        local field = seqs[j] .. tail
+        named[j] = field
+        held[#held + 1] = field
+      end
+      op.fields = named
     end
   end
   load_lives(names)

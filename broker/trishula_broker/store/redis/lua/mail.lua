@@ -218,7 +218,7 @@ local function mark(op, change)
   if fenced then return fenced end
   local box, stale = box_of(name), { 0 }
   for i = 1, #seqs do
-    mark_one(box, seqs[i], seqs[i] .. ':' .. name, i, values[i], change, stale)
+    mark_one(box, seqs[i], op.fields[i], i, values[i], change, stale)
   end
   return stale
 end
@@ -240,11 +240,11 @@ function APPLY.settle(op)
   local name, seqs, ats = op[2], op[4], op[5]
   local fenced = fence(name, op[3])
   if fenced then return fenced end
-  local box, tail = box_of(name), ':' .. name
+  local box, named = box_of(name), op.fields
   local stale = { 0 }
   for i = 1, #seqs do
     local seq = seqs[i]
-    local field = seq .. tail
+    local field = named[i]
     local held = copies[field]
     local new = type(held) == 'string' and new_of(held)
     if new and new[KIND] < 2 then  -- neither by a capability nor one that expires
