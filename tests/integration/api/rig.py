@@ -12,7 +12,7 @@ from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
 from trishula import Agent
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 """Generous: a test fails by it instead of hanging."""
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from tests.support.hub_process import HubProcess
 from tests.support.redis_server import RedisServer
 from trishula import Agent
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 WORKERS = 2
 
 
