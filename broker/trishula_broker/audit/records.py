@@ -131,6 +131,7 @@ class Records:
                     found.append(self._notice(number, head, notice))
             if found:
                 yield found
+        answered.leave_out(settled)
         last = [each for each in (answered.take(), settled.take()) if each is not None]
         if last:
             yield [_joined(number + n, common, each) for n, each in enumerate(last, 1)]
@@ -196,6 +197,15 @@ class _Settled:
     def add(self, op: Settle, outcome: Marked) -> None:
         self._ops.append((op, outcome))
 
+    def among(self, seqs: set[int]) -> set[tuple[str, int]]:
+        """Agent and seq of those that ``seqs`` names."""
+        return {
+            (op.agent, seq)
+            for op, outcome in self._ops
+            if not seqs.isdisjoint(outcome.seqs)
+            for seq in outcome.seqs
+        }
+
     def take(self) -> _Done | None:
         """All of it as one record; None for nothing."""
         ops, self._ops = self._ops, []
@@ -225,6 +235,15 @@ class _Answered:
 
     def add(self, agent: str, seq: int, answer: int) -> None:
         self._found.append((agent, seq, answer))
+
+    def leave_out(self, settled: _Settled) -> None:
+        """Drop what was done with before its answer came; the store tells the reverse itself.
+
+        An agent that comes back settles again all that it has finished, and then sends the answers
+        it has not seen accepted: such an answer is accepted, and settles nothing any more.
+        """
+        if self._found and (before := settled.among({seq for _, seq, _ in self._found})):
+            self._found = [each for each in self._found if each[:2] not in before]
 
     def take(self) -> _Done | None:
         """All of it as one record; None for nothing."""

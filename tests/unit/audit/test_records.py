@@ -254,6 +254,21 @@ def test_an_answer_settles_what_it_answers() -> None:
     assert (done["event"], done["seqs"], done["answer"]) == ("done", [4], 9)
 
 
+def test_what_was_done_with_before_its_answer_is_done_once() -> None:
+    op, outcome = accept(9)
+    late = msgspec.structs.replace(op, settles=4), outcome  # of dc
+    other = msgspec.structs.replace(op, id="m10", settles=5), outcome
+    mine, theirs = (
+        (msgspec.structs.replace(settle(4)[0], agent=agent), settle(4)[1])
+        for agent in ("dc", "agni")
+    )
+    events = [record for record in told(mine, late, other) if record["event"] == "done"]
+    assert [(each["seqs"], each.get("answer")) for each in events] == [([5], 9), ([4], None)]
+    # The same message in somebody else's mailbox is another copy.
+    events = [record for record in told(theirs, late) if record["event"] == "done"]
+    assert [(each["agent"], each.get("answer")) for each in events] == [("dc", 9), ("agni", None)]
+
+
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
