@@ -87,6 +87,8 @@ class Endpoint(NamedTuple):
     status: HTTPStatus = HTTPStatus.OK
     looking: bool = False
     """Only for operators and observers, checked here: the hub is not asked."""
+    audited: bool = False
+    """It tells what is others', and the hub is not asked, which would record that."""
     media: str = JSON_TYPE
 
     @property

@@ -130,6 +130,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         shapes.Records,
         query=shapes.SearchQuery,
         looking=True,
+        audited=True,
     ),
     Endpoint(
         "GET",
@@ -139,6 +140,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         shapes.Records,
         query=shapes.AuditQuery,
         looking=True,
+        audited=True,
     ),
     Endpoint(
         "GET",
@@ -148,6 +150,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         shapes.Tokens,
         query=shapes.TokensQuery,
         looking=True,
+        audited=True,
     ),
     Endpoint(
         "POST",

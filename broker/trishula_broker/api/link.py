@@ -176,8 +176,9 @@ class Link:
             self.acknowledge(stage, seqs, **more)
             await self._in_time(asyncio.gather(*made.values()))
         finally:
-            for seq in made:
+            for seq, done in made.items():
                 self._settling.pop(seq, None)
+                _let_go(done)
         settled = [seq for seq, done in made.items() if done.result()]
         self._mail = deque(each for each in self._mail if each.seq not in settled)
         return settled, [seq for seq, done in made.items() if not done.result()]
@@ -215,7 +216,7 @@ class Link:
             return await self._in_time(answer)
         finally:
             self._waiting.pop(id_, None)
-            answer.cancel()
+            _let_go(answer)
 
     async def _in_time(self, answer: asyncio.Future[Any]) -> Any:
         try:
@@ -336,6 +337,12 @@ class Link:
 
     def _failure(self) -> Failure:
         return ended(self._code, self._reason)
+
+
+def _let_go(waits: asyncio.Future[Any]) -> None:
+    """Nobody waits any more; what it failed with is no news."""
+    if not waits.cancel() and not waits.cancelled():
+        waits.exception()
 
 
 def _resolve(waits: asyncio.Future[Any] | None, result: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -57,6 +58,7 @@ class Api:
         version: str,
         body_bytes: int,
     ) -> None:
+        self._driver = driver
         self._callers = Callers(admission)
         self._sources = sources
         self._log = log
@@ -121,6 +123,8 @@ class Api:
                 self._searches,
                 request,
             )
+            if endpoint.audited:
+                self._record(endpoint, call)
             found = await endpoint.answer(call)
         except Failure as failure:
             return failure.response()
@@ -132,6 +136,19 @@ class Api:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             return Failure(status, ErrorCode.INTERNAL, text).response()
         return found if isinstance(found, Response) else encoded(found, endpoint.status)
+
+    def _record(self, endpoint: Endpoint, call: Call) -> None:
+        """Have the audit keep who looked at what."""
+        caller = call.caller
+        fields: dict[str, Any] = {
+            "op": endpoint.name,
+            "arguments": msgspec.to_builtins(call.query),
+            "peer": caller.peer,
+            "agent": caller.agent,
+        }
+        if caller.identity is not None:
+            fields |= {"token": caller.token_id, "role": caller.identity.role}
+        self._driver.record(caller.namespace, "operator", fields)
 
     async def _body(self, endpoint: Endpoint, request: Request) -> Any:
         if endpoint.body is None:

@@ -126,10 +126,23 @@ async def test_records_of_the_audit_are_found(rig: Rig, name: str, other: str) -
             return good(await ops.get("/audit", params=asked), shapes.Records)
 
         found = await until(search, lambda each: bool(each.records))
-        (record,) = found.records
+        record = found.records[0]  # behind it are these searches
         assert (record["agent"], record["op"]) == ("ops", "pause")
         problem(await ops.get("/audit", params={"event": "never"}), 400, "bad_message")
         problem(await ops.get("/audit", params={"since": "soon"}), 400, "bad_message")
+
+
+async def test_who_looked_at_what_is_in_the_audit(rig: Rig, name: str) -> None:
+    async with rig.client(name, role="observer") as eye:
+        good(await eye.get("/tokens", params={"agent": name}), shapes.Tokens)
+
+        async def search() -> shapes.Records:
+            asked = {"event": "operator", "agent": name}
+            return good(await eye.get("/audit", params=asked), shapes.Records)
+
+        found = await until(search, lambda each: len(each.records) > 1)
+        assert [record["op"] for record in found.records[:2]] == ["list_tokens", "search_audit"]
+        assert found.records[0]["arguments"] == {"agent": name}
 
 
 async def test_tokens_are_listed_and_revoked(rig: Rig, name: str) -> None:
