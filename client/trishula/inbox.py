@@ -48,7 +48,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
         seq: None: it needs no settling.
     """
 
-    # Without gc: nothing here leads back to it.
+    # Without gc: what it holds are values, none of which leads back to it.
     envelope: Envelope
     key: Key
     seq: int | None = None

@@ -25,7 +25,7 @@ PACE_MS: Final = 50
 """Where a hub limits messages a second, so many milliseconds' worth go at a time."""
 
 
-class Outgoing(msgspec.Struct, eq=False, gc=False):
+class Outgoing(msgspec.Struct, eq=False):
     """A message, or a question to the hub, on its way.
 
     Attributes:
@@ -41,7 +41,6 @@ class Outgoing(msgspec.Struct, eq=False, gc=False):
         tries: how often it was refused.
     """
 
-    # Without gc: nothing here leads back to it.
     id: str
     encoded: bytes
     waiter: Any = None
