@@ -142,6 +142,34 @@ def test_a_hub_that_was_frozen_does_not_blame_the_silent() -> None:
     assert peer.close_code() is None
 
 
+@pytest.mark.parametrize("late", [101, 500, 999])
+def test_a_hub_that_is_behind_reads_before_it_calls_anybody_silent(late: int) -> None:
+    bench = Bench()
+    spoke = bench.agent("spoke", heartbeat_ms=2_000)
+    silent = bench.agent("silent", heartbeat_ms=2_000)
+    due = bench.now.mono + 4_000
+    bench.advance(3_900)
+    bench.jump(due + late)
+    bench.hub.timeout(bench.now)
+    bench.run()
+    assert (spoke.close_code(), silent.close_code()) == (None, None)
+    spoke.send({"type": "HEARTBEAT"})  # it was in the socket
+    bench.advance(50)
+    assert (spoke.close_code(), silent.close_code()) == (None, 4408)
+
+
+def test_a_hub_that_stays_behind_calls_who_is_silent_so_all_the_same() -> None:
+    bench = Bench()
+    silent = bench.agent("silent", heartbeat_ms=2_000)
+    due = bench.now.mono + 4_000
+    bench.advance(3_900)
+    for moment in (due + 500, due + 1_000):
+        bench.jump(moment)
+        bench.hub.timeout(bench.now)
+        bench.run()
+    assert silent.close_code() == 4408
+
+
 def test_a_connection_that_never_registers_is_closed() -> None:
     bench = Bench()
     peer = bench.peer()
