@@ -24,7 +24,7 @@ TESTS_AT_ONCE ?= 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format bench scale load peers demo fuzz chaos lock clean
+.PHONY: help setup run test check format bench scale load peers screenshots demo fuzz chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,9 @@ load: $(STAMPS)/dev ## 100, 200, 1000 users and back, by Locust; fails when a ma
 peers: $(STAMPS)/dev $(STAMPS)/peers ## measure beside NATS, Redis Streams, RabbitMQ, Mosquitto; installs them
 	@for each in $(PEER_PACKAGES); do sh tools/system-packages.sh $$each || true; done
 	$(BIN)/python -m loadtests.peers --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
+
+screenshots: $(STAMPS)/dev $(STAMPS)/system ## take the pictures of the console in docs/images
+	TRISHULA_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q -n0 tests/acceptance/test_console.py
 
 demo: $(STAMPS)/dev ## watch a few agents talk through a hub
 	$(BIN)/python tests/demo/demo.py $(ARGS)

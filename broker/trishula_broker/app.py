@@ -221,7 +221,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
     api = Api(driver, admission, sources, log, version(), config.websocket.http_body_bytes)
     listener = Listener(
         driver,
-        make_app(health.report, [*api.routes(), *pages.routes()]),
+        make_app(health.report, [*api.routes(), *pages.routes(keyed=authenticator is not None)]),
         admission,
         Refusals(log, driver.record, driver.meter.turned_away),
         config.websocket,

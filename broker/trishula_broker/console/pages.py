@@ -12,6 +12,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final, NamedTuple
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +25,7 @@ TYPES: Final = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
+    "json": "application/json",
     "svg": "image/svg+xml",
     "txt": "text/plain; charset=utf-8",
 }
@@ -49,9 +51,10 @@ class _File(NamedTuple):
     headers: dict[str, str]
 
 
-def routes() -> list[BaseRoute]:
-    """``/`` and what is below ``/console/``."""
+def routes(*, keyed: bool) -> list[BaseRoute]:
+    """``/`` and what is below ``/console/``; ``hub.json`` says whether a token is wanted."""
     found = _read(files("trishula_broker.console") / "static", "")
+    found["hub.json"] = _file("json", msgspec.json.encode({"keys": keyed}))
 
     async def page(request: Request) -> Response:
         return _answer(request, found[PAGE])
@@ -69,14 +72,17 @@ def _read(folder: Traversable, below: str) -> dict[str, _File]:
     found: dict[str, _File] = {}
     for entry in folder.iterdir():
         name = below + entry.name
-        kind = TYPES.get(entry.name.rpartition(".")[2])
+        kind = entry.name.rpartition(".")[2]
         if entry.is_dir():
             found |= _read(entry, f"{name}/")
-        elif kind is not None:
-            content = entry.read_bytes()
-            tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            found[name] = _File(content, {**HEADERS, "content-type": kind, "etag": tag})
+        elif kind in TYPES:
+            found[name] = _file(kind, entry.read_bytes())
     return found
+
+
+def _file(kind: str, content: bytes) -> _File:
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    return _File(content, {**HEADERS, "content-type": TYPES[kind], "etag": tag})
 
 
 def _answer(request: Request, file: _File) -> Response:

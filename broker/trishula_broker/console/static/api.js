@@ -18,6 +18,11 @@ export const identity = {
   },
 };
 
+/** What is open to everybody: `keys`, whether the hub wants a token. */
+export const hub = await fetch(new URL("console/hub.json", document.baseURI))
+  .then((response) => response.json())
+  .catch(() => ({ keys: true }));
+
 /** What the hub refused, in its own words. */
 export class Refused extends Error {
   constructor(status, problem) {
@@ -83,7 +88,7 @@ export const series = () => get("/series");
 export const health = (component) => get(component ? `/health/${part(component)}` : "/health");
 export const mailbox = (agent) => get(`/mailboxes/${part(agent)}`);
 export const history = (query) => get("/messages", query);
-export const search = (query) => get("/messages/search", query);
+export const search = (query) => get("/search", query);
 export const follow = (agent, id) => get(`/messages/${part(agent)}/${part(id)}`);
 export const send = (message) => call("POST", "/messages", { body: message });
 export const pause = (agent, reason) =>

@@ -1,9 +1,9 @@
 // The page: who is signed in, where one is, and the frame around the views.
 
 import { render } from "./vendor/preact-htm.js";
-import { identity, nodes, Refused } from "./api.js";
+import { hub, identity, nodes, Refused } from "./api.js";
 import { start, state, stop } from "./live.js";
-import { count, Failed, html, useCell, useEffect, useState } from "./parts.js";
+import { count, Failed, html, useCell, useEffect, useRef, useState } from "./parts.js";
 import { Agent, Agents } from "./views/agents.js";
 import { Audit } from "./views/audit.js";
 import { DeadLetters } from "./views/deadletters.js";
@@ -56,11 +56,8 @@ function useTheme() {
 
 function SignIn({ entered, why }) {
   const [error, setError] = useState(why);
-  const [keyless, setKeyless] = useState(false);
-  useEffect(() => {
-    // A hub without keys answers its own host without a token: then a name is enough.
-    nodes().then(() => setKeyless(true), () => setKeyless(false));
-  }, []);
+  const first = useRef(null);
+  useEffect(() => first.current.focus(), []);
   const submit = async (event) => {
     event.preventDefault();
     const said = new FormData(event.target);
@@ -76,16 +73,16 @@ function SignIn({ entered, why }) {
   return html`<main class="signin">
     <form onSubmit=${submit} class="panel">
       <h1><img src="console/icon.svg" alt="" width="36" height="36" /> trishula</h1>
-      ${keyless
-        ? html`<p>This hub has no keys: whoever is on its host may look and act.</p>
-          <label for="name">Your name among the agents</label>
-          <input id="name" name="name" value="console" required autocomplete="off" autofocus
-            pattern="[a-z0-9]([a-z0-9_.\\-]){0,63}" title="lower-case letters, digits, - _ ." />`
-        : html`<label for="token">Token of an operator or observer</label>
+      ${hub.keys
+        ? html`<label for="token">Token of an operator or observer</label>
           <textarea id="token" name="token" rows="4" required autocomplete="off" spellcheck="false"
-            autofocus></textarea>
+            ref=${first}></textarea>
           <p class="faint">On the hub's host: <code>broker token create you --role operator</code>.
-            It is kept for this tab only.</p>`}
+            It is kept for this tab only.</p>`
+        : html`<p>This hub has no keys: whoever is on its host may look and act.</p>
+          <label for="name">Your name among the agents</label>
+          <input id="name" name="name" value="console" required autocomplete="off" ref=${first}
+            pattern="[a-z0-9]([a-z0-9_.\\-]){0,63}" title="lower-case letters, digits, - _ ." />`}
       <${Failed} error=${error} />
       <button class="main" type="submit">Sign in</button>
     </form>
@@ -93,6 +90,7 @@ function SignIn({ entered, why }) {
 }
 
 function Bar({ here, theme, turn, leave }) {
+  const places = PLACES.filter(([place]) => place !== "tokens" || hub.keys);
   const link = useCell(state.link);
   const health = useCell(state.health);
   const dead = useCell(state.dead);
@@ -101,7 +99,7 @@ function Bar({ here, theme, turn, leave }) {
   return html`<header class="bar">
     <a class="brand" href="#/"><img src="console/icon.svg" alt="" width="24" height="24" /> trishula</a>
     <nav aria-label="Places">
-      ${PLACES.map(([place, title]) => html`<a href=${`#/${place}`}
+      ${places.map(([place, title]) => html`<a href=${`#/${place}`}
         aria-current=${here === place ? "page" : null}>${title}${
           place === "deadletters" && dead ? html` <span class="pill">${count(dead)}</span>` : null}</a>`)}
     </nav>

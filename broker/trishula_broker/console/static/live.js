@@ -48,15 +48,18 @@ function flush() {
   fresh = [];
 }
 
-function passed(told) {
-  if (told.tap === "missed") {
+function passed(what, told) {
+  if (what === "missed") {
     state.missed.set(state.missed.value + told.missed);
     return;
   }
+  // Given up, or the hub's own news of something that was.
+  if (told.outcome === "rejected" || told.outcome === "dead" || told.envelope.from === "hub")
+    askDead();
   fresh.push({
     key: ++counter,
     at: Date.now(),
-    what: told.tap,
+    what,
     envelope: told.envelope,
     agents: told.agents || [],
     pool: told.pool || "",
@@ -86,13 +89,14 @@ export async function askNodes() {
   try { state.nodes.set(await api.nodes()); } catch (error) { failed(error); }
 }
 
-async function askRest() {
-  const wanted = [
-    ["health", api.health()], ["series", api.series()],
-    ["dead", api.deadletters().then((letters) => letters.length)],
-  ];
-  for (const [name, promise] of wanted)
+function askRest() {
+  for (const [name, promise] of [["health", api.health()], ["series", api.series()]])
     promise.then((value) => state[name].set(value), failed);
+}
+
+/** Count the dead letters. Who looks at them is in the audit, so only when there may be others. */
+export function askDead() {
+  api.deadletters().then((letters) => state.dead.set(letters.length), failed);
 }
 
 function failed(error) {
@@ -106,9 +110,10 @@ function heard(event, data) {
     state.link.set("live");
     askAgents();
     askNodes();
-  } else if (data && data.tap) {
-    passed(data);
-  } else if (data && data.event) {
+    askDead();
+  } else if (event === "accepted" || event === "settled" || event === "missed") {
+    passed(event, data);
+  } else if (event !== "agents" && event !== "end") {
     askAgents();
   }
 }

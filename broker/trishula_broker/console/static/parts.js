@@ -38,6 +38,9 @@ export function useSecond() {
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const exact = new Intl.DateTimeFormat(undefined, {
+  hour: "numeric", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
+});
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const number = new Intl.NumberFormat();
 
@@ -54,9 +57,8 @@ export function ago(ms) {
 export function Time({ ms, date = false, millis = false }) {
   if (!ms) return html`<span class="faint">–</span>`;
   const when = new Date(ms);
-  const shown = (date ? day : clock).format(when);
-  const rest = millis ? `.${String(when.getMilliseconds()).padStart(3, "0")}` : "";
-  return html`<time datetime=${when.toISOString()} title=${when.toISOString()}>${shown}${rest}</time>`;
+  const shown = (date ? day : millis ? exact : clock).format(when);
+  return html`<time datetime=${when.toISOString()} title=${when.toISOString()}>${shown}</time>`;
 }
 
 export const Badge = ({ kind, children }) => html`<span class="badge ${kind}">${children}</span>`;

@@ -75,8 +75,8 @@ function Send({ name }) {
   return html`<${Panel} title="Send to ${name}">
     <form onSubmit=${submit}>
       <div class="row">
-        <label>Type <select name="type"><option>COMMAND</option><option>STATUS</option></select></label>
-        <label>Priority <select name="priority">${[1, 2, 3, 4, 5].map((n) => html`<option selected=${n === 3}>${n}</option>`)}</select></label>
+        <label>Type <select name="type"><option value="COMMAND">COMMAND</option><option value="STATUS">STATUS</option></select></label>
+        <label>Priority <select name="priority">${[1, 2, 3, 4, 5].map((n) => html`<option value=${n} selected=${n === 3}>${n}</option>`)}</select></label>
       </div>
       <label>Payload, JSON <textarea name="payload" rows="4" spellcheck="false">{"text": ""}</textarea></label>
       <button class="main">Send</button>
@@ -138,7 +138,7 @@ export function Agent({ name }) {
       <span class="buttons">
         ${agent.paused ? html`<button onClick=${() => setAsked("resume")}>Resume…</button>`
           : html`<button onClick=${() => setAsked("pause")}>Pause…</button>`}
-        <button class="danger" onClick=${() => setAsked("revoke")}>Revoke its tokens…</button>
+        ${api.hub.keys ? html`<button class="danger" onClick=${() => setAsked("revoke")}>Revoke its tokens…</button>` : null}
       </span></p>` : null}
     <div class="grid">
       <${Send} name=${name} />

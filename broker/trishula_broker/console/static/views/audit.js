@@ -5,6 +5,11 @@ import { AgentLink, Empty, Failed, gist, html, Panel, useState } from "../parts.
 
 const EVENTS = ["accepted", "delivered", "read", "done", "rejected", "expired", "dead", "connected", "disconnected", "refused", "operator"];
 
+/** What the line does not say already. */
+function particulars({ n, at, node, ns, event, by, agent, prev, hash, ...rest }) {
+  return rest;
+}
+
 export function Audit() {
   const [found, setFound] = useState(null);
   const [error, setError] = useState(null);
@@ -20,7 +25,7 @@ export function Audit() {
     <h1>Audit</h1>
     <${Panel} title="Search the records" wide>
       <form class="row" role="search" onSubmit=${submit}>
-        <label>Event <select name="event"><option value="">any</option>${EVENTS.map((event) => html`<option>${event}</option>`)}</select></label>
+        <label>Event <select name="event"><option value="">any</option>${EVENTS.map((event) => html`<option value=${event}>${event}</option>`)}</select></label>
         <label>Agent <input name="agent" /></label>
         <label>Text <input name="text" type="search" /></label>
         <label>Since <input name="since" placeholder="2026-01-31T03:00" /></label>
@@ -31,7 +36,7 @@ export function Audit() {
       ${found ? found.records.length ? html`<ol class="lines">${found.records.map((record, n) => html`<li key=${n}>
         <time>${record.at}</time> <span class="chip">${record.event}</span>
         <${AgentLink} name=${record.agent || record.from || record.by || ""} />
-        <details class="gist"><summary>${gist(record, 140)}</summary><pre class="json" tabindex="0">${JSON.stringify(record, null, 2)}</pre></details>
+        <details class="gist"><summary>${gist(particulars(record), 140)}</summary><pre class="json" tabindex="0">${JSON.stringify(record, null, 2)}</pre></details>
       </li>`)}</ol>${found.next ? html`<p class="faint">There are more: narrow it.</p>` : null}` : html`<${Empty}>Nothing was found.<//>` : null}
       <p class="faint">Whether the archive was changed is found by <code>broker audit verify</code>, best on another machine.</p>
     <//>`;

@@ -1,7 +1,7 @@
 // What was given up: why, what it was, and another chance for it.
 
 import * as api from "../api.js";
-import { state } from "../live.js";
+import { askDead, state } from "../live.js";
 import { AgentLink, Badge, count, Empty, Failed, html, Json, Panel, Sure, Time, to, Type, useAnswer, useCell, useState } from "../parts.js";
 
 export function DeadLetters() {
@@ -12,6 +12,7 @@ export function DeadLetters() {
   const done = (text) => {
     setSaid(text);
     again();
+    askDead();
   };
   return html`
     <h1>Dead letters</h1>

@@ -48,7 +48,7 @@ export function Message({ agent, id }) {
             <dt>Type</dt><dd><${Type} type=${message.type} /></dd>
             <dt>From</dt><dd><${AgentLink} name=${message.from} /></dd>
             <dt>To</dt><dd><${AgentLink} name=${message.to} /></dd>
-            <dt>Accepted</dt><dd><${Time} ms=${message.accepted_at} date millis /></dd>
+            <dt>Accepted</dt><dd><${Time} ms=${message.accepted_at} date /></dd>
             <dt>Seq</dt><dd>${message.seq}</dd>
             <dt>Priority</dt><dd>${message.priority || 3}</dd>
             ${message.reply_to ? html`<dt>Answers</dt><dd><a href=${to("messages", agent, message.reply_to)}>${message.reply_to}</a></dd>` : null}

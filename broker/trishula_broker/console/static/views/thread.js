@@ -19,7 +19,7 @@ export function Thread({ agent, thread }) {
     <ol class="talk">${(value || []).map((message) => html`<li key=${message.seq}
         class="speaker${speakers.indexOf(message.from) % COLOURS} ${speakers.indexOf(message.from) % 2 ? "right" : ""}">
       <header><strong><${AgentLink} name=${message.from} /></strong> → <${AgentLink} name=${message.to} />
-        <${Type} type=${message.type} /> <${Time} ms=${message.accepted_at} date millis />
+        <${Type} type=${message.type} /> <${Time} ms=${message.accepted_at} date />
         <a href=${to("messages", agent, message.id)}>its life</a></header>
       ${message.trimmed ? html`<${Empty}>The log keeps it no longer.<//>` : html`<${Json} value=${message.payload === undefined ? null : message.payload} />`}
     </li>`)}</ol>`;

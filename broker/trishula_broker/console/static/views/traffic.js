@@ -56,7 +56,7 @@ function Search() {
       <label>Text <input name="text" type="search" /></label>
       <label>From <input name="from" /></label>
       <label>To <input name="to" /></label>
-      <label>Type <select name="type"><option value="">any</option>${TYPES.map((type) => html`<option>${type}</option>`)}</select></label>
+      <label>Type <select name="type"><option value="">any</option>${TYPES.map((type) => html`<option value=${type}>${type}</option>`)}</select></label>
       <label>Since <input name="since" placeholder="2026-01-31T03:00" /></label>
       <label>Until <input name="until" placeholder="2026-01-31T04:00" /></label>
       <button class="main" disabled=${busy}>${busy ? "Searching…" : "Search"}</button>
@@ -90,7 +90,7 @@ export function Traffic() {
         <label>Agent <input list="agents" value=${wanted.agent} onInput=${set("agent")} />
           <datalist id="agents">${agents ? [...agents.keys()].map((name) => html`<option value=${name} />`) : null}</datalist></label>
         <label>Type <select value=${wanted.type} onChange=${set("type")}>
-          <option value="">any</option>${TYPES.map((type) => html`<option>${type}</option>`)}</select></label>
+          <option value="">any</option>${TYPES.map((type) => html`<option value=${type}>${type}</option>`)}</select></label>
         <label>Text <input type="search" value=${wanted.text} onInput=${set("text")} /></label>
         <label class="check"><input type="checkbox" checked=${wanted.settled} onChange=${set("settled")} /> also what is settled</label>
       </div>
