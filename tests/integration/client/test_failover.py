@@ -295,7 +295,7 @@ async def test_a_move_that_fails_costs_nothing(
 async def test_a_hub_that_cannot_promise_anything_is_left_for_one_that_can(often: None) -> None:
     async with hub() as one, hub() as two, front_of(two) as front:
         two.log, two.mail, two.settled = one.log, one.mail, one.settled
-        one.heartbeat_ms = 20
+        one.heartbeat_ms = 200
         one.on_message = swallow
         async with Agent("dc", [one.url, front.url]) as dc:
             states: list[State] = []
@@ -314,7 +314,7 @@ async def test_a_hub_that_cannot_promise_anything_is_left_for_one_that_can(often
 
 async def test_nobody_looks_for_another_hub_while_the_present_one_is_well(often: None) -> None:
     async with hub() as one, hub() as two, front_of(two) as front:
-        one.heartbeat_ms = 20
+        one.heartbeat_ms = 200
         front.answer = READY
         async with Agent("dc", [one.url, front.url]) as dc:
             one.ready = False
