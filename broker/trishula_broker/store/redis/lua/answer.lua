@@ -176,7 +176,7 @@ function ANSWER.archives(since)
   for i = 1, #all, 2 do
     local node, newest = all[i], unpack_blob(all[i + 1])[4]
     local numbers = {}
-    for number = math.max(tonumber(since), newest - 9999, 1), newest do
+    for number = math.max(tonumber(since), newest - 9999, 0), newest do
       numbers[#numbers + 1] = string.format('%.0f', number)
     end
     local digests, known = each('digests:' .. node, numbers), {}

@@ -63,7 +63,7 @@ function APPLY.archive(op)
       list[2 * i - 1], list[2 * i] = fmt('%.0f', digests[i][1]), digests[i][2]
     end
     if list[1] then write('HSET', P .. 'digests:' .. node, list) end
-    for number = math.max(1, known[NEWEST] - DIGESTS + 1), newest - DIGESTS do
+    for number = math.max(0, known[NEWEST] - DIGESTS + 1), newest - DIGESTS do
       call('HDEL', P .. 'digests:' .. node, fmt('%.0f', number))
     end
     for i = 1, #heads do call('HSET', P .. 'heads:' .. node, heads[i][1], heads[i][2]) end
