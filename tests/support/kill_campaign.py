@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.support.history import Event, Handed, read_logs
+from tests.support.history import Event, Handed, Lost, check, read_logs
 from tests.support.hub_process import HubProcess
 from tests.support.kill_agent import Progress, Settings, hand_overs
 
@@ -188,6 +188,7 @@ class Campaign:
                 agent.say("go")
             await self._kill_and_kill_again()
             await self._until(lambda: self._handed >= self.report.hand_overs)
+            await self._rest_is_handed()
             for agent in agents:
                 agent.say("stop")
             codes = await asyncio.gather(*(agent.ended() for agent in agents))
@@ -197,9 +198,7 @@ class Campaign:
             for agent in self._agents.values():
                 await agent.close()
             await self._hub.kill()
-        history: list[Event] = list(
-            read_logs(Path(agent.settings.log) for agent in self._agents.values())
-        )
+        history = self._history()
         self._account(history)
         self.report.lasted_s = time.monotonic() - begun
         return history
@@ -261,6 +260,21 @@ class Campaign:
                     await self._changed.wait_for(lambda: reached() or self._marks != before)  # noqa: B023
             except TimeoutError:
                 raise AssertionError(f"nothing moves any more: {self._state()}") from None
+
+    async def _rest_is_handed(self) -> None:
+        """Wait for what is still on its way: mail for a capability that moved to another agent was
+        handed to two and counted twice. When nothing moves any more the checker tells what is
+        lost."""
+        while any(isinstance(each, Lost) for each in check(self._history())):
+            before = self._marks
+            try:
+                async with asyncio.timeout(PATIENCE_S), self._changed:
+                    await self._changed.wait_for(lambda: self._marks != before)  # noqa: B023
+            except TimeoutError:
+                return
+
+    def _history(self) -> list[Event]:
+        return list(read_logs(Path(agent.settings.log) for agent in self._agents.values()))
 
     @property
     def _marks(self) -> tuple[Any, ...]:
