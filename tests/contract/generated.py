@@ -154,7 +154,7 @@ def _accept(draw: st.DrawFn) -> Recipe:
         "body": draw(_bodies),
     }
     settles = draw(st.none() | st.none() | _backs)
-    told = draw(st.booleans())
+    told, at = draw(st.booleans()), draw(st.none() | st.just(77))
 
     def make(run: Run) -> base.Operation:
         notice = run.notice(sender) if told else None
@@ -162,6 +162,7 @@ def _accept(draw: st.DrawFn) -> Recipe:
             epoch=run.epoch(sender, epoch),
             settles=None if settles is None else run.seq(sender, settles),
             full_notice=base.FullNotice(notice.id, b'{"full":', b"}") if notice else None,
+            delivered_at=None if settles is None else at,
             **fields,
         )
 

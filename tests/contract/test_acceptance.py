@@ -206,6 +206,36 @@ async def test_an_answer_settles_in_the_same_step(world: World) -> None:
     assert (fate.outcome, fate.settled_at) == ("done", world.now)
 
 
+@pytest.mark.parametrize("noted", [False, True], ids=["not noted", "noted before"])
+@pytest.mark.parametrize("known", [False, True], ids=["not known", "known"])
+@pytest.mark.parametrize("read", [False, True], ids=["not read", "read"])
+async def test_an_answer_tells_when_what_it_settles_went_out(
+    world: World, noted: bool, known: bool, read: bool
+) -> None:
+    asked = await world.send("ada", "bob", "m1")
+    went_out = world.now + 1
+    if noted:
+        await world.do(base.Delivered("bob", world.epochs["bob"], ((asked.seq, went_out),)))
+    if read:
+        await world.do(world.read("bob", asked.seq))
+    at = went_out + 1 if known else None
+    read_at = world.now if read else None
+    world.now += 10
+    await world.send("bob", "ada", "a1", settles=asked.seq, delivered_at=at)
+    for _ in range(2):
+        fate = (await world.fate("ada", "m1"))["bob"]
+        assert fate.delivered_at == (at or (went_out if noted else None))
+        assert (fate.read_at, fate.outcome, fate.settled_at) == (read_at, "done", world.now)
+        await world.restart()
+
+
+async def test_a_late_answer_does_not_change_when_it_went_out(world: World) -> None:
+    asked = await world.send("ada", "bob", "m1")
+    await world.do(world.settle("bob", asked.seq, at=world.now + 1))
+    await world.send("bob", "ada", "a1", settles=asked.seq, delivered_at=world.now + 2)
+    assert (await world.fate("ada", "m1"))["bob"].delivered_at == world.now + 1
+
+
 async def test_an_answer_may_settle_what_is_done_already(world: World) -> None:
     asked = await world.send("ada", "bob", "m1")
     await world.do(world.settle("bob", asked.seq))

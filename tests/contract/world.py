@@ -82,6 +82,7 @@ class World:
         settles: int | None = None,
         epoch: int | None = None,
         full_notice: base.FullNotice | None = None,
+        delivered_at: int | None = None,
     ) -> base.Accept:
         """The operation of ``sender`` that sends a message."""
         return base.Accept(
@@ -98,6 +99,7 @@ class World:
             body=body(size),
             settles=settles,
             full_notice=full_notice,
+            delivered_at=delivered_at,
         )
 
     async def send(self, sender: str, to: str, id_: str, **fields: Any) -> base.Accepted:

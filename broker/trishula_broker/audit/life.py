@@ -34,6 +34,10 @@ class Life:
         """Its place in the log."""
         return int(self.accepted["seq"])
 
+    def add(self, moments: Iterator[Moment]) -> None:
+        """More of it. When it was delivered may be told twice: by itself, and once it is done."""
+        self.moments += [moment for moment in moments if moment not in self.moments]
+
     def as_dict(self) -> dict[str, Any]:
         """For programs."""
         return {
@@ -65,7 +69,7 @@ def lives(archive: Archive, id_: str, namespace: str | None = None) -> list[Life
             for n, seq in enumerate(record["seqs"]):
                 life_of = found.get((space, seq))
                 if life_of is not None:
-                    life_of.moments += _moments(record, n)
+                    life_of.add(_moments(record, n))
     for life in found.values():
         life.moments.sort(key=lambda moment: moment.at)
     return list(found.values())

@@ -112,7 +112,7 @@ class Records:
                     found.append(accepted(number, head, op, outcome))
                     notice = outcome.notice
                     if op.settles is not None:
-                        answered.add(op.sender, op.settles, outcome.seq)
+                        answered.add(op.sender, op.settles, outcome.seq, op.delivered_at)
                 elif type(op) is Settle and type(outcome) is Marked:
                     settled.add(op, outcome)
                 else:
@@ -222,19 +222,17 @@ class _Settled:
             seqs += outcome.seqs
             times += at
             agents += [op.agent] * len(outcome.seqs)
-        texts = {at: None if at is None else iso(at) for at in set(times)}
-        told = [texts[at] for at in times] if any(texts.values()) else None
-        return _Done("done", *_who(agents), seqs, told)
+        return _Done("done", *_who(agents), seqs, _times(times))
 
 
 class _Answered:
     """What was done with in a commit by being answered."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[str, int, int]] = []
+        self._found: list[tuple[str, int, int, int | None]] = []
 
-    def add(self, agent: str, seq: int, answer: int) -> None:
-        self._found.append((agent, seq, answer))
+    def add(self, agent: str, seq: int, answer: int, delivered_at: int | None) -> None:
+        self._found.append((agent, seq, answer, delivered_at))
 
     def leave_out(self, settled: _Settled) -> None:
         """Drop what was done with before its answer came; the store tells the reverse itself.
@@ -242,7 +240,7 @@ class _Answered:
         An agent that comes back settles again all that it has finished, and then sends the answers
         it has not seen accepted: such an answer is accepted, and settles nothing any more.
         """
-        if self._found and (before := settled.among({seq for _, seq, _ in self._found})):
+        if self._found and (before := settled.among({each[1] for each in self._found})):
             self._found = [each for each in self._found if each[:2] not in before]
 
     def take(self) -> _Done | None:
@@ -250,17 +248,22 @@ class _Answered:
         found, self._found = self._found, []
         if not found:
             return None
-        seqs = [seq for _, seq, _ in found]
-        answers = [answer for _, _, answer in found]
-        who = _who([agent for agent, _, _ in found])
+        names, seqs, answers, times = map(list, zip(*found, strict=True))
+        who, told = _who(names), _times(times)
         if len(found) == 1:
-            return _Done("done", *who, seqs, answer=answers[0])
-        return _Done("done", *who, seqs, answers=answers)
+            return _Done("done", *who, seqs, told, answer=answers[0])
+        return _Done("done", *who, seqs, told, answers=answers)
 
 
 def _who(agents: list[str]) -> tuple[str | None, list[str] | None]:
     """The agent of all, or that of each."""
     return (agents[0], None) if agents.count(agents[0]) == len(agents) else (None, agents)
+
+
+def _times(times: list[int | None]) -> list[str | None] | None:
+    """When each went out, None where none is known."""
+    texts = {at: None if at is None else iso(at) for at in set(times)}
+    return [texts[at] for at in times] if any(texts.values()) else None
 
 
 def _names(names: tuple[str, ...]) -> str:

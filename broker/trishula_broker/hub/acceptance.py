@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from trishula_broker.hub.commits import Commits, Unavailable
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.mailbox import Held
 from trishula_broker.hub.notices import full_notice
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
@@ -81,10 +82,11 @@ class Acceptance:
                 f"settles: a side session holds no mail, so it cannot settle {settles}",
                 reply_to=envelope.id,
             )
+        held = None if settles is None else self._held(session, settles)
         thread = envelope.thread
         reply_to = envelope.reply_to
         if thread is None and reply_to is not None:
-            thread = envelope.thread = self._thread_of(session, reply_to, settles)
+            thread = envelope.thread = _thread_of(reply_to, held)
         envelope.sender = agent
         if envelope.timestamp is None:
             envelope.timestamp = now.wall
@@ -107,6 +109,7 @@ class Acceptance:
             None
             if address.kind is _AGENT or not address.fans_out
             else full_notice(agent, id_, thread, envelope.to, now.wall),
+            None if held is None else held.delivered_at,
         )
         size = len(body)
         session.unaccepted += 1
@@ -114,15 +117,9 @@ class Acceptance:
         self.unaccepted_bytes += size
         self._commits.submit(op, self._then, session)
 
-    def _thread_of(self, session: HubSession, reply_to: str, settles: int | None) -> str:
-        # A reply carries the thread on. What it settles is at hand; else what it answers is
-        # taken for the thread's first message.
+    def _held(self, session: HubSession, seq: int) -> Held | None:
         seat = self._roster.seats.get(session.agent)
-        if seat is not None and settles is not None:
-            held = seat.mailbox.held.get(settles)
-            if held is not None and held.copy.message.id == reply_to:
-                return held.copy.message.thread or reply_to
-        return reply_to
+        return None if seat is None else seat.mailbox.held.get(seq)
 
     def _decided(
         self, outcome: base.Outcome, op: base.Accept, session: HubSession, now: Now
@@ -138,7 +135,7 @@ class Acceptance:
                 session.accepted(op.id)
                 if op.settles is not None:
                     # Its first acceptance may have settled nothing, or something else.
-                    settle = base.Settle(op.sender, op.epoch, (op.settles,), (None,))
+                    settle = base.Settle(op.sender, op.epoch, (op.settles,), (op.delivered_at,))
                     self._commits.submit(settle, self._settled_late, (op, session))
             else:
                 session.error(
@@ -261,6 +258,14 @@ class Acceptance:
             ),
             **_about(op),
         )
+
+
+def _thread_of(reply_to: str, held: Held | None) -> str:
+    """A reply carries the thread on. What it settles is at hand; else what it answers is taken
+    for the thread's first message."""
+    if held is not None and held.copy.message.id == reply_to:
+        return held.copy.message.thread or reply_to
+    return reply_to
 
 
 def _about(op: base.Accept) -> dict[str, Any]:

@@ -34,3 +34,17 @@ def test_a_copy_is_found_among_those_of_others(tmp_path: Path) -> None:
     ]
     [life] = lives(found, "m9")
     assert life.moments[-1] == Moment(at, "done", "dc", "by an answer, seq 12")
+
+
+def test_what_was_delivered_is_said_once_and_with_an_answer_too(tmp_path: Path) -> None:
+    asked = replace(accept(1)[0], sender="agni"), accept(1)[1]
+    noted = base.Delivered("dc", 1, ((1, START + 5),)), base.Marked((1,), ())
+    answer = replace(accept(2)[0], settles=1, delivered_at=START + 5), accept(2)[1]
+    for n, entries in enumerate([((asked,), (answer,)), ((asked,), (noted,), (answer,))]):
+        one = writer(tmp_path / str(n))
+        archive(one, [Entry(pos, START + pos * 9, "n1", done) for pos, done in enumerate(entries)])
+        one.close()
+        [life] = lives(Archive(tmp_path / str(n), None, pytest.fail), "m1")
+        events = [(moment.event, moment.at) for moment in life.moments]
+        assert events.count(("delivered", iso(START + 5))) == 1
+        assert [event for event, _ in events] == ["accepted", "delivered", "done"]

@@ -202,6 +202,17 @@ def test_one_record_covers_all_answers_of_a_commit() -> None:
         *((msgspec.structs.replace(op, settles=op_.seq - 10), op_) for op, op_ in pairs)
     )
     assert (done["agent"], done["seqs"], done["answers"]) == ("dc", [1, 2], [11, 12])
+    assert "delivered_at" not in done
+
+
+def test_an_answer_has_when_what_it_settles_went_out() -> None:
+    op, outcome = accept(11)
+    one = msgspec.structs.replace(op, settles=1, delivered_at=START + 3), outcome
+    [_, done] = told(one)
+    assert (done["seqs"], done["answer"], done["delivered_at"]) == ([1], 11, [iso(START + 3)])
+    op, outcome = accept(12)
+    *_, done = told(one, (msgspec.structs.replace(op, settles=2), outcome))
+    assert (done["seqs"], done["delivered_at"]) == ([1, 2], [iso(START + 3), None])
 
 
 @given(st.lists(st.sampled_from(["accept", "settle", "answer", "leave", "notice"]), max_size=250))
@@ -216,12 +227,14 @@ def test_the_form_changes_how_many_records_there_are_and_nothing_that_they_say(
         elif kind == "leave":
             done.append((base.Leave("agni", seq, ()), base.Left(None)))
         elif kind == "notice":
-            op_ = base.Discard("agni", 1, seq, "dead", "because", None)
-            done.append((op_, base.Discarded(True, None, NOTICE)))
+            discard = base.Discard("agni", 1, seq, "dead", "because", None)
+            done.append((discard, base.Discarded(True, None, NOTICE)))
         else:
             accepted, outcome_ = accept(seq)
             answers = seq + 5000 if kind == "answer" else None
-            done.append((msgspec.structs.replace(accepted, settles=answers), outcome_))
+            at = START + seq if answers and seq % 2 else None
+            op_ = msgspec.structs.replace(accepted, settles=answers, delivered_at=at)
+            done.append((op_, outcome_))
     records = Records("default", FULL)
     entry = Entry(7, START, "n1", tuple(done))
     found = [said(records.of(entry, 3, merged)) for merged in (True, False)]

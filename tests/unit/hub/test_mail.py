@@ -707,6 +707,22 @@ def test_a_delivery_that_is_not_settled_in_time_is_told_to_the_store_and_no_othe
     assert told_of(bench, "m2") == second
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["at once", "said again"])
+def test_an_answer_tells_the_store_when_what_it_settles_went_out(again: bool) -> None:
+    bench = Bench()
+    dc, agni = bench.agent("dc", heartbeat_ms=60_000), bench.agent("agni", heartbeat_ms=60_000)
+    dc.tell("agni", "m1")
+    went_out = bench.now.wall
+    answer = {"type": "RESULT", "to": "dc", "id": "r1", "reply_to": "m1"}
+    if again:  # accepted before, when it settled nothing
+        agni.send(answer)
+    bench.advance(7)
+    agni.send(answer | {"settles": agni.mail()[0]["seq"]})
+    [found] = bench.store.answer("default", Trace("dc", "m1"))
+    [fate] = found.copies
+    assert (fate.delivered_at, fate.outcome) == (went_out, "done")
+
+
 def test_a_clock_that_is_set_back_delays_what_the_store_is_told_and_no_longer() -> None:
     bench = Bench()
     dc = bench.agent("dc", heartbeat_ms=60_000)

@@ -34,6 +34,8 @@ def accept(books: Books, space: Space, now: int, op: base.Accept) -> base.Outcom
         if record is None or record.outcome not in (None, "done"):
             return base.Refused("stale_ack")
         if record.settled_at is None:
+            if op.delivered_at is not None:
+                record.delivered_at = op.delivered_at
             space.settle(record, now, "done", None)
     via = op.address.name if op.address.kind is Kind.CAPABILITY else None
     entry = books.append(space, now, op)

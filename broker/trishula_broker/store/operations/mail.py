@@ -55,6 +55,8 @@ class Accept(Op, frozen=True, gc=False):
     body: bytes
     settles: int | None = None
     full_notice: FullNotice | None = None
+    delivered_at: int | None = None
+    """When the copy that ``settles`` names went out, as for :class:`Settle`."""
 
 
 class Accepted(Outcome, frozen=True, gc=False):

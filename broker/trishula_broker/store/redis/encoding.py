@@ -100,7 +100,7 @@ def _accept(op: base.Accept) -> Arguments:
     kind, name, to = _address(op.address)
     thread = None if op.thread == op.id else op.thread
     header = Header(op.id, op.sender, op.type, to, op.priority, thread, op.receipt, op.ttl)
-    # The script needs no more than the first thirteen; the trail has the whole operation.
+    # What the answer before the last field is for is the trail's alone, which has all of it.
     return (
         "accept",
         op.sender,
@@ -116,6 +116,7 @@ def _accept(op: base.Accept) -> Arguments:
         None if op.settles is None else str(op.settles),
         _told(op),
         op.reply_to,
+        op.delivered_at,
     )
 
 

@@ -47,6 +47,7 @@ class _Accept(_Op):
     settles: str | None
     told: tuple[str, Raw, Raw, Raw, str | None] | None
     reply_to: str | None = None
+    delivered_at: int | None = None
 
     def op(self) -> base.Operation:
         header = _header(_blob(self.header))
@@ -68,6 +69,7 @@ class _Accept(_Op):
             bytes(_blob(self.body)),
             None if self.settles is None else int(self.settles),
             told,
+            self.delivered_at,
         )
 
 

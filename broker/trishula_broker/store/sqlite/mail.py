@@ -127,6 +127,8 @@ def accept(
         if record is None or (record.settled_at is not None and record.outcome != "done"):
             return base.Refused("stale_ack")
         if record.settled_at is None:
+            if op.delivered_at is not None:
+                record.delivered_at = op.delivered_at
             work.settle(space, sender, record, "done", None)
 
     now = work.now

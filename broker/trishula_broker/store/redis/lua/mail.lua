@@ -99,8 +99,8 @@ end
 
 function APPLY.accept(op)
   local sender, kind, name, id = op[2], op[4], op[5], op[6]
-  local priority, thread, ttl, header, body, settles, told =
-    op[7], op[8], op[9], op[10], op[11], op[12], op[13]
+  local priority, thread, ttl, header, body, settles, told, delivered_at =
+    op[7], op[8], op[9], op[10], op[11], op[12], op[13], op[15]
   local fenced = fence(sender, op[3])
   if fenced then return fenced end
   local before = earlier(sender, id)
@@ -126,7 +126,10 @@ function APPLY.accept(op)
   if settles then
     local held = copy_at(settles .. ':' .. sender)
     if not held or (held[SETTLED] > 0 and held[OUTCOME] ~= 'done') then return { 4 } end
-    if held[SETTLED] == 0 then settle(box_of(sender), settles, held, 'done') end
+    if held[SETTLED] == 0 then
+      if delivered_at then held[DELIVERED] = delivered_at end
+      settle(box_of(sender), settles, held, 'done')
+    end
   end
   local seq, entry = append(sender, id, thread, header, body)
   local score = priority * PLACE + last_seq
