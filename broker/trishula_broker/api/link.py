@@ -36,6 +36,8 @@ ANSWER_S: Final = 20.0
 """What the hub has for an answer; less than a request may take."""
 NEWS: Final = 1_000
 """Envelopes that wait for who listens; at that the hub is told that nothing more is taken."""
+NEWS_BYTES: Final = 1 << 20
+"""Or bytes of them: each may have a megabyte."""
 PREFETCH: Final = 32
 """Messages a receiving link holds that nobody has polled: each may have a megabyte."""
 HEARTBEAT_MS: Final = 60_000
@@ -91,7 +93,9 @@ class Link:
         self._free.set()
         self._something = asyncio.Event()
         self._mail: deque[Envelope] = deque()
-        self._news: deque[Envelope] = deque()
+        self._news: deque[tuple[Envelope, int]] = deque()
+        """Each with its bytes."""
+        self._news_bytes = 0
         self._full = False
         register = bodies.Register(
             agent,
@@ -125,9 +129,16 @@ class Link:
         Raises:
             Failure: it was refused.
         """
-        self._asked += 1
-        id_ = f"http-{self._asked}"
+        id_ = self._id()
         return await self._say(id_, {"type": "COMMAND", "to": HUB, "id": id_, "payload": payload})
+
+    def _id(self) -> str:
+        """For a question: no message that waits for its answer has it."""
+        while True:
+            self._asked += 1
+            id_ = f"http-{self._asked}"
+            if id_ not in self._waiting:
+                return id_
 
     async def post(self, envelope: dict[str, Any]) -> None:
         """Have a message accepted: it is stored when this returns.
@@ -191,11 +202,16 @@ class Link:
         """
         while not self._news:
             await self._next()
-        found = self._news.popleft()
-        if self._full and len(self._news) < NEWS // 2:
+        found, size = self._news.popleft()
+        self._news_bytes -= size
+        if self._full and not self._has_news(2):
             self._full = False
             self._driver.writable(self, True)
         return found
+
+    def _has_news(self, share: int) -> bool:
+        """Whether a ``share`` of what may wait does."""
+        return len(self._news) * share >= NEWS or self._news_bytes * share >= NEWS_BYTES
 
     async def _next(self) -> None:
         if self.closed:
@@ -254,7 +270,8 @@ class Link:
 
     def send(self, frame: bytes, binary: bool) -> None:
         """What the hub says."""
-        for event in self._session.receive(JSON.decode(frame, from_hub=True), 0):
+        items = JSON.decode(frame, from_hub=True)
+        for event in self._session.receive(items, 0):
             if isinstance(event, Accepted):
                 for id_ in event.ids:
                     _resolve(self._waiting.get(id_), None)
@@ -264,7 +281,7 @@ class Link:
                 for seq in event.seqs:
                     _resolve(self._settling.get(seq), True)
             elif isinstance(event, Mail):
-                self._heard(event.envelopes)
+                self._heard(event.envelopes, len(frame) // len(items))
             elif isinstance(event, Refused):
                 self._refused(event)
             elif isinstance(event, Opened):
@@ -274,10 +291,14 @@ class Link:
                     self._opened.set_exception(refused(event.error))
                 self.end()
 
-    def _heard(self, envelopes: list[Envelope]) -> None:
+    def _heard(self, envelopes: list[Envelope], size: int) -> None:
         for each in envelopes:
-            (self._news if each.seq is None else self._mail).append(each)
-        if len(self._news) >= NEWS and not self._full:
+            if each.seq is None:
+                self._news.append((each, size))
+                self._news_bytes += size
+            else:
+                self._mail.append(each)
+        if self._has_news(1) and not self._full:
             self._full = True
             # Not from within the driver's turn, which has sent this.
             self._loop.call_soon(self._driver.writable, self, False)

@@ -10,6 +10,8 @@ import msgspec
 
 from trishula_broker.api import shapes
 from trishula_broker.api.endpoint import Call
+from trishula_broker.api.failures import bad
+from trishula_protocol.address import HUB
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.ids import IdMaker
 
@@ -19,6 +21,8 @@ _ids: Final = IdMaker(secrets.randbits(62))
 async def send_message(call: Call) -> shapes.Sent:
     """Have a message accepted: it is stored once this is answered."""
     body: shapes.SendBody = call.body
+    if body.to == HUB:
+        raise bad("to", "the hub takes no messages here; ask it by the endpoints of this API")
     envelope: dict[str, Any] = {
         "type": body.type,
         "id": body.id or _ids(time.time_ns() // 1_000_000),

@@ -56,6 +56,17 @@ async def test_a_message_goes_over_http_from_end_to_end(rig: Rig, name: str, oth
         assert again == {"settled": seqs, "stale": []}  # a repetition is a success
 
 
+@pytest.mark.parametrize("payload", [{"op": "tap"}, {"op": "agents"}, "busy"])
+async def test_the_hub_is_asked_by_endpoints_and_not_sent_messages(
+    rig: Rig, name: str, payload: Any
+) -> None:
+    async with rig.client(name, role="operator") as ops:
+        for kind in ("COMMAND", "STATUS"):
+            body = {"type": kind, "to": "hub", "id": f"{kind}-1", "payload": payload}
+            found = problem(await ops.post("/messages", json=body), 400, "bad_message")
+            assert found["detail"].startswith("to: ")
+
+
 async def test_a_message_sent_again_under_its_id_is_one(rig: Rig, name: str, other: str) -> None:
     await known(rig, other)
     async with rig.client(name) as dc:
