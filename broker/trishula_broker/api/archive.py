@@ -52,16 +52,21 @@ async def search_audit(call: Call) -> shapes.Records:
 
 async def _records(call: Call, since: str, until: str, **wanted: Any) -> shapes.Records:
     place = _place(call)
+    since, comma, told = since.partition(",")
+    if comma and not (since and told.isdecimal() and len(told) < 10):
+        raise _no_time("since")
     request = Request(
         root=str(place.root),
         namespace=call.caller.namespace,
         key=place.key,
         since=_time("since", since) or iso(call.sources.clock() - DAY_MS),
         until=_time("until", until),
+        told=int(told or 0),
         **wanted,
     )
     records, found = await call.searches.run(request)
-    return shapes.Records(records, found.next if found.more else None, found.unread)
+    following = f"{found.next},{found.told}" if found.told else found.next
+    return shapes.Records(records, following if found.more else None, found.unread)
 
 
 def _place(call: Call) -> ArchivePlace:
@@ -82,4 +87,8 @@ def _time(field: str, text: str) -> str:
     try:
         return iso(parse(text.replace(" ", "+")))  # a plus that was not escaped
     except ValueError:
-        raise bad(field, "must be a time, such as 2026-11-21T16:20:00Z") from None
+        raise _no_time(field) from None
+
+
+def _no_time(field: str) -> Failure:
+    return bad(field, "must be a time, such as 2026-11-21T16:20:00Z, or what `next` was")

@@ -22,8 +22,6 @@ WAITING: Final = 8
 """Searches that wait for one of those to end."""
 SEARCH_S: Final = 20.0
 """What one has; less than a request may take."""
-BYTES: Final = 4 << 20
-"""Of an answer: what is more is the following page's."""
 
 
 class Searches:
@@ -80,12 +78,4 @@ async def _search(request: Request) -> tuple[list[Any], Found]:
             "the archive cannot be read; `broker audit search` says why",
         )
     found = msgspec.json.decode(lines.pop(), type=Found)
-    records: list[Any] = []
-    size = 0
-    for line in lines:
-        size += len(line)
-        record = msgspec.json.decode(line)
-        if records and size > BYTES:
-            return records, Found(True, record["at"], found.unread)
-        records.append(record)
-    return records, found
+    return [msgspec.json.decode(line) for line in lines], found

@@ -244,9 +244,9 @@ class AuditQuery(Given):
 
 
 class Records(Shown):
-    """Records of the archive, the oldest first. ``next`` is the ``since`` of the following page:
-    records of that very moment come again; null when there are no more. ``unread`` counts files
-    of which something could not be read."""
+    """Records of the archive, the oldest first. ``next`` is the ``since`` of the following page,
+    as it stands; null when there are no more. ``unread`` counts files of which something could not
+    be read."""
 
     records: list[dict[str, Any]]
     next: str | None

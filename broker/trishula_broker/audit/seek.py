@@ -20,6 +20,8 @@ from trishula_broker.audit.sealing import Sealer
 
 NICE: Final = 10
 """Of 19: behind whatever serves."""
+BYTES: Final = 4 << 20
+"""Of records in an answer, but for the first: whoever asks has all of it in memory."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -33,6 +35,8 @@ class Request(msgspec.Struct, omit_defaults=True):
     """It is encrypted with this."""
     since: str = ""
     until: str = ""
+    told: int = 0
+    """How many records of the very moment ``since`` were told before."""
     text: str = ""
     event: str | None = None
     agent: str | None = None
@@ -47,11 +51,14 @@ class Request(msgspec.Struct, omit_defaults=True):
 
 
 class Found(msgspec.Struct):
-    """The end. ``more``: there are more than the limit; ``next`` is the time of the first of them.
-    ``unread`` counts files of which something could not be read."""
+    """The end. ``more``: there are more than the limit, or than :data:`BYTES` have room for;
+    ``next`` is the time of the first of them, and ``told`` how many of that moment were told:
+    those of one commit have the same. ``unread`` counts files of which something could not be
+    read."""
 
     more: bool
     next: str
+    told: int
     unread: int
 
 
@@ -91,6 +98,33 @@ def _who(record: Record) -> tuple[Any, ...]:
     return (*said, *record.get("agents", ()), *record.get("recipients", ()))
 
 
+def answer(archive: Archive, wanted: Request) -> Iterator[bytes]:
+    """What is to be written, line by line.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    last, same = wanted.since, 0
+    given = size = 0
+    more = False
+    for line, record in matching(archive, wanted):
+        if record["at"] != last:
+            last, same = record["at"], 0
+        if last == wanted.since and same < wanted.told:
+            same += 1
+            continue
+        size += len(line)
+        if given == wanted.limit or (given and size > BYTES):
+            more = True
+            break
+        given += 1
+        same += 1
+        yield line
+    if not more:
+        last, same = "", 0
+    yield _encode(Found(more, last, same, archive.unread))
+
+
 def main() -> None:
     """Answer one request."""
     os.nice(NICE)
@@ -98,13 +132,8 @@ def main() -> None:
     sealer = None if wanted.key is None else Sealer(wanted.key)
     archive = Archive(Path(wanted.root), sealer, lambda text: None)
     out = sys.stdout.buffer
-    following = ""
-    for n, (line, record) in enumerate(matching(archive, wanted)):
-        if n == wanted.limit:
-            following = record["at"]
-            break
+    for line in answer(archive, wanted):
         out.write(line + b"\n")
-    out.write(_encode(Found(bool(following), following, archive.unread)) + b"\n")
     out.flush()
 
 
