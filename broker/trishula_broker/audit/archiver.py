@@ -24,6 +24,8 @@ from trishula_broker.store.trail import Archive, Head
 FLUSH_S: Final = 0.5
 """What only this node saw is on the disk after this long at the latest."""
 TIDY_S: Final = 10.0
+AGAIN_S: Final = 0.05
+"""Until the store is asked again to keep a trail: sooner than anything else is tried again."""
 
 
 class Archiver:
@@ -128,10 +130,21 @@ class Archiver:
             others=self._local_heads if namespace == self._home else tuple,
             local=self.local.writer if namespace == self._home else None,
         )
-        # From the next commit on the trail is kept, whatever happens to be in that.
-        first = asyncio.ensure_future(self._port.submit(namespace, Archive(self._node, 0)))
-        first.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._announce(namespace)
         return follower
+
+    def _announce(self, namespace: str) -> None:
+        """From the next commit on the trail is kept, whatever happens to be in that."""
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+
+        def announced(done: asyncio.Future[Any]) -> None:
+            if not done.cancelled() and isinstance(done.exception(), StoreUnavailable):
+                loop.call_later(AGAIN_S, self._announce, namespace)
+
+        first = asyncio.ensure_future(self._port.submit(namespace, Archive(self._node, 0)))
+        first.add_done_callback(announced)
 
     def follow(self, namespace: str) -> None:
         """Archive ``namespace`` too, from the next commit on."""
@@ -214,10 +227,10 @@ class Archiver:
                 await asyncio.sleep(RETRY_S - POLL_S)
 
     def _local_heads(self) -> tuple[Head, ...]:
-        writer = self.local.writer
-        if not writer.link.number:
+        link = self.local.writer.durable
+        if not link.number:
             return ()
-        return (self._key.head(self._node, self._home, LOCAL, writer.link, self._clock()),)
+        return (self._key.head(self._node, self._home, LOCAL, link, self._clock()),)
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         """Have ``call`` run in the archive's thread; once begun it is waited for."""

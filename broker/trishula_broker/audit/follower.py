@@ -368,7 +368,7 @@ class Follower:
         writer = self.writer
         if not writer.is_synced:
             await self._writing(self._in_thread(writer.sync))
-        link, mark, others = writer.link, writer.mark, self._others()
+        link, mark, others = writer.durable, writer.mark, self._others()
         digests = tuple(self._digests)
         kind = writer.name.kind
         head = self._key.head(self._node, self.namespace, kind, link, self._clock())

@@ -323,6 +323,12 @@ class ChainWriter:
         self._synced = self._place
 
     @property
+    def durable(self) -> Link:
+        """What the chain would end with after a crash, at least. Heads are of that: one of more
+        would accuse this node when it comes back without it."""
+        return self._synced.link
+
+    @property
     def is_synced(self) -> bool:
         """Whether all of it would survive a crash."""
         return self._synced == self._place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,57 @@ def iter_now(queue: asyncio.Queue[base.Archive]) -> Iterator[base.Archive]:
     """What is in it."""
     while not queue.empty():
         yield queue.get_nowait()
+
+
+async def test_a_store_is_asked_to_keep_the_trail_until_it_has_heard(tmp_path: Path) -> None:
+    node = Node(tmp_path, MemoryStore())
+    failures = iter(range(3))
+    heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+
+    async def submit(namespace: str, op: Any) -> Any:
+        if next(failures, None) is not None:
+            raise base.StoreUnavailable("away")
+        heard.put_nowait((namespace, op))
+        return base.Archived(1, 0)
+
+    async def query(namespace: str, query: Any) -> Any:
+        raise base.StoreUnavailable("away")  # so what follows the trail says nothing itself
+
+    node.archiver._port = Port(submit, query)
+    await node.archiver.open()
+    async with asyncio.timeout(60):
+        assert await heard.get() == (NS, base.Archive("n1", 0))
+    await node.archiver.close()
+
+
+async def test_a_head_is_of_what_would_survive_a_crash(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncing, go_on = threading.Event(), threading.Event()
+    sync = writing.ChainWriter.sync
+
+    def slow(self: writing.ChainWriter) -> None:
+        if self.name.kind == segment.LOCAL and not self.is_synced:
+            syncing.set()
+            go_on.wait(60)
+        sync(self)
+
+    local = node.archiver.local
+    async with asyncio.timeout(60):
+        while not local.writer.durable.number:
+            await node.told.get()
+        monkeypatch.setattr(writing.ChainWriter, "sync", slow)
+        before = local.writer.durable
+        local.record("", "refused", {"why": "none"})
+        await asyncio.to_thread(syncing.wait, 60)
+        heads = node.archiver._local_heads()
+        go_on.set()
+        assert [head.number for head in heads] == [before.number]
+        while not any(
+            head.chain == segment.LOCAL and head.number > before.number
+            for head in (await node.told.get()).heads
+        ):
+            pass
 
 
 async def exchange(world: World, first: int, last: int) -> None:
