@@ -67,7 +67,8 @@ class Links:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop)
         self._kept: dict[Key, Link] = {}
-        self._streams: set[Link] = set()
+        self._streams: dict[Link, tuple[str, str]] = {}
+        """Each with its namespace and agent."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -105,12 +106,12 @@ class Links:
         """
         self._count(caller)
         link = self._make(caller, receive=False, lease_ms=limits.LEASE_DEFAULT_MS)
-        self._streams.add(link)
+        self._streams[link] = caller.namespace, caller.agent
         try:
             await link.ready()
             yield link
         finally:
-            self._streams.discard(link)
+            self._streams.pop(link, None)
             link.end()
 
     @asynccontextmanager
@@ -154,15 +155,17 @@ class Links:
 
     def _count(self, caller: Caller) -> None:
         self._forget()
+        whose = caller.namespace, caller.agent
         own = sum(
-            key.token_id == caller.token_id and key.agent == caller.agent for key in self._kept
-        ) + sum(link.agent == caller.agent for link in self._streams)
+            key.token_id == caller.token_id and (key.namespace, key.agent) == whose
+            for key in self._kept
+        ) + sum(each == whose for each in self._streams.values())
         if own >= MOST_OF_ONE or len(self) >= MOST:
-            whose = "yours" if own >= MOST_OF_ONE else "in all"
+            which = "yours" if own >= MOST_OF_ONE else "in all"
             raise Failure(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 ErrorCode.RATE_LIMITED,
-                f"too many sessions and streams at once ({whose}); end some, then try again",
+                f"too many sessions and streams at once ({which}); end some, then try again",
             )
 
     def _forget(self) -> None:

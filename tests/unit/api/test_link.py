@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import pytest
 
 from trishula_broker.api import link as linking
+from trishula_broker.api.failures import Failure
 from trishula_broker.api.link import Link
+from trishula_broker.api.links import MOST_OF_ONE, Caller, Links
 from trishula_broker.net.driver import Driver
 from trishula_protocol.codec import JSON, Item
 from trishula_protocol.envelope import Envelope
@@ -98,3 +101,35 @@ async def test_a_listener_that_is_slow_has_so_much_waiting_and_no_more(size: int
         await host.link.news()
     host.link.end()
     await host.turn()
+
+
+async def test_streams_are_counted_by_namespace_as_well_as_by_name() -> None:
+    host = Everybody()
+    links = Links(cast(Driver, host))
+    async with AsyncExitStack() as open_:
+        for space in ("one", "two"):
+            caller = Caller(space, "dc", None, "peer")
+            for _ in range(MOST_OF_ONE):
+                await open_.enter_async_context(links.stream(caller))
+            with pytest.raises(Failure, match="yours"):
+                await open_.enter_async_context(links.stream(caller))
+    links.close()
+
+
+class Everybody(Host):
+    """Registers whoever comes."""
+
+    def __init__(self) -> None:
+        pass
+
+    def connect(self, namespace: str, connection: Link, *_: Any) -> None:
+        connection.link = 1
+
+        def register() -> None:
+            answer = Envelope("RESULT", sender="hub", reply_to="register", payload=REGISTERED)
+            connection.send(JSON.encode(answer), False)
+
+        asyncio.get_running_loop().call_soon(register)
+
+    def receive(self, connection: Link, items: list[Item], size: int) -> None:
+        pass
