@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
@@ -183,9 +184,7 @@ class Link:
         made = {seq: self._loop.create_future() for seq in seqs}
         self._settling |= made
         try:
-            await self._free.wait()
-            self.acknowledge(stage, seqs, **more)
-            await self._in_time(asyncio.gather(*made.values()))
+            await self._in_time(self._settled(made, stage, **more))
         finally:
             for seq, done in made.items():
                 self._settling.pop(seq, None)
@@ -193,6 +192,13 @@ class Link:
         settled = [seq for seq, done in made.items() if done.result()]
         self._mail = deque(each for each in self._mail if each.seq not in settled)
         return settled, [seq for seq, done in made.items() if not done.result()]
+
+    async def _settled(
+        self, made: dict[int, asyncio.Future[bool]], stage: str, **more: Any
+    ) -> None:
+        await self._free.wait()
+        self.acknowledge(stage, list(made), **more)
+        await asyncio.gather(*made.values())
 
     async def news(self) -> Envelope:
         """The next thing the hub tells unasked.
@@ -227,14 +233,17 @@ class Link:
     async def _say(self, id_: str, envelope: dict[str, Any]) -> Any:
         answer = self._waiting[id_] = self._loop.create_future()
         try:
-            await self._free.wait()
-            self._put(envelope)
-            return await self._in_time(answer)
+            return await self._in_time(self._said(envelope, answer))
         finally:
             self._waiting.pop(id_, None)
             _let_go(answer)
 
-    async def _in_time(self, answer: asyncio.Future[Any]) -> Any:
+    async def _said(self, envelope: dict[str, Any], answer: asyncio.Future[Any]) -> Any:
+        await self._free.wait()
+        self._put(envelope)
+        return await answer
+
+    async def _in_time(self, answer: Awaitable[Any]) -> Any:
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await answer

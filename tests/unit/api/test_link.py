@@ -103,6 +103,29 @@ async def test_a_listener_that_is_slow_has_so_much_waiting_and_no_more(size: int
     await host.turn()
 
 
+async def test_a_hub_that_takes_nothing_for_long_is_no_reason_to_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(linking, "ANSWER_S", 0.01)
+    host = Host()
+    host.link.pause()
+    for asked in (
+        host.link.ask(op="agents"),
+        host.link.post({"type": "STATUS", "to": "agni", "id": "m1"}),
+        host.link.settle("done", [1]),
+    ):
+        with pytest.raises(Failure) as caught:
+            async with asyncio.timeout(60):
+                await asked
+        assert caught.value.code == "timeout"
+    assert len(host.said) == 1  # its registration
+    host.link.resume()
+    asking = asyncio.ensure_future(host.link.settle("done", [1]))
+    await host.turn()
+    host.say(Envelope("ACK", sender="hub", payload={"stage": "settled", "seqs": [1]}))
+    assert await asking == ([1], [])
+
+
 async def test_streams_are_counted_by_namespace_as_well_as_by_name() -> None:
     host = Everybody()
     links = Links(cast(Driver, host))
