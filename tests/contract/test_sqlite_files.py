@@ -11,7 +11,7 @@ import stat
 import sys
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 
 from tests.contract.world import World, body
 from trishula_broker.store import base
-from trishula_broker.store.sqlite import SqliteStore
+from trishula_broker.store.sqlite import SqliteStore, answers, pages
 
 
 class Disk:
@@ -570,3 +570,28 @@ async def test_health_tells_what_there_is(world: World, tmp_path: Path) -> None:
     assert (health["kind"], health["durability"], health["log_bytes"]) == ("sqlite", "full", 50)
     assert health["path"] == str(tmp_path / "data" / "store.db")
     assert health["bytes"] > len(body(50))
+
+
+async def test_whether_somebody_took_part_in_a_long_thread_is_seen_a_piece_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, sizes = pages.read, []
+
+    def counted(db: sqlite3.Connection, seqs: Iterable[int]) -> dict[int, pages.Entry]:
+        wanted = list(seqs)
+        sizes.append(len(wanted))
+        return read(db, wanted)
+
+    monkeypatch.setattr(answers, "LOOK", 4)
+    monkeypatch.setattr(pages, "read", counted)
+    await world.come("cyd")
+    for n in range(20):
+        sent = await world.send("ada", "cyd", f"m{n:02}", thread="t1")
+        await world.do(world.settle("cyd", sent.seq))
+        await world.send("bob", "ada", f"b{n:02}")
+    assert await world.ask(base.History("bob", "t1", 0, 9)) == ()
+    assert len(sizes) >= 5
+    assert max(sizes) == 4
+    sent = await world.send("ada", "bob", "m99", thread="t1")
+    await world.do(world.settle("bob", sent.seq))
+    assert len(await world.ask(base.History("bob", "t1", 0, 9))) == 9

@@ -16,6 +16,8 @@ from trishula_broker.store.sqlite.statements import statements
 from trishula_broker.store.sqlite.trail import read_archives, read_trail
 
 SQL: Final = statements("answers")
+LOOK: Final = 256
+"""Messages of a thread looked at together: it may be as long as the log."""
 
 Published = Mapping[str, Mapping[str, Snapshot]]
 """What was last committed of every mailbox, by namespace and name."""
@@ -188,9 +190,12 @@ def _in_thread(db: sqlite3.Connection, agent: int, thread: str) -> bool:
     """Whether ``agent`` sent or received anything of it."""
     if SQL["in_thread"].one(db, agent=agent, thread=thread):
         return True
-    rows = SQL["thread_with"].execute(db, agent=agent, thread=thread).fetchall()
-    entries = pages.read(db, [seq for (seq,) in rows])
-    return any(entry.has_part(agent) for entry in entries.values())
+    rows = SQL["thread_with"].execute(db, agent=agent, thread=thread)
+    while some := rows.fetchmany(LOOK):
+        entries = pages.read(db, [seq for (seq,) in some])
+        if any(entry.has_part(agent) for entry in entries.values()):
+            return True
+    return False
 
 
 def _trace(
