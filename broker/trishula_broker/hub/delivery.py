@@ -228,6 +228,13 @@ class Delivery:
             self._commits.submit(op, self._noted, then)
         return bool(unnoted)
 
+    def note_ended(self, seat: Seat, seqs: list[int]) -> None:
+        """Tell the store of the deliveries of ``seqs`` that end before it would have been told."""
+        unnoted = seat.mailbox.note(seqs)
+        if unnoted:
+            op = base.Delivered(seat.agent, seat.epoch, unnoted)
+            self._commits.submit(op, self._noted, None)
+
     def _note_late(self, seat: Seat, now: Now) -> None:
         session, mailbox = seat
         if session.live:
@@ -265,6 +272,7 @@ class Delivery:
         self, seat: Seat, seqs: list[int], reason: str, then: Requeued | None = None
     ) -> None:
         """End an attempt at each of ``seqs``; ``then`` is called once that is durable."""
+        self.note_ended(seat, seqs)
         # Held until it is durable: until then a fetch may still find it waiting.
         seat.mailbox.said_over(seqs)
         self.stir(seat)

@@ -249,6 +249,15 @@ class Mailbox:
         noted.update([seq for seq, _ in new])
         return tuple(new), later
 
+    def note(self, seqs: list[int]) -> tuple[tuple[int, int], ...]:
+        """The same of those of ``seqs`` that are held, whenever they went out."""
+        held, noted = self.held, self._noted
+        new = tuple(
+            [(seq, held[seq].delivered_at) for seq in seqs if seq in held and seq not in noted]
+        )
+        noted.update([seq for seq, _ in new])
+        return new
+
     @property
     def unread(self) -> tuple[int, ...]:
         """What was delivered and neither read nor settled."""

@@ -142,6 +142,8 @@ class Settlement:
         mailbox = seat.mailbox
         mailbox.said_done(seqs)
         self._delivery.stir(seat)
+        if not adopted:  # else an earlier session has told when that was
+            self._delivery.note_ended(seat, seqs)
         unheld: list[int] = []
         for seq in seqs:
             held = mailbox.held.get(seq)

@@ -707,6 +707,32 @@ def test_a_delivery_that_is_not_settled_in_time_is_told_to_the_store_and_no_othe
     assert told_of(bench, "m2") == second
 
 
+@pytest.mark.parametrize("requeue", [False, True])
+def test_a_refusal_tells_the_store_when_what_it_is_about_went_out(requeue: bool) -> None:
+    bench = Bench()
+    dc, agni = bench.agent("dc", heartbeat_ms=60_000), bench.agent("agni", heartbeat_ms=60_000)
+    dc.tell("agni", "m1")
+    went_out = bench.now.wall
+    bench.advance(7)
+    agni.ack("rejected", agni.mail()[0]["seq"], reason="no", requeue=requeue)
+    assert told_of(bench, "m1") == went_out
+
+
+def test_a_refusal_of_what_an_earlier_session_got_leaves_when_it_went_out() -> None:
+    bench = Bench()
+    dc, agni = bench.agent("dc", heartbeat_ms=60_000), bench.agent("agni", heartbeat_ms=60_000)
+    dc.tell("agni", "m1")
+    went_out = bench.now.wall
+    [mail] = agni.mail()
+    agni.ack("read", mail["seq"])
+    bench.advance(NOTE_MS)
+    assert told_of(bench, "m1") == went_out
+    again = bench.agent("agni", heartbeat_ms=60_000)
+    again.ack("rejected", mail["seq"], reason="no")
+    [fate] = bench.store.answer("default", Trace("dc", "m1"))[0].copies
+    assert (fate.outcome, fate.delivered_at) == ("rejected", went_out)
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["at once", "said again"])
 def test_an_answer_tells_the_store_when_what_it_settles_went_out(again: bool) -> None:
     bench = Bench()
