@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from trishula_broker.api import shapes
 from trishula_broker.api.endpoint import Call
@@ -27,7 +28,7 @@ where a request has less than three times that."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
-async def stream_live(call: Call) -> StreamingResponse:
+async def stream_live(call: Call) -> Stream:
     """First the event ``agents``, who there is; then ``accepted`` and ``settled`` for messages, and
     ``missed`` for how many there was no room; ``presence``, ``status``, ``paused``, ``resumed`` and
     ``forgotten`` for agents; ``end`` at the end, with why."""
@@ -40,34 +41,51 @@ async def stream_live(call: Call) -> StreamingResponse:
         picture = await link.ask(op="watch") if query.presence else None
         kept = making.pop_all()
     alive: Callable[[], float] = call.request.scope["state"][ALIVE]
-    return StreamingResponse(
-        _events(link, kept, picture, alive),
+    return Stream(
+        kept,
+        _events(link, picture, alive),
         media_type=EVENT_STREAM,
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 
-async def _events(
-    link: Link, kept: AsyncExitStack, picture: Any, alive: Callable[[], float]
-) -> AsyncIterator[bytes]:
-    async with kept:
-        yield b": trishula\n\n"
-        if picture is not None:
-            yield _event("agents", picture)
-        while True:
-            quiet_s = min(QUIET_S, alive() / 3)
-            try:
-                async with asyncio.timeout(quiet_s):
-                    news = await link.news()
-            except TimeoutError:
-                yield b": \n\n"
-                continue
-            except Failure as failure:
-                yield _event("end", {"code": failure.code, "why": failure.text})
-                return
-            payload = news.payload
-            kind = payload.pop("tap", None) or payload.get("event", "news")
-            yield _event(kind, payload)
+class Stream(StreamingResponse):
+    """An answer that holds something until it has ended, also where it ends before its first byte:
+    a generator that was never begun would not give it back.
+
+    Args:
+        kept: what it holds.
+        events: what it says.
+    """
+
+    def __init__(self, kept: AsyncExitStack, events: AsyncIterator[bytes], **options: Any) -> None:
+        super().__init__(events, **options)
+        self._kept = kept
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        async with self._kept:
+            await super().__call__(scope, receive, send)
+
+
+async def _events(link: Link, picture: Any, alive: Callable[[], float]) -> AsyncIterator[bytes]:
+    yield b": trishula\n\n"
+    if picture is not None:
+        yield _event("agents", picture)
+    while True:
+        quiet_s = min(QUIET_S, alive() / 3)
+        try:
+            async with asyncio.timeout(quiet_s):
+                news = await link.news()
+        except TimeoutError:
+            yield b": \n\n"
+            continue
+        except Failure as failure:
+            yield _event("end", {"code": failure.code, "why": failure.text})
+            return
+        payload = news.payload
+        kind = payload.pop("tap", None) or payload.get("event", "news")
+        yield _event(kind, payload)
 
 
 def _event(kind: str, data: Any) -> bytes:
