@@ -129,7 +129,7 @@ async def test_a_command_its_life_and_a_dead_letter(
         await expect(page.get_by_role("heading", level=1)).to_have_text("Message")
         life = page.locator(".copy").filter(has=page.get_by_role("link", name="agni"))
         await expect(life.locator(".badge")).to_have_text("done")
-        for step in ("accepted", "done"):
+        for step in ("accepted", "delivered", "done"):
             await expect(life.get_by_role("listitem").filter(has_text=step)).to_contain_text(":")
         await look(page, "message")
         await page.get_by_role("link", name="its thread").click()
@@ -291,3 +291,26 @@ async def test_the_keyboard_is_enough(tmp_path: Path, chrome: Browser) -> None:
         await page.keyboard.press("Escape")
         await expect(page.get_by_role("dialog")).not_to_be_visible()
         await expect(page.get_by_role("button", name="Pause")).to_be_focused()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_many_that_die_at_once_are_counted_together(
+    tmp_path: Path, chrome: Browser, keys: Keys
+) -> None:
+    async with (
+        HubProcess(tmp_path / "data", "--keys", str(keys.path)) as hub,
+        opened(chrome, hub) as watched,
+        Agent("vayu", hub.url, token=keys.token("vayu")) as vayu,
+        Agent("dc", hub.url, token=keys.token("dc")) as dc,
+    ):
+        asked: list[str] = []
+        watched.page.on(
+            "request", lambda each: asked.append(each.url) if "/deadletters" in each.url else None
+        )
+        await sign_in(watched.page, keys.token("mira", role="operator"))
+        for n in range(200):
+            await dc.send("vayu", n)
+            await (await anext(vayu.messages())).reject("no")
+        place = watched.page.get_by_role("navigation").get_by_role("link", name="Dead letters")
+        await expect(place).to_contain_text("200")
+        assert len(asked) < 100

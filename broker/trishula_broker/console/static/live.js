@@ -4,6 +4,7 @@ import * as api from "./api.js";
 
 const KEPT = 500;         // lines of traffic
 const ASK_MS = 5000;      // what no event tells is asked so often
+const DEAD_MS = 1000;
 const AGAIN_MS = [500, 1000, 2000, 5000];
 
 /** A value that views can watch. */
@@ -94,9 +95,18 @@ function askRest() {
     promise.then((value) => state[name].set(value), failed);
 }
 
-/** Count the dead letters. Who looks at them is in the audit, so only when there may be others. */
+let counting = 0;
+
+/**
+ * Count the dead letters soon. Who looks at them is in the audit, so only when there may be others,
+ * and once a second however many die.
+ */
 export function askDead() {
-  api.deadletters().then((letters) => state.dead.set(letters.length), failed);
+  if (counting) return;
+  counting = setTimeout(() => {
+    counting = 0;
+    api.deadletters().then((letters) => state.dead.set(letters.length), failed);
+  }, DEAD_MS);
 }
 
 function failed(error) {
@@ -156,6 +166,8 @@ export function start() {
 export function stop() {
   if (ending) ending.abort();
   ending = null;
+  clearTimeout(counting);
+  counting = 0;
   fresh = [];
   for (const cell of [state.agents, state.nodes, state.health, state.series, state.dead])
     cell.set(null);
