@@ -15,7 +15,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
@@ -461,21 +461,28 @@ def make_store(config: Config) -> Store:
 def _redis_store(redis: RedisConfig, mailboxes: MailboxLimits, node: str) -> Store:
     from trishula_broker.store.redis import RedisStore  # only who shares a store needs redis-py
 
+    return RedisStore(
+        redis.url,
+        mailboxes,
+        node=node,
+        **redis_options(redis),
+        require_replicas=redis.require_replicas,
+        timeout=redis.timeout_s,
+    )
+
+
+def redis_options(redis: RedisConfig) -> dict[str, Any]:
+    """How to connect there, besides what the URL says."""
     tls = {
         "ssl_ca_certs": redis.ca_file,
         "ssl_certfile": redis.cert_file,
         "ssl_keyfile": redis.key_file,
     }
-    return RedisStore(
-        redis.url,
-        mailboxes,
-        node=node,
-        username=redis.username or None,
-        password=redis.password or None,
-        tls={name: path for name, path in tls.items() if path},
-        require_replicas=redis.require_replicas,
-        timeout=redis.timeout_s,
-    )
+    return {
+        "username": redis.username or None,
+        "password": redis.password or None,
+        "tls": {name: path for name, path in tls.items() if path},
+    }
 
 
 def _hub_settings(config: Config) -> HubSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,13 @@ CHILD = Path(__file__).with_name("killed.py")
 FAN = 5
 
 
-async def run_and_kill(directory: Path, lines: int) -> list[str]:
-    """What the child was told is durable, until it was killed after so many lines."""
+async def run_and_kill(
+    directory: Path,
+    lines: int,
+    before: Callable[[list[str]], Awaitable[None]] | None = None,
+) -> list[str]:
+    """What the child was told is durable, until it was killed after so many lines, and after
+    ``before``, which is given what it has said until then; it goes on meanwhile."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         str(CHILD),
@@ -28,10 +34,18 @@ async def run_and_kill(directory: Path, lines: int) -> list[str]:
     )
     assert child.stdout is not None
     told = [(await child.stdout.readline()).decode().strip() for _ in range(lines)]
+    reading = asyncio.create_task(_read(child.stdout, told))
+    if before is not None:
+        await before(told)
     child.kill()
-    rest, _ = await child.communicate()
-    # The last line may have been cut off.
-    return told + rest.decode().split("\n")[:-1]
+    await reading
+    await child.wait()
+    return told
+
+
+async def _read(lines: asyncio.StreamReader, told: list[str]) -> None:
+    while (line := await lines.readline()).endswith(b"\n"):  # the last may have been cut off
+        told.append(line.decode().strip())
 
 
 @pytest.mark.parametrize("seed", range(4))

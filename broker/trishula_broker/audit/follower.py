@@ -303,8 +303,8 @@ class Follower:
         if before:
             self._alarm(
                 f"the audit of {self.namespace} lacks entries {missing[0]} to {missing[1]}: this "
-                "node was silent for too long, and the store keeps them no more; another node's "
-                "archive may have them"
+                "node was silent for too long, or a backup was restored, and the store has them no "
+                "more; another node's archive may"
             )
         else:  # a node that is new here; one that was here before has a head in the store
             what = f"entries 1 to {pos - 1} are in the archives of nodes that were there before"

@@ -153,7 +153,8 @@ def _verify_chain(
     for told in scan.told:
         if told.event == "gap":
             first, to = told.missing
-            why = "the node was silent for too long before" if first > 1 else "it began with"
+            away = "the node was silent for too long, or a backup was restored, before"
+            why = away if first > 1 else "it began with"
             notes.append(f"entries {first} to {to} were never here: {why} record {told.n}")
         elif told.event == "altered":
             scan.file = ""

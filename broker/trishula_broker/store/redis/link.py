@@ -33,6 +33,8 @@ SCHEMA: Final = 2
 they commit has no entry, and is not archived."""
 SCHEMA_OLDEST: Final = 1
 """What a node must know at least to share it, during an upgrade."""
+RESTORING: Final = "restoring"
+"""A set beside the schema: namespaces that are not whole yet."""
 _LIBRARY: Final[Command] = ("FUNCTION", "LOAD", COMMIT_LIBRARY.text)
 _SCRIPTS: Final[tuple[Command, ...]] = tuple(
     ("SCRIPT", "LOAD", script.text) for script in (COMMIT, ANSWER, TRIM)
@@ -168,7 +170,7 @@ class Link:
         connection = await self._place.connection(self._key)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-            self.server = await _check(connection, self._key)
+            self.server = await check(connection, self._key)
             wire = Wire(connection)
             await self._load(wire)
         except BaseException:
@@ -230,13 +232,23 @@ def _was_forgotten(error: ResponseError) -> bool:
     return isinstance(error, NoScriptError) or "Function not found" in str(error)
 
 
-async def _check(connection: AbstractConnection, key: str) -> Server:
-    """Raises StoreError for a server that will never do, StoreUnavailable for one that may."""
+async def check(connection: AbstractConnection, key: str, *, restores: bool = False) -> Server:
+    """Raises StoreError for a server that will never do, StoreUnavailable for one that may.
+
+    Args:
+        restores: whoever asks restores a backup, and may find one that was not finished.
+    """
     where = where_of(connection)
     schema_key = f"{key}schema"  # a hash: `version` of the newest node, `oldest` that may share it
-    role, info, schema, clock = await exchange(
+    role, info, schema, restoring, clock = await exchange(
         connection,
-        [("ROLE",), ("INFO", "server"), ("HMGET", schema_key, "version", "oldest"), ("TIME",)],
+        [
+            ("ROLE",),
+            ("INFO", "server"),
+            ("HMGET", schema_key, "version", "oldest"),
+            ("SMEMBERS", f"{key}{RESTORING}"),
+            ("TIME",),
+        ],
     )
     lines = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
     valkey = lines.get("server_name") == "valkey"
@@ -252,6 +264,12 @@ async def _check(connection: AbstractConnection, key: str) -> Server:
         raise StoreError(
             f"the data in {where} was made by a newer version (schema {known}; this one knows "
             f"{SCHEMA}): run that version on this node, too"
+        )
+    if restoring and not restores:
+        names = ", ".join(sorted(name.decode() for name in restoring))
+        raise StoreError(
+            f"a backup of {names} is being restored into {where}, or that was cut short: wait for "
+            "its end, or do it again with `broker restore --force`"
         )
     if known < SCHEMA:
         await exchange(

@@ -84,3 +84,5 @@ COMMIT: Final = Script(*_SPACE, "commit", calls="return commit(KEYS, ARGV)")
 TRIM: Final = Script(*_SPACE, "trim", flags="allow-oom", calls="return trim(KEYS, ARGV)")
 """It is what makes room again, so it must not need to be loaded while there is none."""
 ANSWER: Final = Script("answer", flags="no-writes")
+READ: Final = Script("read", flags="no-writes")
+"""For backups alone."""

@@ -1,5 +1,6 @@
 -- Removes from the log what retention allows, a bounded piece a call. "first" in the state is
 -- where the log begins: nothing is left before it.
+--   jumps   hash: seq -> the next one that was used, where a restored backup left numbers out
 
 -- Takes a message and its settled copies out of the log.
 local function remove_message(seq, message, names)
@@ -48,6 +49,7 @@ local function trim(keys, argv)
     looks = looks - 1
     local name = fmt('%.0f', seq)
     local message = message_at(name)
+    local jump = not message and call('HGET', P .. 'jumps', name)
     local stays = false
     if message then
       local names = {}
@@ -96,7 +98,7 @@ local function trim(keys, argv)
       gap = false
       hset(STATE, 'first', name)
     end
-    seq = seq + 1
+    seq = jump and tonumber(jump) or seq + 1
   end
   if gap then hset(STATE, 'first', fmt('%.0f', seq)) end
   flush()

@@ -1,0 +1,1 @@
+"""Backups: one file of what a store had at a moment, made beside traffic (docs/backup.md)."""
