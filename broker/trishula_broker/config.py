@@ -13,7 +13,7 @@ import socket
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
@@ -22,7 +22,7 @@ from trishula_broker.audit.settings import AuditSettings, Body
 from trishula_broker.net.settings import NetSettings
 from trishula_broker.store.base import Retention
 from trishula_protocol import limits
-from trishula_protocol.address import AGENT_PATTERN
+from trishula_protocol.address import AGENT_PATTERN, tag_fault
 
 PREFIX: Final = "TRISHULA_"
 SDK_VARIABLES: Final = frozenset(
@@ -47,6 +47,16 @@ FLAGS: Final = {
     "audit.enabled": "--no-audit",
 }
 """Flags that are not called as their key."""
+
+KINDS: Final = {
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+}
+"""What values are called in errors."""
+NAME_RULE: Final = str(tag_fault(""))
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 _RETENTION: Final = Retention()
@@ -348,8 +358,22 @@ def _checked(path: str, given: Value, types: _Types) -> Value:
         # Variables are text: "8765" is a port there and a mistake in a file.
         value = msgspec.convert(given.value, hint, strict=not given.origin.startswith(PREFIX))
     except msgspec.ValidationError as error:
-        raise ConfigError(path, str(error).partition(" - at `")[0], given.origin) from None
+        raise ConfigError(path, _rule(error, hint, given.value), given.origin) from None
     return Value(value, given.origin)
+
+
+def _rule(error: msgspec.ValidationError, hint: Any, value: Any) -> str:
+    """What is wrong with a value, without the words of Python."""
+    rule = str(error).partition(" - at `")[0]
+    if rule.startswith("Invalid enum value"):
+        return f"must be {' or '.join(map(str, get_args(hint)))}, not {value!r}"
+    if "matching regex" in rule:
+        return NAME_RULE if repr(AGENT_PATTERN)[1:-1] in rule else "must be an IP address"
+    for kind, words in KINDS.items():
+        rule = rule.replace(f"Expected {kind}", f"must be {words}").replace(
+            f"got {kind}", f"not {words}"
+        )
+    return rule
 
 
 def _from_file(file: Path | None, types: _Types) -> dict[str, Value]:
@@ -367,7 +391,7 @@ def _from_file(file: Path | None, types: _Types) -> dict[str, Value]:
     for key, value in tree.items():
         if key in sections:
             if not isinstance(value, dict):
-                raise ConfigError(key, "Expected a table", origin)
+                raise ConfigError(key, "must be a table", origin)
             found |= {f"{key}.{name}": Value(item, origin) for name, item in value.items()}
         else:
             found[key] = Value(value, origin)
