@@ -7,6 +7,7 @@ it is left. So two keys sign or have signed at most; public halves that were put
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -196,5 +197,8 @@ def _day(now: int) -> str:
 
 def _unreadable(path: Path, error: OSError) -> KeysError:
     if isinstance(error, FileNotFoundError):
-        return KeysError(str(path), "there is no such file; `broker keys init` makes one")
+        return KeysError(
+            str(path),
+            f"there is no such file; `broker keys init --keys {shlex.quote(str(path))}` makes one",
+        )
     return KeysError(str(path), error.strerror or str(error))
