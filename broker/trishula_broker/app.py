@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import importlib.metadata
 import os
@@ -121,8 +122,7 @@ def _run_workers(config: Config) -> int:
     try:
         reserved = Reservation(config.host, config.port)
     except PortInUse as error:
-        who = asyncio.run(who_listens(error.host, error.port))
-        raise CannotStart(f"{error} by {who}") from error
+        raise _port_taken(error, asyncio.run(who_listens(error.host, error.port))) from error
     except OSError as error:
         raise _cannot_listen(config, error) from error
     configs = [config_of(config, n, reserved.port) for n in range(1, config.workers + 1)]
@@ -241,8 +241,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
             raise CannotStart(str(error)) from None
         except PortInUse as error:
             await driver.close()
-            who = await who_listens(error.host, error.port)
-            raise CannotStart(f"{error} by {who}") from error
+            raise _port_taken(error, await who_listens(error.host, error.port)) from error
         except OSError as error:
             raise _cannot_listen(config, error) from error
         stopping = _signals(access.tls)
@@ -437,8 +436,20 @@ def _agents(driver: Driver) -> int:
     return sum(core.describe(now)["agents_online"] for core in driver.cores.values())
 
 
+def _port_taken(error: PortInUse, who: str) -> CannotStart:
+    return CannotStart(f"{error} by {who}; take another one with --port, and a --data of its own")
+
+
 def _cannot_listen(config: Config, error: OSError) -> CannotStart:
-    return CannotStart(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}")
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        todo = "; name an address of this machine with --host"
+    elif error.errno == errno.EACCES:
+        todo = "; take a port from 1024 on with --port"
+    else:
+        todo = ""
+    return CannotStart(
+        f"cannot listen on {config.host}:{config.port}: {error.strerror or error}{todo}"
+    )
 
 
 def _host(config: Config) -> str:

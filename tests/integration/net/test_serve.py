@@ -151,7 +151,8 @@ async def test_a_port_in_use_ends_with_one_line_that_says_by_whom(
     code, out = await run("--port", str(hub.port), "--data", str(tmp_path / "other"))
     assert code == 3
     assert out == (
-        f"broker: 127.0.0.1:{hub.port} is in use by a trishula hub (node hub, pid {hub.pid})\n"
+        f"broker: 127.0.0.1:{hub.port} is in use by a trishula hub (node hub, pid {hub.pid}); "
+        "take another one with --port, and a --data of its own\n"
     )
 
 
@@ -163,11 +164,13 @@ async def test_a_data_directory_in_use_ends_with_one_line(hub: HubProcess) -> No
     assert str(hub.pid) in out
 
 
-async def test_an_address_of_another_machine_ends_with_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+async def test_an_address_of_another_machine_ends_with_one_line(tmp_path: Path, host: str) -> None:
     Keys(tmp_path)
-    code, out = await run("--host", "192.0.2.1", "--data", str(tmp_path))
+    code, out = await run("--host", host, "--data", str(tmp_path))
     assert code == 3
-    assert out.startswith("broker: cannot listen on 192.0.2.1:8765: ")
+    assert out.startswith(f"broker: cannot listen on {host}:8765: ")
+    assert out.endswith("; name an address of this machine with --host\n")
     assert out.count("\n") == 1
 
 
