@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from trishula_broker.net.problem import TYPE
 from trishula_protocol.bodies import ErrorBody
 from trishula_protocol.errors import RETRYABLE, CloseCode, ErrorCode
 
@@ -81,7 +82,7 @@ class Failure(Exception):
         if retryable:
             headers.setdefault("retry-after", str(RETRY_S))
         body = Problem(
-            f"urn:trishula:problem:{self.code}",
+            f"{TYPE}{self.code}",
             self.status.phrase,
             self.status.value,
             self.text,

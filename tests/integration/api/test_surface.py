@@ -46,6 +46,8 @@ async def test_without_a_token_nothing_is_told_but_what_there_is(rig: Rig) -> No
             problem(answer, 401, "unauthorized")
             assert answer.headers["www-authenticate"].startswith("Bearer ")
         assert plain(await nobody.get("/openapi.json"))["openapi"] == "3.1.0"
+    async with rig.http("no.such.token") as forger:
+        problem(await forger.get("/agents"), 401, "unauthorized")
 
 
 async def test_on_a_hub_without_keys_one_is_who_one_says(keyless: Rig, name: str) -> None:
@@ -185,10 +187,8 @@ async def test_many_requests_at_once_share_a_session(keyless: Rig) -> None:
 
 async def test_a_path_or_method_that_is_none_is_told_so(keyless: Rig) -> None:
     async with keyless.http() as http:
-        for method, path, status in (("GET", "/agent", 404), ("PUT", "/agents", 405)):
-            answer = await http.request(method, path)
-            assert answer.status_code == status
-            assert answer.headers["content-type"] == "application/problem+json"
+        problem(await http.get("/agent"), 404, "not_found")
+        problem(await http.put("/agents"), 405, "unsupported")
         head = await http.head("/agents")
         assert (head.status_code, head.content) == (200, b"")
         head = await http.head("/live")

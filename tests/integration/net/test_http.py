@@ -45,16 +45,23 @@ async def test_health_says_why_it_is_degraded_and_ready_is_503(rig: Rig) -> None
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", "/nothing", 404), ("POST", "/health", 405), ("GET", "/ws", 426)],
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("POST", "/health", 405, "unsupported"),
+        ("GET", "/ws", 426, "unsupported"),
+    ],
 )
-async def test_errors_are_problem_details(rig: Rig, method: str, path: str, status: int) -> None:
+async def test_errors_are_problem_details(
+    rig: Rig, method: str, path: str, status: int, code: str
+) -> None:
     async with http(rig) as client:
         response = await client.request(method, path)
         assert response.status_code == status
         assert response.headers["content-type"] == "application/problem+json"
         body = response.json()
         assert body["status"] == status
+        assert (body["code"], body["type"]) == (code, f"urn:trishula:problem:{code}")
         assert body["title"]
         assert path in body["detail"] or status == 426
 
