@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
@@ -238,15 +239,42 @@ async def test_a_hub_that_is_away_is_said_and_found_again(tmp_path: Path, chrome
 async def test_a_token_that_does_not_do_is_told_and_kept_nowhere(
     tmp_path: Path, chrome: Browser, keys: Keys
 ) -> None:
+    environ = {"TRISHULA_AUTH_LEEWAY_S": "0"}
+    async with HubProcess(tmp_path / "data", "--keys", str(keys.path), environ=environ) as hub:
+        context = await chrome.new_context()
+        page = await context.new_page()
+        await page.goto(hub.http_url)
+        for token, why in (
+            ("no.such.token", "token"),
+            (keys.token("dc", role="operator", lives_ms=1), "expired"),
+            (keys.token("dc"), "operators and observers"),
+        ):
+            await page.get_by_label("Token of an operator").fill(token)
+            await page.get_by_role("button", name="Sign in").click()
+            await expect(page.get_by_role("alert")).to_contain_text(why)
+            assert await page.evaluate("Object.values(sessionStorage).join('')") == ""
+            assert "token" not in page.url
+        await context.close()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_token_that_is_revoked_leads_back_to_the_sign_in_and_says_why(
+    tmp_path: Path, chrome: Browser, keys: Keys
+) -> None:
     async with HubProcess(tmp_path / "data", "--keys", str(keys.path)) as hub:
         context = await chrome.new_context()
         page = await context.new_page()
         await page.goto(hub.http_url)
-        await page.get_by_label("Token of an operator").fill("no.such.token")
-        await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("alert")).to_be_visible()
-        assert await page.evaluate("Object.values(sessionStorage).join('')") == ""
-        assert "token" not in page.url
+        await sign_in(page, keys.token("mira", role="operator"))
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.post(
+                f"{hub.http_url}/api/v1/tokens/revoke",
+                json={"agent": "mira"},
+                headers={"authorization": f"Bearer {keys.token('ada', role='operator')}"},
+            )
+            assert answer.status_code == 200, answer.text
+        await expect(page.get_by_role("alert")).to_contain_text("revoked")
+        await expect(page.get_by_label("Token of an operator")).to_be_focused()
         await context.close()
 
 

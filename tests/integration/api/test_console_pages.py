@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest_asyncio
 from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
 from trishula_broker import console
+from trishula_broker.audit.events import EVENTS
 
 STATIC = Path(console.__path__[0]) / "static"
 FILES = sorted(p.relative_to(STATIC).as_posix() for p in STATIC.rglob("*") if p.is_file())
@@ -69,3 +71,9 @@ async def test_nothing_comes_from_elsewhere(name: str) -> None:
     text = (STATIC / name).read_text()
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in text
+
+
+async def test_the_events_it_offers_are_those_there_are() -> None:
+    text = (STATIC / "views" / "audit.js").read_text()
+    [offered] = re.findall(r"^const EVENTS = \[(.*?)\];$", text, re.MULTILINE | re.DOTALL)
+    assert tuple(re.findall(r'"([a-z-]+)"', offered)) == EVENTS

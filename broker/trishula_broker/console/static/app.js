@@ -1,7 +1,7 @@
 // The page: who is signed in, where one is, and the frame around the views.
 
 import { render } from "./vendor/preact-htm.js";
-import { hub, identity, nodes, Refused } from "./api.js";
+import { health, hub, identity, Refused } from "./api.js";
 import { start, state, stop } from "./live.js";
 import { count, Failed, html, useCell, useEffect, useRef, useState } from "./parts.js";
 import { Agent, Agents } from "./views/agents.js";
@@ -63,7 +63,7 @@ function SignIn({ entered, why }) {
     const said = new FormData(event.target);
     identity.set((said.get("token") || "").trim(), (said.get("name") || "").trim());
     try {
-      await nodes();
+      await health();  // which wants the role that all views want
       entered();
     } catch (failure) {
       identity.clear();
@@ -94,7 +94,7 @@ function Bar({ here, theme, turn, leave }) {
   const link = useCell(state.link);
   const health = useCell(state.health);
   const dead = useCell(state.dead);
-  const words = { live: "live", connecting: "connecting", away: "no hub answers" };
+  const words = { live: "live", connecting: "connecting", away: "no hub answers", refused: "not allowed" };
   const light = link !== "live" ? "bad" : health && health.status !== "ok" ? "warn" : "good";
   return html`<header class="bar">
     <a class="brand" href="#/"><img src="console/icon.svg" alt="" width="24" height="24" /> trishula</a>

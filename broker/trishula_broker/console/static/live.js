@@ -33,7 +33,7 @@ export const state = {
   dead: new Cell(null),        // how many dead letters the first pages hold
   traffic: new Cell([]),       // the newest first: {key, at, what, envelope, agents, outcome, node}
   missed: new Cell(0),
-  link: new Cell("connecting"),  // connecting, live, away
+  link: new Cell("connecting"),  // connecting, live, away, refused
   trouble: new Cell(null),     // the error that ended it, when asking again does not help
 };
 
@@ -145,7 +145,7 @@ export function start() {
         failed(error);
       }
       if (mine.signal.aborted) return;
-      state.link.set("away");
+      state.link.set(state.trouble.value ? "refused" : "away");
       if (state.trouble.value) return;
       const wait = AGAIN_MS[Math.min(tries++, AGAIN_MS.length - 1)];
       await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random())));

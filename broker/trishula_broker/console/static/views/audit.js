@@ -3,7 +3,13 @@
 import * as api from "../api.js";
 import { AgentLink, Empty, Failed, gist, html, Panel, useState } from "../parts.js";
 
-const EVENTS = ["accepted", "delivered", "read", "done", "rejected", "expired", "dead", "connected", "disconnected", "refused", "operator"];
+const EVENTS = [
+  "accepted", "delivered", "read", "done", "requeued",
+  "rejected", "expired", "dead-lettered", "recalled", "dropped", "assigned", "unassigned", "retried",
+  "registered", "left", "forgotten", "node-ended", "paused", "resumed", "introduced", "revoked",
+  "connected", "disconnected", "renewed", "refused", "operator",
+  "segment", "sealed", "removed", "gap", "rewound", "lost", "altered",
+];
 
 /** What the line does not say already. */
 function particulars({ n, at, node, ns, event, by, agent, prev, hash, ...rest }) {
