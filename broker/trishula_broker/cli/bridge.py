@@ -54,6 +54,7 @@ EPILOG: Final = (
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="A TOML file of the form that `broker config` prints; its [folder] counts.",
 )
 @click.option(

@@ -39,9 +39,10 @@ def key_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--config",
             type=click.Path(path_type=Path),
+            metavar="FILE",
             help="A TOML file of the form that `broker config` prints: the hub's.",
         ),
-        click.option("--data", help="The hub's data directory."),
+        click.option("--data", metavar="DIR", help="The hub's data directory."),
         click.option(
             "--keys",
             "auth_keys",

@@ -29,6 +29,7 @@ def hub_options(command: F) -> F:
         click.option(
             "--config",
             type=click.Path(path_type=Path),
+            metavar="FILE",
             help="A TOML file, of the form that `broker config` prints.",
         ),
         click.option(
@@ -97,15 +98,25 @@ def hub_options(command: F) -> F:
             help="So many processes on the one port, for machines with several cores; needs "
             "--redis. 1 by default.",
         ),
-        click.option("--node", help="This hub's name; the host's by default."),
+        click.option("--node", metavar="NAME", help="This hub's name; the host's by default."),
         click.option(
             "--data",
+            metavar="DIR",
             help="The directory that holds everything it keeps; trishula in XDG_DATA_HOME, or in "
             "~/.local/share, by default.",
         ),
-        click.option("--port", type=int, help="The port; 8765 by default, 0 takes a free one."),
-        click.option("--host", help="The address to listen on; 127.0.0.1 by default."),
-        click.option("--role", help="primary (the default) or failover."),
+        click.option(
+            "--port",
+            type=int,
+            metavar="PORT",
+            help="The port; 8765 by default, 0 takes a free one.",
+        ),
+        click.option(
+            "--host", metavar="ADDRESS", help="The address to listen on; 127.0.0.1 by default."
+        ),
+        click.option(
+            "--role", metavar="ROLE", help="primary (the default) or failover: see docs/nodes.md."
+        ),
     ):
         command = option(command)
     return command
