@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -142,6 +143,11 @@ async def test_a_command_its_life_and_a_dead_letter(
         await dc.send("#ops", {"text": "the night is long"})
         await expect(page.get_by_text("the night is long").first).to_be_visible()
         await look(page, "traffic")
+        search = page.get_by_role("search")
+        await search.get_by_label("Text").fill("night is long")
+        await search.get_by_role("button", name="Search").click()
+        found = page.locator(".panel").filter(has=search).get_by_role("listitem")
+        await expect(found.filter(has_text="the night is long")).to_have_count(1)
 
         # A dead letter gets another chance, with an agent that takes it now.
         await dc.send("vayu", {"rev": "f00"}, type="COMMAND")
@@ -233,6 +239,26 @@ async def test_a_hub_that_is_away_is_said_and_found_again(tmp_path: Path, chrome
         await expect(status).to_have_text("no hub answers")
         await hub.start()
         await expect(status).to_have_text("live")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_hub_that_falls_silent_is_not_taken_for_live(
+    tmp_path: Path, chrome: Browser
+) -> None:
+    async with HubProcess(tmp_path / "data") as hub:
+        context = await chrome.new_context()
+        page = await context.new_page()
+        await page.clock.install()
+        await page.goto(hub.http_url)
+        await page.get_by_role("button", name="Sign in").click()
+        status = page.get_by_role("status")
+        await expect(status).to_have_text("live")
+        await hub.signal(signal.SIGSTOP)  # its connections stay, as when a network is gone
+        await page.clock.fast_forward("00:31")
+        await expect(status).to_have_text("no hub answers")
+        await hub.signal(signal.SIGCONT)
+        await expect(status).to_have_text("live")
+        await context.close()
 
 
 @pytest.mark.asyncio(loop_scope="module")

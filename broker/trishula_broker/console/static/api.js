@@ -3,6 +3,8 @@
 const BASE = "api/v1";
 const TOKEN = "trishula.token";
 const NAME = "trishula.as";
+const ANSWER_MS = 40000;  // the hub's own limits for a request are shorter
+const SILENT_MS = 30000;  // a stream says something three times as often
 
 // Neither is ever put into an address: those are logged and kept.
 export const identity = {
@@ -44,7 +46,8 @@ function request(method, path, query, body, signal) {
   if (identity.token) headers.Authorization = `Bearer ${identity.token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   return fetch(url, {
-    method, headers, signal,
+    method, headers,
+    signal: signal || AbortSignal.timeout(ANSWER_MS),
     body: body === undefined ? undefined : JSON.stringify(body),
     credentials: "omit", cache: "no-store", redirect: "error",
   }).catch((error) => {
@@ -102,18 +105,33 @@ export const revoke = (body) => call("POST", "/tokens/revoke", { body });
 export const audit = (query) => get("/audit", query);
 
 /**
- * What passes, as it happens: calls `heard(event, data)` until `signal` ends it.
+ * What passes, as it happens: calls `heard(event, data)` until `signal` ends it, or the hub is
+ * silent for longer than one that is there ever is.
  * Reads the server-sent events itself: an EventSource could not carry the token in a header.
  */
 export async function live(query, heard, signal) {
-  const response = await request("GET", "/live", query, undefined, signal);
-  if (!response.ok) throw await refusal(response);
-  heard("open", null);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const over = new AbortController();
+  signal.addEventListener("abort", () => over.abort(), { once: true });
+  let timer = 0;
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => over.abort(), SILENT_MS);
+  };
+  wait();
+  try {
+    const response = await request("GET", "/live", query, undefined, over.signal);
+    if (!response.ok) throw await refusal(response);
+    heard("open", null);
+    await listen(response.body.pipeThrough(new TextDecoderStream()).getReader(), heard, wait);
+  } finally { clearTimeout(timer); }
+}
+
+async function listen(reader, heard, alive) {
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
+    alive();
     const blocks = (rest + value).replace(/\r\n/g, "\n").split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {

@@ -24,7 +24,8 @@ export function Audit() {
     event.preventDefault();
     setBusy(true);
     setError(null);
-    try { setFound(await api.audit(Object.fromEntries(new FormData(event.target)))); } catch (failure) { setError(failure); }
+    const said = Object.fromEntries(new FormData(event.target));
+    try { setFound({ ...await api.audit(said), since: said.since }); } catch (failure) { setError(failure); }
     setBusy(false);
   };
   return html`
@@ -34,8 +35,8 @@ export function Audit() {
         <label>Event <select name="event"><option value="">any</option>${EVENTS.map((event) => html`<option value=${event}>${event}</option>`)}</select></label>
         <label>Agent <input name="agent" /></label>
         <label>Text <input name="text" type="search" /></label>
-        <label>Since <input name="since" placeholder="2026-01-31T03:00" /></label>
-        <label>Until <input name="until" placeholder="2026-01-31T04:00" /></label>
+        <label>Since, UTC <input name="since" placeholder="24 hours ago" title="2026-01-31T03:00" /></label>
+        <label>Until, UTC <input name="until" placeholder="now" title="2026-01-31T04:00" /></label>
         <button class="main" disabled=${busy}>${busy ? "Searching…" : "Search"}</button>
       </form>
       <${Failed} error=${error} />
@@ -43,7 +44,7 @@ export function Audit() {
         <time>${record.at}</time> <span class="chip">${record.event}</span>
         <${AgentLink} name=${record.agent || record.from || record.by || ""} />
         <details class="gist"><summary>${gist(particulars(record), 140)}</summary><pre class="json" tabindex="0">${JSON.stringify(record, null, 2)}</pre></details>
-      </li>`)}</ol>${found.next ? html`<p class="faint">There are more: narrow it.</p>` : null}` : html`<${Empty}>Nothing was found.<//>` : null}
+      </li>`)}</ol>${found.next ? html`<p class="faint">There are more: narrow it.</p>` : null}` : html`<${Empty}>Nothing was found${found.since ? "" : " in the last 24 hours; say since when for more"}.<//>` : null}
       <p class="faint">Whether the archive was changed is found by <code>broker audit verify</code>, best on another machine.</p>
     <//>`;
 }

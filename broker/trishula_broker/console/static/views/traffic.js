@@ -48,7 +48,7 @@ function Search() {
     const said = Object.fromEntries(new FormData(event.target));
     setBusy(true);
     setError(null);
-    try { setFound(await api.search(said)); } catch (failure) { setError(failure); }
+    try { setFound({ ...await api.search(said), since: said.since }); } catch (failure) { setError(failure); }
     setBusy(false);
   };
   return html`<${Panel} title="Search the archive" wide>
@@ -57,8 +57,8 @@ function Search() {
       <label>From <input name="from" /></label>
       <label>To <input name="to" /></label>
       <label>Type <select name="type"><option value="">any</option>${TYPES.map((type) => html`<option value=${type}>${type}</option>`)}</select></label>
-      <label>Since <input name="since" placeholder="2026-01-31T03:00" /></label>
-      <label>Until <input name="until" placeholder="2026-01-31T04:00" /></label>
+      <label>Since, UTC <input name="since" placeholder="24 hours ago" title="2026-01-31T03:00" /></label>
+      <label>Until, UTC <input name="until" placeholder="now" title="2026-01-31T04:00" /></label>
       <button class="main" disabled=${busy}>${busy ? "Searching…" : "Search"}</button>
     </form>
     <${Failed} error=${error} />
@@ -66,9 +66,9 @@ function Search() {
         <time>${record.at}</time>
         <${Type} type=${record.type || "?"} />
         <span class="route"><${AgentLink} name=${record.from} /> → <${AgentLink} name=${record.to} /></span>
-        <a class="gist" href=${to("messages", record.from, record.id)}>${gist(record.payload) || record.id}</a>
+        <a class="gist" href=${to("messages", record.from, record.id)}>${gist(record.body && record.body.payload) || record.id}</a>
       </li>`)}</ol>${found.next ? html`<p class="faint">There are more: narrow it.</p>` : null}`
-      : html`<${Empty}>Nothing was found.<//>` : null}
+      : html`<${Empty}>Nothing was found${found.since ? "" : " in the last 24 hours; say since when for more"}.<//>` : null}
   <//>`;
 }
 
