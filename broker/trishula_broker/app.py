@@ -52,7 +52,13 @@ from trishula_broker.net.ports import Core
 from trishula_broker.net.refusals import Refusals
 from trishula_broker.net.sockets import PortInUse
 from trishula_broker.net.tls import Tls
-from trishula_broker.store.base import MailboxLimits, Retention, Store, StoreError
+from trishula_broker.store.base import (
+    MailboxLimits,
+    Retention,
+    Store,
+    StoreError,
+    StoreUnavailable,
+)
 from trishula_broker.store.sqlite import SqliteStore
 from trishula_broker.workers.reservation import Reservation
 from trishula_broker.workers.supervisor import Supervisor
@@ -205,7 +211,9 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         await driver.close()
         await archive.close()
         await store.close()
-        raise CannotStart(str(error)) from error
+        away = isinstance(error, StoreUnavailable) and config.redis.url
+        todo = "; see that it runs, and is the one that --redis or redis.url names" if away else ""
+        raise CannotStart(f"{error}{todo}") from error
     for warning in (await store.health()).get("warnings", ()):
         log.warning("store", warning=warning)
     about = {"node": config.node, "role": config.role, "version": version()}

@@ -174,6 +174,22 @@ async def test_an_address_of_another_machine_ends_with_one_line(tmp_path: Path, 
     assert out.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://127.0.0.1:1/0", "see that it runs, and is the one that --redis or redis.url"),
+        ("127.0.0.1:6379", "the Redis URL has no scheme: it must be redis://host:port/db"),
+    ],
+)
+async def test_a_redis_that_is_not_there_is_told_with_what_to_do(
+    tmp_path: Path, url: str, says: str
+) -> None:
+    code, out = await run("--port", "0", "--data", str(tmp_path / "data"), "--redis", url)
+    assert code == 3
+    assert says in out
+    assert out.count("\n") == 1
+
+
 async def test_a_flood_of_connections_leaves_the_store_its_descriptors(tmp_path: Path) -> None:
     few = ("sh", "-c", 'ulimit -n 100 && exec "$@"', "sh")
     async with HubProcess(tmp_path / "data", under=few) as hub, agent(hub) as dc:

@@ -80,7 +80,8 @@ export function askAgents() {
   asking = setTimeout(async () => {
     asking = 0;
     try {
-      const found = await api.agents();
+      // Without the passing names of commands that have ended.
+      const found = (await api.agents()).filter((agent) => agent.online || !agent.ephemeral);
       state.agents.set(new Map(found.map((agent) => [agent.id, agent])));
     } catch (error) { failed(error); }
   }, 150);

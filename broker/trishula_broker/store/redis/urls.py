@@ -42,7 +42,8 @@ def place_of(
     parts = urlsplit(url)
     scheme, _, several = parts.scheme.partition("+")
     if scheme not in ("redis", "rediss", "unix") or several not in ("", "sentinel", "cluster"):
-        raise StoreError(f"the Redis URL begins with {parts.scheme!r}: it must be {FORMS}")
+        begins = f"begins with {parts.scheme!r}" if parts.scheme else "has no scheme"
+        raise StoreError(f"the Redis URL {begins}: it must be {FORMS}")
     if tls and scheme != "rediss":
         raise StoreError("TLS is configured for Redis, but its URL does not begin with rediss")
     common: Options = {

@@ -131,7 +131,8 @@ export function Agent({ name }) {
   const close = () => setAsked("");
   return html`
     <h1>${name}</h1>
-    ${agent ? html`<p class="summary"><${Online} agent=${agent} /> for ${ago(agent.since)}${agent.online ? html` on node ${agent.node}` : null}
+    ${agent ? html`<p class="summary"><${Online} agent=${agent} />${agent.paused
+      ? agent.paused.reason ? html`: ${agent.paused.reason}` : null : html` for ${ago(agent.since)}`}${agent.online ? html` on node ${agent.node}` : null}
       ${agent.capabilities.map((each) => html` <span class="chip">@${each}</span>`)}
       ${agent.groups.map((each) => html` <span class="chip">#${each}</span>`)}
       ${says(agent) ? html` “${says(agent)}”` : null}
