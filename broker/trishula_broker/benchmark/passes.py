@@ -1,4 +1,5 @@
-"""Tokens for agents that are made for a load: short-lived, in no list, revoked by nobody."""
+"""Tokens for agents that are made for a load or a trial: short-lived, in no list, revoked by
+nobody."""
 
 from __future__ import annotations
 
@@ -23,13 +24,19 @@ class Passes:
         seconds: how long the load lasts.
         issuer: as the hub's ``auth.issuer``.
         audience: as the hub's ``auth.audience``.
+        namespace: where the agents are.
 
     Raises:
         AuthError: the keys cannot be read, or do not sign.
     """
 
     def __init__(
-        self, path: Path, seconds: float, issuer: str = "trishula", audience: str = "trishula"
+        self,
+        path: Path,
+        seconds: float,
+        issuer: str = "trishula",
+        audience: str = "trishula",
+        namespace: str = "default",
     ) -> None:
         keys = key_file.load(path)
         if keys.signing is None:
@@ -38,13 +45,14 @@ class Passes:
         self._lasts_ms = int((seconds + SPARE_SECONDS) * 1000)
         self._issuer = issuer
         self._audience = audience
+        self._namespace = namespace
 
     def token(self, agent: str) -> str:
         """One that lets ``agent`` in, and do everything an agent may."""
         now = time.time_ns() // 1_000_000
         identity = Identity(
             subject=agent,
-            namespace="default",
+            namespace=self._namespace,
             role="agent",
             token_id=secrets.token_hex(10),
             issued_at=now,

@@ -124,12 +124,21 @@ def hub_options(command: F) -> F:
 
 def load_config(config: Path | None, **flags: Any) -> Loaded:
     """The configuration of this command line and environment; unusable ones end the command."""
-    keys = {name: re.sub("^(audit|auth|folder|redis|tls)_", r"\1.", name) for name in flags}
-    flags = {keys[name]: value for name, value in flags.items()}
     try:
-        loaded = load(flags, os.environ, config, Path.home())
+        loaded = read_config(config, **flags)
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from None
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return loaded
+
+
+def read_config(config: Path | None, **flags: Any) -> Loaded:
+    """The same, and nothing is said of it.
+
+    Raises:
+        ConfigError: a value cannot be used.
+    """
+    keys = {name: re.sub("^(audit|auth|folder|redis|tls)_", r"\1.", name) for name in flags}
+    flags = {keys[name]: value for name, value in flags.items()}
+    return load(flags, os.environ, config, Path.home())

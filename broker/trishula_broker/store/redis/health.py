@@ -32,7 +32,7 @@ async def health_of(link: Link) -> dict[str, Any]:
         "bytes": int(told.get("used_memory", 0)),
         "max_bytes": int(told.get("maxmemory", 0)),
         "memory_policy": policy,
-        "warnings": _warnings(server.where, aof, fsync, policy),
+        "warnings": warnings_of(server.where, aof, fsync, policy),
     }
 
 
@@ -46,7 +46,15 @@ async def _fsync(link: Link) -> str:
     return found[1].decode() if found else "unknown"
 
 
-def _warnings(where: str, aof: bool, fsync: str, policy: str) -> list[str]:
+def warnings_of(where: str, aof: bool, fsync: str, policy: str) -> list[str]:
+    """What its operator should know; each says what to do in its last sentence.
+
+    Args:
+        where: whose settings they are, for people.
+        aof: whether it keeps an append-only file,
+        fsync: and how that is synced.
+        policy: what it does when its memory is full.
+    """
     warnings: list[str] = []
     if not aof:
         warnings.append(
