@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from trishula_broker.audit import blocks, chain
+from trishula_broker.audit.blocks import marked, with_block
 from trishula_broker.audit.records import Records
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.segment import TRAIL, ChainName
 from trishula_broker.audit.settings import AuditSettings
-from trishula_broker.audit.writer import ChainWriter, marked, with_block
+from trishula_broker.audit.writer import ChainWriter
 from trishula_broker.store import base
 from trishula_broker.store.trail import Entry
 from trishula_protocol.address import parse_address

@@ -8,6 +8,7 @@ the first. So the digest so far, 32 bytes, is all that has to be known to go on.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -51,3 +52,15 @@ def behind(mark: Mark, entry: Entry) -> Mark:
 def at(pos: int) -> Mark:
     """The mark of an archive that begins behind ``pos``."""
     return Mark(pos, ZERO if pos % SIZE == 0 else None)
+
+
+def marked(records: Sequence[bytes], mark: Mark | None) -> Sequence[bytes]:
+    """``records``, the last of which says how far the trail is with them."""
+    if mark is None or not records:
+        return records
+    return [*records[:-1], with_block(records[-1], mark)]
+
+
+def with_block(record: bytes, mark: Mark) -> bytes:
+    """A record that says how far the trail is with it."""
+    return b'%b,"block":"%b"' % (record, mark.text.encode())

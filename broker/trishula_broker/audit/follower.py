@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from trishula_broker.audit import blocks, chain
-from trishula_broker.audit.blocks import Mark
+from trishula_broker.audit.blocks import Mark, with_block
 from trishula_broker.audit.chain import Link
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.records import SLICE, Records
 from trishula_broker.audit.sealing import CHUNK
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso
-from trishula_broker.audit.writer import ChainWriter, with_block
+from trishula_broker.audit.writer import ChainWriter
 from trishula_broker.net.ports import Log
 from trishula_broker.store.base import StoreUnavailable
 from trishula_broker.store.trail import (

@@ -13,6 +13,7 @@ import base64
 import binascii
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -96,6 +97,20 @@ class Sealer:
         nonce = os.urandom(_NONCE)
         text = nonce + self._aead.encrypt(nonce, clear, _bound(name, number, last))
         return _LENGTH.pack(len(text)) + text
+
+    def lines(self, lines: Sequence[bytes], name: str, number: int) -> tuple[bytes, int]:
+        """``lines`` as chunks of the file ``name`` from ``number`` on, and the number of the next;
+        a torn end of the file never leaves half of a line."""
+        pieces: list[bytes] = []
+        start, size = 0, 0
+        for n, line in enumerate(lines):
+            if size and size + len(line) > CHUNK:
+                pieces.append(b"".join(lines[start:n]))
+                start, size = n, 0
+            size += len(line)
+        pieces.append(b"".join(lines[start:]))
+        sealed = (self.seal(piece, name, n) for n, piece in enumerate(pieces, number))
+        return b"".join(sealed), number + len(pieces)
 
     def file(self, clear: bytes, name: str) -> bytes:
         """``clear`` as a whole, finished file."""

@@ -9,54 +9,20 @@ nothing of stores or hubs.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
-
-from trishula_broker.audit import chain, segment
-from trishula_broker.audit.blocks import Mark
+from trishula_broker.audit import chain, segment, tail
+from trishula_broker.audit.blocks import Mark, marked, with_block
 from trishula_broker.audit.chain import Link
 from trishula_broker.audit.records import Told
-from trishula_broker.audit.sealing import CHUNK, MAGIC, Sealer
+from trishula_broker.audit.sealing import MAGIC, Sealer
 from trishula_broker.audit.segment import LOCAL, ChainName, Segment
 from trishula_broker.audit.settings import AuditSettings
-from trishula_broker.audit.times import parse
-
-VERSION: Final = 2
-"""Of the form of records, in each segment's first one. In version 1 each operation had a record."""
-BOOKKEEPING: Final = frozenset(("segment", "sealed", "removed"))
-"""Events that tell of the archive itself; a segment of nothing else is not sealed for its age."""
-_POS: Final = re.compile(rb'\{"n":[0-9]+,"pos":([0-9]+),')
-_BLOCK: Final = re.compile(rb',"block":"([0-9a-f]{64}|)","hash":"[0-9a-f]{64}"\}\Z')
-
-
-class _Kept(msgspec.Struct):
-    """What is looked for in the archive's own records."""
-
-    event: str
-    at: str
-    segment: int = 0
-    skip: int = 0
-    skip_version: int = 0
-    version: int = VERSION
-    prev: str = ""
-
-
-_decode: Final = msgspec.json.Decoder(_Kept).decode
-_NO_RECORD: Final = _Kept("", "")
-
-
-def _kept(line: bytes) -> _Kept:
-    """What a line says; of a damaged one nothing."""
-    try:
-        return _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _NO_RECORD
+from trishula_broker.audit.tail import BOOKKEEPING, VERSION, Tail
+from trishula_broker.audit.tidying import Tidying
 
 
 class Damaged(Exception):
@@ -120,15 +86,9 @@ class ChainWriter:
         self._chunks = 0
         self._began = 0
         self._idle = True
-        self._made_by = VERSION
-        """The version of the segment that was found last."""
         self._synced = self._place
         """Up to where it would survive a crash."""
-        self._unsealed: list[Segment] = []
-        self._unsaid: list[Segment] = []
-        """Sealed, and not yet said to be."""
-        self._digests: dict[int, tuple[int, str]] = {}
-        """What those have of bytes, and their SHA-256, where it is known."""
+        self._tidying = Tidying(self.folder, name, settings, sealer, clock, self.say)
 
     def __repr__(self) -> str:
         return f"<ChainWriter {self.name} record {self.link.number} pos {self.mark.pos}>"
@@ -167,60 +127,32 @@ class ChainWriter:
                 last.path.unlink()
                 found.pop()
                 continue
-            self._read(whole)
+            ends = self._take_over(whole)
             self.found = self.link
-            self.problem = self.problem or _damage(last, whole)
-            fits = last.encrypted == (self._sealer is not None) and self._made_by == VERSION
-            if last.sealed or not fits or self.problem:  # a damaged file is left as it is
-                self._unsealed += [each for each in found if not each.sealed]
-                self._begin(last.number + 1)
-            else:
-                self._unsealed += [each for each in found[:-1] if not each.sealed]
+            self.problem = self.problem or tail.damage(last, whole)
+            fits = last.encrypted == (self._sealer is not None) and ends.version == VERSION
+            goes_on = fits and not last.sealed and not self.problem  # a damaged file is left
+            written = found[:-1] if goes_on else found
+            self._tidying.begin(
+                [each for each in written if not each.sealed],
+                tail.unsaid(found, whole, self.name, self._sealer),
+            )
+            if goes_on:
                 size = held.good if last.encrypted else len(whole)
                 self._continue(last, size, held.chunks)
-            self._find_unsaid(found, whole)
+            else:
+                self._begin(last.number + 1)
             return
         self._begin(1)
 
-    def _read(self, text: bytes) -> None:
+    def _take_over(self, text: bytes) -> Tail:
         """Take over where the lines of a segment end."""
-        self.skip = 0
-        self.version = VERSION
-        all_lines = text.split(b"\n")[:-1]
-        header = _kept(all_lines[0])
-        try:
-            self._began = parse(header.at)
-        except ValueError:
-            self._began = 0
-        self._idle = all(_kept(line).event in BOOKKEEPING for line in all_lines)
-        for line in reversed(all_lines):
-            taken = chain.take_apart(line)
-            if taken is not None:
-                self.link = Link(taken.number, taken.digest)
-                break
-        else:
+        ends = tail.read(text)
+        if ends is None:
             raise Damaged(f"{self.folder}: no record is whole; see `broker audit verify`")
-        for line in reversed(all_lines):
-            mark = _BLOCK.search(line)
-            pos = _POS.match(line)
-            if mark is not None and pos is not None:
-                self.mark = Mark(int(pos[1]), bytes.fromhex(mark[1].decode()) or None)
-                self.skip += header.skip if line is all_lines[0] else 0
-                break
-            if pos is not None:
-                self.skip += 1
-        self._made_by = header.version
-        self.version = header.skip_version or header.version
-
-    def _find_unsaid(self, found: Sequence[Segment], text: bytes) -> None:
-        """Segments that a crash left sealed without a record that says so."""
-        sealed = [each for each in found if each.sealed][-3:]
-        said = _said(text)
-        if not sealed or sealed[-1].number in said:
-            return  # those before it were said before
-        for each in found[-3:-1]:
-            said |= _said(segment.read(each, self.name, self._sealer).text)
-        self._unsaid = [each for each in sealed if each.number not in said]
+        self.link, self.mark, self.skip = ends.link, ends.mark, ends.skip
+        self.version, self._began, self._idle = ends.skip_version, ends.began, ends.idle
+        return ends
 
     def contradicts(self, number: int, digest: str, when: str) -> str | None:
         """How what was found when it was opened differs from what the node signed at ``when``:
@@ -236,24 +168,13 @@ class ChainWriter:
                 f"its end was cut off: it ended with record {end.number}, and by the head of "
                 f"{when} it had {number}"
             )
-        here = end.hash if number == end.number else self._hash_of(number)
+        if number == end.number:
+            here: str | None = end.hash
+        else:
+            here = tail.hash_of(number, self.folder, self.name, self._sealer)
         if here in (None, digest):
             return None
         return f"its record {number} is not what the node signed at {when}"
-
-    def _hash_of(self, number: int) -> str | None:
-        """Of a record; empty where it is not in its place, None where its segment is gone."""
-        start = b'{"n":%d,' % number
-        for each in reversed(segment.segments(self.folder)):
-            text = segment.read(each, self.name, self._sealer).text
-            at = 0 if text.startswith(start) else text.find(b"\n" + start) + 1
-            if at or text.startswith(start):
-                taken = chain.take_apart(text[at : text.find(b"\n", at)])
-                return "" if taken is None else taken.digest.hex()
-            first = chain.take_apart(text[: max(0, text.find(b"\n"))])
-            if first is not None and first.number < number:
-                return ""
-        return None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -356,11 +277,7 @@ class ChainWriter:
         if self._sealer is not None:
             assert self._open is not None
             name = self._open.bound_name(self.name)
-            pieces = _pieces(lines)
-            data = b"".join(
-                self._sealer.seal(piece, name, chunks + n) for n, piece in enumerate(pieces)
-            )
-            chunks += len(pieces)
+            data, chunks = self._sealer.lines(lines, name, chunks)
         try:
             _write_all(self._file, data)
         except OSError:
@@ -411,25 +328,7 @@ class ChainWriter:
                 _write_all(self._file, MAGIC)
                 self._size = len(MAGIC)
             self._began, self._idle = self._clock(), True
-            settings = self._settings
-            fields: dict[str, Any] = {
-                "chain": str(self.name),
-                "segment": number,
-                "prev": self.link.hash,
-                "version": VERSION,
-                "body": settings.body,
-                "redact": settings.redact,
-            }
-            if self.skip:
-                fields["skip"] = self.skip
-                fields["skip_version"] = self.version
-            pos = None if self.name.kind == LOCAL else self.mark.pos
-            record = Told("segment", fields).record(
-                self._began, self._node, self.name.namespace, pos
-            )
-            if pos is not None:
-                record = with_block(record, self.mark)
-            self._append(*chain.extend(self.link, [record]))
+            self._append(*chain.extend(self.link, [self._header(number)]))
             self._sync(self._file)
             segment.sync_folder(self.folder)
         except BaseException:
@@ -447,7 +346,24 @@ class ChainWriter:
         if before[0] >= 0:
             os.close(before[0])
             assert before[1] is not None
-            self._unsealed.append(before[1])
+            self._tidying.add(before[1])
+
+    def _header(self, number: int) -> bytes:
+        """The first record of segment ``number``."""
+        fields: dict[str, Any] = {
+            "chain": str(self.name),
+            "segment": number,
+            "prev": self.link.hash,
+            "version": VERSION,
+            "body": self._settings.body,
+            "redact": self._settings.redact,
+        }
+        if self.skip:
+            fields["skip"] = self.skip
+            fields["skip_version"] = self.version
+        pos = None if self.name.kind == LOCAL else self.mark.pos
+        record = Told("segment", fields).record(self._began, self._node, self.name.namespace, pos)
+        return record if pos is None else with_block(record, self.mark)
 
     @property
     def is_new(self) -> bool:
@@ -457,7 +373,7 @@ class ChainWriter:
     @property
     def needs_tidying(self) -> bool:
         """Whether there is something for :meth:`tidy` but retention."""
-        return bool(self.is_due or self._unsealed or self._unsaid)
+        return self.is_due or bool(self._tidying)
 
     def tidy(self) -> None:
         """Seal what is due, and remove what retention allows.
@@ -466,119 +382,11 @@ class ChainWriter:
             OSError: it could not be done now; nothing is lost.
         """
         self.make_room()
-        while self._unsealed:
-            sealed = self._seal(self._unsealed[0])
-            self._unsealed.pop(0)
-            if sealed is not None:
-                self._unsaid.append(sealed)
-        while self._unsaid:
-            self._say_sealed(self._unsaid[0])
-            self._unsaid.pop(0)
-        self._retire()
-
-    def _seal(self, old: Segment) -> Segment | None:
-        encrypted = self._sealer is not None
-        path = self.folder / segment.file_name(old.number, True, encrypted)
-        sealed = Segment(path, old.number, True, encrypted)
-        if path.exists() and not old.path.exists():  # all but the folder was on the disk before
-            segment.sync_folder(self.folder)
-            return sealed
-        pieces: Iterator[bytes]
-        if self._sealer is None and not old.encrypted:
-            pieces = segment.compressed(segment.whole_lines(old.path))
-        else:
-            held = segment.read(old, self.name, self._sealer)
-            if held.problem is not None and not held.torn:
-                return None  # what is damaged stays as it was found
-            data = segment.compress(held.text[: held.text.rfind(b"\n") + 1])
-            if self._sealer is not None:
-                data = self._sealer.file(data, sealed.bound_name(self.name))
-            pieces = iter([data])
-        self._digests[old.number] = segment.put_pieces(path, pieces)
-        old.path.unlink(missing_ok=True)
-        segment.sync_folder(self.folder)
-        return sealed
-
-    def _say_sealed(self, sealed: Segment) -> None:
-        size, digest = self._digests.get(sealed.number) or segment.digest_of(sealed.path)
-        self.say("sealed", {"segment": sealed.number, "bytes": size, "sha256": digest})
-        self._digests.pop(sealed.number, None)
-
-    def _retire(self) -> None:
-        settings = self._settings
-        if not (settings.max_age_s or settings.max_bytes):
-            return
-        found = segment.segments(self.folder)
-        files = [(each, each.path.stat()) for each in found]
-        total = sum(stat.st_size for _, stat in files)
-        oldest = self._clock() / 1000 - settings.max_age_s
-        for (each, stat), (following, _) in pairwise(files):
-            old = settings.max_age_s and stat.st_mtime < oldest
-            large = settings.max_bytes and total > settings.max_bytes
-            if not each.sealed or not (old or large):
-                return
-            text = segment.read(following, self.name, self._sealer).text
-            first = next(segment.lines(text), b"")
-            taken, prev = chain.take_apart(first), _kept(first).prev
-            if taken is None or not prev:
-                return  # what cannot be told rightly stays
-            self.say(
-                "removed",
-                {
-                    "segment": each.number,
-                    "last": taken.number - 1,
-                    "last_hash": prev,
-                    "reason": "age" if old else "size",
-                },
-            )
-            each.path.unlink()
-            segment.sync_folder(self.folder)
-            total -= stat.st_size
-
-
-def _said(text: bytes) -> set[int]:
-    """Segments of which a record says how they were sealed."""
-    return {
-        _kept(line).segment
-        for line in segment.lines(text)
-        if b'"event":"sealed","segment":' in line
-    }
+        self._tidying.run()
 
 
 def _sync(file: int) -> None:
     getattr(os, "fdatasync", os.fsync)(file)
-
-
-def _damage(each: Segment, text: bytes) -> str | None:
-    """Which line of a segment no hub has written, for people; None where all look like records."""
-    for n, line in enumerate(segment.lines(text), 1):
-        if chain.take_apart(line) is None or not _kept(line).event:
-            return f"{each.path}: line {n} is no record"
-    return None
-
-
-def marked(records: Sequence[bytes], mark: Mark | None) -> Sequence[bytes]:
-    """``records``, the last of which says how far the trail is with them."""
-    if mark is None or not records:
-        return records
-    return [*records[:-1], with_block(records[-1], mark)]
-
-
-def with_block(record: bytes, mark: Mark) -> bytes:
-    """A record that says how far the trail is with it."""
-    return b'%b,"block":"%b"' % (record, mark.text.encode())
-
-
-def _pieces(lines: Sequence[bytes]) -> list[bytes]:
-    """Lines together, so that a torn end of the file never leaves half of one."""
-    pieces: list[bytes] = []
-    start, size = 0, 0
-    for n, line in enumerate(lines):
-        if size and size + len(line) > CHUNK:
-            pieces.append(b"".join(lines[start:n]))
-            start, size = n, 0
-        size += len(line)
-    return [*pieces, b"".join(lines[start:])]
 
 
 def _write_all(file: int, data: bytes) -> None:

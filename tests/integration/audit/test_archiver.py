@@ -25,6 +25,7 @@ from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.lock import Held
 from trishula_broker.audit.records import Records
 from trishula_broker.audit.settings import AuditSettings
+from trishula_broker.audit.tail import VERSION
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore
 
@@ -285,7 +286,7 @@ def test_an_archive_of_version_1_goes_on_wherever_a_crash_tore_it(
         assert await node.whole() == []
         headers = [each["version"] for each in node.records() if each["event"] == "segment"]
         assert headers[0] == 1
-        assert headers[-1] == writing.VERSION
+        assert headers[-1] == VERSION
         await node.archiver.close()
 
     asyncio.run(play())

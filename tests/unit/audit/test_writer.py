@@ -117,7 +117,7 @@ def test_a_segment_sealed_without_a_record_gets_one(tmp_path: Path) -> None:
     one = writer(tmp_path, SMALL)
     archive(one, list(entries(4)), SMALL)
     archive(one, list(entries(1, first=5)), SMALL)
-    one._seal(segment.segments(NAME.folder(tmp_path))[0])  # and then the crash
+    one._tidying.seal(segment.segments(NAME.folder(tmp_path))[0])  # and then the crash
     one.close()
     assert "sealed" not in events(tmp_path)
     again = writer(tmp_path, SMALL)
@@ -126,6 +126,29 @@ def test_a_segment_sealed_without_a_record_gets_one(tmp_path: Path) -> None:
     assert events(tmp_path).count("sealed") == 1
     writer(tmp_path, SMALL).tidy()
     assert events(tmp_path).count("sealed") == 1
+
+
+def test_what_is_opened_at_the_second_try_says_once_what_it_sealed(tmp_path: Path) -> None:
+    one = writer(tmp_path, SMALL)
+    archive(one, list(entries(4)), SMALL)
+    archive(one, list(entries(1, first=5)), SMALL)
+    one.close()
+    problems = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))]
+
+    def sync(file: int) -> None:
+        if problems:
+            raise problems.pop()
+        os.fsync(file)
+
+    again = ChainWriter(tmp_path, NAME, "n1", SMALL, KEY, Clock(), sync)
+    with pytest.raises(OSError, match="No space"):
+        again.open()
+    again.open()
+    again.tidy()
+    again.close()
+    sealed = [each for each in segment.segments(NAME.folder(tmp_path)) if each.sealed]
+    assert len(sealed) > 1
+    assert events(tmp_path, KEY).count("sealed") == len(sealed)
 
 
 def test_an_empty_new_segment_is_begun_again(tmp_path: Path) -> None:
