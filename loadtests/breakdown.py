@@ -41,6 +41,7 @@ PARTS: Final = [
     ("trishula_broker/store/", "store"),
     ("trishula_broker/hub/", "core"),
     ("trishula_broker/net/driver", "driver"),
+    ("trishula_broker/net/committing", "driver"),
     ("trishula_broker/net/", "websocket"),
     ("websockets/", "websocket"),
     ("trishula/websocket", "websocket"),

@@ -10,32 +10,29 @@ written together. It knows neither WebSocket nor HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.effects import Close, Note, Pause, Record, Resume, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.asking import Asking
+from trishula_broker.net.committing import Committing
 from trishula_broker.net.errands import Errands
 from trishula_broker.net.meter import Meter
 from trishula_broker.net.ports import Auditor, Committer, Connection, Core, Log
 from trishula_broker.net.trimming import keep_trimming
 from trishula_broker.store.base import (
-    Batch,
     Hint,
     Operation,
     Outcome,
     Retention,
     Revocation,
     Store,
-    StoreUnavailable,
 )
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import CloseCode, ProtocolError
 
-FAILURE_PAUSE_S: Final = 0.2
-"""Rest after a commit failed, so that a store that fails at once is not hammered."""
 REGISTERED: Final = "registered"
 """The core's note that the connection ``link`` has registered."""
 
@@ -66,8 +63,6 @@ class Driver:
     ) -> None:
         self.clock = clock
         self.draining = False
-        self.trouble: str | None = None
-        """Why the last commit failed; None when it did not."""
         self.meter = Meter()
         self._store = store
         self._make_core = make_core
@@ -83,7 +78,16 @@ class Driver:
         self._links = 0
         self._awake = False
         self._closed = False
-        self._committing: asyncio.Task[None] | None = None
+        self._committing = Committing(
+            store,
+            self._cores,
+            self._errands,
+            self.meter,
+            clock,
+            log,
+            self._cut_off,
+            self.wake,
+        )
         self._asking = Asking(store, clock, log, self.wake)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0
@@ -97,8 +101,13 @@ class Driver:
     def __repr__(self) -> str:
         return (
             f"<Driver cores={len(self._cores)} connections={len(self._connections)} "
-            f"committing={self._committing is not None} asking={len(self._asking)}>"
+            f"{self._committing!r} asking={len(self._asking)}>"
         )
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last commit failed; None when it did not."""
+        return self._committing.trouble
 
     @property
     def cores(self) -> dict[str, Core]:
@@ -226,8 +235,8 @@ class Driver:
         if self._closed:
             return
         # The commit first: the store works while this thread writes to the sockets.
-        if self._committing is None and (work := self._collect()):
-            self._committing = self._loop.create_task(self._commit(work, self._begin(work)))
+        if self._committing.task is None:
+            self._committing.run()
         for namespace, core in self._cores.items():
             for question in core.questions():
                 self._asking.add(namespace, core, question)
@@ -279,80 +288,11 @@ class Driver:
 
     # --- the store ---
 
-    def _collect(self, ahead: bool = False) -> list[tuple[Committer, Batch]]:
-        work: list[tuple[Committer, Batch]] = [*self._errands.take()]
-        for namespace, core in self._cores.items():
-            if ops := core.ops_to_commit(ahead):
-                work.append((core, Batch(namespace, ops)))
-        self.meter.collected(bool(work))
-        return work
-
-    def _begin(self, work: list[tuple[Committer, Batch]]) -> Awaitable[list[list[Outcome]]]:
-        try:
-            return self._store.commit(self.clock().wall, [batch for _, batch in work])
-        except Exception as error:
-            failed: asyncio.Future[list[list[Outcome]]] = self._loop.create_future()
-            failed.set_exception(error)
-            return failed
-
-    async def _commit(
-        self, work: list[tuple[Committer, Batch]], begun: Awaitable[list[list[Outcome]]]
-    ) -> None:
-        """Wait for ``work`` to be committed, then for what has come meanwhile, until nothing is
-        left.
-
-        The next commit begins before the cores hear of the last one: the store works while they
-        do. While the store fails, commits of nothing ask it whether it is well again: who waits
-        for that, such as a load balancer, may be why nothing arrives.
-        """
-        while work or (self.trouble is not None and not self._closed):
-            why = ""
-            outcomes: list[list[Outcome]] = []
-            try:
-                outcomes = await begun
-            except StoreUnavailable as error:
-                why = str(error) or "the store is unavailable"
-            except Exception as error:
-                self._log.error("bug", during="commit", exc_info=error)
-                why = "internal error of the store"
-            following = [] if why or self._closed else self._collect(ahead=True)
-            if following:
-                begun = self._begin(following)
-            self._tell_outcomes(work, outcomes, why)
-            self.wake()
-            if why:
-                await asyncio.sleep(FAILURE_PAUSE_S)
-            work = following
-            if not work:
-                work = [] if self._closed else self._collect()
-                if work or self.trouble is not None:
-                    begun = self._begin(work)
-        self._committing = None
-        self.wake()
-
-    def _tell_outcomes(
-        self, work: list[tuple[Committer, Batch]], outcomes: list[list[Outcome]], why: str
-    ) -> None:
-        if why and self.trouble is None:
-            self._log.error("store_unavailable", why=why)
-        elif self.trouble is not None and not why:
-            self._log.info("store_available")
-        self.trouble = why or None
-        now = self.clock()
-        self.meter.committed([batch for _, batch in work], outcomes)
-        for n, (core, batch) in enumerate(work):
-            try:
-                if why:
-                    core.commit_failed(why, now)
-                else:
-                    core.committed(outcomes[n], now)
-            except Exception as error:
-                # What the rest of this commit did is lost on the core. Its clients come back
-                # and send again under the same ids; nobody waits for ever.
-                self._log.error("bug", during="committed", ops=len(batch.ops), exc_info=error)
-                for connection in list(self._connections.values()):
-                    if connection.core is core:
-                        connection.close(CloseCode.INTERNAL, "internal error")
+    def _cut_off(self, core: Committer) -> None:
+        """Close the connections of a core that failed."""
+        for connection in list(self._connections.values()):
+            if connection.core is core:
+                connection.close(CloseCode.INTERNAL, "internal error")
 
     def _hinted(self, namespace: str, hints: Sequence[Hint]) -> None:
         core = self._cores.get(namespace)
@@ -394,7 +334,7 @@ class Driver:
 
     def _is_quiet(self) -> bool:
         # A store in trouble promises no end of its commits.
-        committing = self._committing is not None and self.trouble is None
+        committing = self._committing.task is not None and self.trouble is None
         return not (self._connections or committing or self._asking)
 
     async def drain(self, timeout: float) -> bool:
@@ -419,6 +359,7 @@ class Driver:
     async def close(self) -> None:
         """Stop at once. A commit in flight is waited for, others are not begun."""
         self._closed = True
+        self._committing.stop()
         self._errands.fail("this hub has ended", self.clock())
         if self._timer is not None:
             self._timer.cancel()
@@ -427,6 +368,6 @@ class Driver:
             tasks.append(self._trimming)
         for task in tasks:
             task.cancel()
-        if self._committing is not None:
-            tasks.append(self._committing)
+        if self._committing.task is not None:
+            tasks.append(self._committing.task)
         await asyncio.gather(*tasks, return_exceptions=True)
