@@ -98,7 +98,7 @@ class AgentCore:
         self.inbox = Inbox(register.lease_ms, finished)
         self.session: ClientSession | None = None
         self.frame_bytes = limits.HUB_FRAME_BYTES
-        self.standing: dict[str, Op] = {}
+        self.subscriptions: dict[str, Op] = {}
         """What is asked of the hub again at each registration, by operation."""
         self.hold_back = False
         """Whether messages and questions wait although there is a session. Settling goes on."""
@@ -378,7 +378,7 @@ class AgentCore:
         self.hold_back = False
         self.outbox.reconnected()
         self.inbox.connected(now)
-        for name, op in self.standing.items():
+        for name, op in self.subscriptions.items():
             asked = msgspec.to_builtins(op)
             again = f"{info.session[:100]}.{name}"
             self.session.send(JSON.encode(Envelope("COMMAND", id=again, to=HUB, payload=asked)))

@@ -31,7 +31,7 @@ class Watcher:
         self._engine = engine
         self._name = name
         self._op = op
-        engine.core.standing[name] = op
+        engine.core.subscriptions[name] = op
         self._asked = False
         self._over = False
         self._news: deque[Any] = deque()
@@ -45,7 +45,7 @@ class Watcher:
             try:
                 await self._engine.sending.ask(self._op)
             except Refused:
-                self._engine.core.standing.pop(self._name, None)
+                self._engine.core.subscriptions.pop(self._name, None)
                 raise
             self._asked = True
         while (change := self._next()) is None:
@@ -143,7 +143,7 @@ class Audience:
 
     def _hand_out(self, payload: Any, listeners: WeakSet[Any], name: str, off: bodies.Op) -> None:
         if not listeners:
-            self.engine.core.standing.pop(name, None)
+            self.engine.core.subscriptions.pop(name, None)
             self.engine.sending.tell(off)
         for listener in listeners:
             listener.note(payload)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from trishula_broker.api import archive, asked, health, live, mail, shapes, tokens, told
+from trishula_broker.api import archive, asked, health, live, mail, shapes, tokens
 from trishula_broker.api.endpoint import Endpoint
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -118,7 +118,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "GET",
         "/series",
         "This hub's last hour: throughput and latency, for plots",
-        told.series,
+        health.show_series,
         shapes.Series,
         looking=True,
     ),

@@ -1,4 +1,4 @@
-"""How the hub is, and each of its parts, for operators and observers."""
+"""How the hub and each of its parts is, and how its last hour was, for operators and observers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ DISK_SHARE: Final = 0.05
 async def show_health(call: Call) -> Any:
     """All that ``/health`` says to its own host."""
     return await call.sources.report()
+
+
+async def show_series(call: Call) -> shapes.Series:
+    """The last hour in numbers."""
+    return call.sources.series()
 
 
 async def show_component(call: Call) -> shapes.Component:

@@ -36,8 +36,8 @@ DEPTH_SHARE: Final = 200
 Kind = Literal["counter", "gauge", "histogram"]
 
 
-class Told(NamedTuple):
-    """A metric: its name without ``trishula_``; a counter's has ``_total`` behind it."""
+class Row(NamedTuple):
+    """A metric; its name has ``trishula_`` before it, and a counter's ``_total`` behind it."""
 
     name: str
     kind: Kind
@@ -46,51 +46,51 @@ class Told(NamedTuple):
 
 
 METRICS: Final = (
-    Told("build_info", "gauge", ("version", "role"), "1; what runs."),
-    Told("uptime_seconds", "gauge", (), "Since the process began to serve."),
-    Told("up", "gauge", ("component",), "1 while it is well: hub, store, audit."),
-    Told("draining", "gauge", (), "1 while the hub drains."),
-    Told("connections", "gauge", (), "Open sessions, those of the HTTP API included."),
-    Told("connections_unregistered", "gauge", (), "Those of them that have not registered."),
-    Told("agents_online", "gauge", ("namespace",), "Agents that receive at this node."),
-    Told("registrations", "counter", (), "Sessions that registered."),
-    Told("sessions_ended", "counter", (), "Registered sessions that ended."),
-    Told("messages", "counter", ("type", "outcome"), "Messages decided, by what became of them."),
-    Told("dedup_hits", "counter", (), "Messages that had been accepted before."),
-    Told("accept_latency_seconds", "histogram", (), "A frame's arrival to its commit."),
-    Told("delivery_latency_seconds", "histogram", (), "Acceptance to delivery, recipient online."),
-    Told("deliveries", "counter", (), "Copies handed out."),
-    Told("redeliveries", "counter", (), "Copies handed out that had been before."),
-    Told("requeues", "counter", (), "Attempts that ended and come again."),
-    Told("settled", "counter", ("outcome",), "Copies settled: done, or given up."),
-    Told("dead_letters", "counter", (), "Copies given up or rejected."),
-    Told("mailbox_messages", "gauge", ("namespace",), "Unsettled messages in all mailboxes."),
-    Told("mailbox_largest", "gauge", ("namespace",), "Unsettled messages of the fullest mailbox."),
-    Told("mailboxes_waiting", "gauge", ("namespace",), "Mailboxes that hold anything."),
-    Told("unsettled", "gauge", ("namespace",), "Copies handed out here and not settled."),
-    Told("agents_known", "gauge", ("namespace",), "Agents that can be addressed."),
-    Told("agents_paused", "gauge", ("namespace",), "Agents that are handed no mail."),
-    Told("commit_seconds", "histogram", (), "A commit, from its beginning to durable."),
-    Told("commit_operations", "histogram", (), "Operations of a commit."),
-    Told("commits_failed", "counter", (), "Commits of which it is unknown what became."),
-    Told("commit_pending_seconds", "gauge", (), "Age of the oldest commit under way."),
-    Told("operations_waiting", "gauge", ("namespace",), "Operations not committed yet."),
-    Told("sockets_paused", "gauge", ("namespace",), "Sockets not read, for backpressure."),
-    Told("store_bytes", "gauge", (), "What the store takes, on disk or in Redis' memory."),
-    Told("store_warnings", "gauge", (), "Settings of the store that put mail at risk."),
-    Told("disk_free_bytes", "gauge", (), "Free where the hub keeps its data."),
-    Told("disk_total_bytes", "gauge", (), "Size of that disk."),
-    Told("audit_lag_seconds", "gauge", ("namespace",), "Age of the oldest entry not archived."),
-    Told("audit_mismatches", "gauge", (), "Blocks in which another node's archive differs."),
-    Told("audit_alarms", "gauge", (), "What an operator must look at; see /health."),
-    Told("errors", "counter", ("code",), "ERRORs told to sessions, rate limits among them."),
-    Told("refused", "counter", ("what", "reason"), "Connections and requests turned away."),
-    Told("auth_failures", "counter", (), "Of those, for want of a good token."),
-    Told("failovers", "counter", (), "Times this node took over the duties."),
-    Told("leads", "gauge", ("namespace",), "1 while this node has the duties."),
-    Told("lease_epoch", "gauge", ("namespace",), "Of the lease on the duties; 0: nobody known."),
-    Told("loop_lag_seconds", "histogram", (), "How late the event loop was, four times a second."),
-    Told("tls_certificate_expiry_timestamp_seconds", "gauge", (), "When the certificate ends."),
+    Row("build_info", "gauge", ("version", "role"), "1; what runs."),
+    Row("uptime_seconds", "gauge", (), "Since the process began to serve."),
+    Row("up", "gauge", ("component",), "1 while it is well: hub, store, audit."),
+    Row("draining", "gauge", (), "1 while the hub drains."),
+    Row("connections", "gauge", (), "Open sessions, those of the HTTP API included."),
+    Row("connections_unregistered", "gauge", (), "Those of them that have not registered."),
+    Row("agents_online", "gauge", ("namespace",), "Agents that receive at this node."),
+    Row("registrations", "counter", (), "Sessions that registered."),
+    Row("sessions_ended", "counter", (), "Registered sessions that ended."),
+    Row("messages", "counter", ("type", "outcome"), "Messages decided, by what became of them."),
+    Row("dedup_hits", "counter", (), "Messages that had been accepted before."),
+    Row("accept_latency_seconds", "histogram", (), "A frame's arrival to its commit."),
+    Row("delivery_latency_seconds", "histogram", (), "Acceptance to delivery, recipient online."),
+    Row("deliveries", "counter", (), "Copies handed out."),
+    Row("redeliveries", "counter", (), "Copies handed out that had been before."),
+    Row("requeues", "counter", (), "Attempts that ended and come again."),
+    Row("settled", "counter", ("outcome",), "Copies settled: done, or given up."),
+    Row("dead_letters", "counter", (), "Copies given up or rejected."),
+    Row("mailbox_messages", "gauge", ("namespace",), "Unsettled messages in all mailboxes."),
+    Row("mailbox_largest", "gauge", ("namespace",), "Unsettled messages of the fullest mailbox."),
+    Row("mailboxes_waiting", "gauge", ("namespace",), "Mailboxes that hold anything."),
+    Row("unsettled", "gauge", ("namespace",), "Copies handed out here and not settled."),
+    Row("agents_known", "gauge", ("namespace",), "Agents that can be addressed."),
+    Row("agents_paused", "gauge", ("namespace",), "Agents that are handed no mail."),
+    Row("commit_seconds", "histogram", (), "A commit, from its beginning to durable."),
+    Row("commit_operations", "histogram", (), "Operations of a commit."),
+    Row("commits_failed", "counter", (), "Commits of which it is unknown what became."),
+    Row("commit_pending_seconds", "gauge", (), "Age of the oldest commit under way."),
+    Row("operations_waiting", "gauge", ("namespace",), "Operations not committed yet."),
+    Row("sockets_paused", "gauge", ("namespace",), "Sockets not read, for backpressure."),
+    Row("store_bytes", "gauge", (), "What the store takes, on disk or in Redis' memory."),
+    Row("store_warnings", "gauge", (), "Settings of the store that put mail at risk."),
+    Row("disk_free_bytes", "gauge", (), "Free where the hub keeps its data."),
+    Row("disk_total_bytes", "gauge", (), "Size of that disk."),
+    Row("audit_lag_seconds", "gauge", ("namespace",), "Age of the oldest entry not archived."),
+    Row("audit_mismatches", "gauge", (), "Blocks in which another node's archive differs."),
+    Row("audit_alarms", "gauge", (), "What an operator must look at; see /health."),
+    Row("errors", "counter", ("code",), "ERRORs told to sessions, rate limits among them."),
+    Row("refused", "counter", ("what", "reason"), "Connections and requests turned away."),
+    Row("auth_failures", "counter", (), "Of those, for want of a good token."),
+    Row("failovers", "counter", (), "Times this node took over the duties."),
+    Row("leads", "gauge", ("namespace",), "1 while this node has the duties."),
+    Row("lease_epoch", "gauge", ("namespace",), "Of the lease on the duties; 0: nobody known."),
+    Row("loop_lag_seconds", "histogram", (), "How late the event loop was, four times a second."),
+    Row("tls_certificate_expiry_timestamp_seconds", "gauge", (), "When the certificate ends."),
 )
 DEAD_LETTERS: Final = ("dead", "rejected")
 """Outcomes of copies that are dead letters."""
@@ -173,20 +173,20 @@ class Metrics:
 
     def _families(self, store: dict[str, Any], lags: dict[str, float]) -> Iterator[Metric]:
         known = self._values(store, lags)
-        for told in METRICS:
-            yield self._family(told, known[told.name])
+        for row in METRICS:
+            yield self._family(row, known[row.name])
 
-    def _family(self, told: Told, value: Any) -> Metric:
-        name = f"trishula_{told.name}"
-        labels = ("node", *told.labels)
+    def _family(self, row: Row, value: Any) -> Metric:
+        name = f"trishula_{row.name}"
+        labels = ("node", *row.labels)
         node = self._source.node
-        if told.kind == "histogram":
-            histogram = HistogramMetricFamily(name, told.help, labels=labels)
+        if row.kind == "histogram":
+            histogram = HistogramMetricFamily(name, row.help, labels=labels)
             if value is not None:
                 histogram.add_metric([node], *_cumulative(value))
             return histogram
-        made = CounterMetricFamily if told.kind == "counter" else GaugeMetricFamily
-        family = made(name, told.help, labels=labels)
+        made = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+        family = made(name, row.help, labels=labels)
         for values, number in _samples(value):
             family.add_metric([node, *values], number)
         return family

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from trishula_broker.audit.records import Told
+from trishula_broker.audit.records import own_record
 from trishula_broker.audit.writer import ChainWriter
 
 LIMIT: Final = 100_000
@@ -38,7 +38,7 @@ class Local:
         if len(self._waiting) >= LIMIT:
             self._lost += 1
             return
-        self._waiting.append(Told(event, fields).record(self._clock(), self._node, namespace))
+        self._waiting.append(own_record(event, fields, self._clock(), self._node, namespace))
 
     def flush(self) -> None:
         """Write what waits.

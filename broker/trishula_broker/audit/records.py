@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -422,16 +422,18 @@ OWN: Final = frozenset(("n", "pos", "at", "node", "ns", "event", "hash", "block"
 """Names of what every record has."""
 
 
-class Told(NamedTuple):
-    """Something that is no entry's: of the archive itself, or of this node alone."""
-
-    event: str
-    fields: dict[str, Any]
-
-    def record(self, at: int, node: str, namespace: str, pos: int | None = None) -> bytes:
-        """As JSON without its braces. Fields with a record's own name are called ``NAME_given``."""
-        record: _Plain = {} if pos is None else {"pos": pos}
-        record |= {"at": iso(at), "node": node, "ns": namespace, "event": self.event}
-        for key, value in self.fields.items():
-            record[f"{key}_given" if key in OWN else key] = value
-        return _encode(record)[1:-1]
+def own_record(
+    event: str,
+    fields: dict[str, Any],
+    at: int,
+    node: str,
+    namespace: str,
+    pos: int | None = None,
+) -> bytes:
+    """A record that is no entry's, of the archive itself or of this node alone: JSON without its
+    braces. Fields with a record's own name are called ``NAME_given``."""
+    record: _Plain = {} if pos is None else {"pos": pos}
+    record |= {"at": iso(at), "node": node, "ns": namespace, "event": event}
+    for key, value in fields.items():
+        record[f"{key}_given" if key in OWN else key] = value
+    return _encode(record)[1:-1]

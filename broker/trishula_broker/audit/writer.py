@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from trishula_broker.audit import chain, segment, tail
 from trishula_broker.audit.blocks import Mark, marked, with_block
 from trishula_broker.audit.chain import Link
-from trishula_broker.audit.records import Told
+from trishula_broker.audit.records import own_record
 from trishula_broker.audit.sealing import MAGIC, Sealer
 from trishula_broker.audit.segment import LOCAL, ChainName, Segment
 from trishula_broker.audit.settings import AuditSettings
@@ -265,7 +265,7 @@ class ChainWriter:
             OSError: nothing was written.
         """
         pos = None if mark is None else mark.pos
-        record = Told(event, fields).record(self._clock(), self._node, self.name.namespace, pos)
+        record = own_record(event, fields, self._clock(), self._node, self.name.namespace, pos)
         if event in BOOKKEEPING:
             self._append(*chain.extend(self.link, [record]))
             self.sync()
@@ -362,7 +362,7 @@ class ChainWriter:
             fields["skip"] = self.skip
             fields["skip_version"] = self.version
         pos = None if self.name.kind == LOCAL else self.mark.pos
-        record = Told("segment", fields).record(self._began, self._node, self.name.namespace, pos)
+        record = own_record("segment", fields, self._began, self._node, self.name.namespace, pos)
         return record if pos is None else with_block(record, self.mark)
 
     @property

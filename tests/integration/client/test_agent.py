@@ -358,7 +358,7 @@ async def test_a_tap_that_was_refused_is_not_asked_for_again() -> None:
         found.refuse_ops.add("tap")
         with pytest.raises(Refused, match="forbidden"):
             await anext(dc.tap())
-        assert dc._engine.core.standing == {}
+        assert dc._engine.core.subscriptions == {}
 
 
 async def test_a_second_tap_ends_the_first() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.trails import FULL, START, accept, settle
-from trishula_broker.audit.records import OWN, Records, Told, payload_of
+from trishula_broker.audit.records import OWN, Records, own_record, payload_of
 from trishula_broker.audit.redaction import path_fault
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso, parse
@@ -388,9 +388,8 @@ def test_mail_of_the_hub_is_accepted_mail_too() -> None:
 
 
 def test_fields_cannot_take_the_place_of_a_records_own() -> None:
-    record = Told("refused", {"node": "x", "hash": "y", "code": "forbidden"}).record(
-        START, "n1", ""
-    )
+    fields = {"node": "x", "hash": "y", "code": "forbidden"}
+    record = own_record("refused", fields, START, "n1", "")
     shown = msgspec.json.decode(b"{%b}" % record)
     assert (shown["node"], shown["node_given"], shown["hash_given"]) == ("n1", "x", "y")
 

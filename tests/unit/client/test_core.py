@@ -484,7 +484,7 @@ class TestConnection:
 
     def test_watching_goes_on_after_a_lost_connection(self) -> None:
         link = make_link()
-        link.core.standing = {"watch": Watch(), "tap": Tap(sender="dc")}
+        link.core.subscriptions = {"watch": Watch(), "tap": Tap(sender="dc")}
         link.register()
         watch, tap = link.flush()
         assert watch.payload == {"op": "watch"}
