@@ -27,7 +27,7 @@ from trishula_broker.net.peers import is_loopback
 from trishula_broker.net.ports import Log
 from trishula_broker.net.tls import Tls, TlsError
 
-if TYPE_CHECKING:  # a hub without keys does not load what checks tokens: 6 MiB
+if TYPE_CHECKING:  # a hub without keys does not load what checks tokens
     from trishula_broker.auth.authenticator import Authenticator
     from trishula_broker.auth.keys import KeyRing
 

@@ -10,8 +10,8 @@ from typing import TextIO
 from trishula_broker.config import LogConfig
 from trishula_broker.visible import visible
 
-# Where rich is installed structlog loads it for its own way to show tracebacks: 3 MiB that a hub
-# has no use for.
+# Where rich is installed structlog loads it for its own way to show tracebacks: memory that a
+# hub has no use for.
 _hidden = "rich" not in sys.modules
 if _hidden:
     sys.modules["rich"] = None  # type: ignore[assignment]  # the documented way to have none

@@ -34,7 +34,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-# Python 3.11 takes 0.1 µs to look a member of an Enum up, and these are asked for all the time.
+# Python 3.11 is slow to look a member of an Enum up, and these are asked for all the time.
 _ACTIVE: Final = State.ACTIVE
 _CLOSED: Final = State.CLOSED
 

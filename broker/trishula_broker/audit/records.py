@@ -28,7 +28,7 @@ _PAYLOAD: Final = b'"payload":'
 _HEADERS: Final = b'"headers":'
 _BEHIND_HEADERS: Final = b"}," + _PAYLOAD
 _NULL: Final = b"null"
-_AGENT: Final = Kind.AGENT  # Python 3.11 takes 0.1 µs to look a member of an Enum up
+_AGENT: Final = Kind.AGENT  # Python 3.11 is slow to look a member of an Enum up
 SLICE: Final = 100
 """Operations whose records are made in one go: less than a millisecond."""
 

@@ -25,7 +25,7 @@ NAMES_COMPARED: Final = 2_000
 """Names looked at for a suggestion; comparing costs tens of microseconds each."""
 NAMES_SHOWN: Final = 3
 """Suggestions: what is not among the nearest few was not meant."""
-_AGENT: Final = Kind.AGENT  # Python 3.11 takes 0.1 µs to look a member of an Enum up
+_AGENT: Final = Kind.AGENT  # Python 3.11 is slow to look a member of an Enum up
 _ACCEPTED: Final = base.Accepted
 
 

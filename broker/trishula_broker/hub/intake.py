@@ -23,7 +23,7 @@ from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession, State
 
-_ACTIVE: Final = State.ACTIVE  # Python 3.11 takes 0.1 µs to look a member of an Enum up
+_ACTIVE: Final = State.ACTIVE  # Python 3.11 is slow to look a member of an Enum up
 
 
 class Intake:

@@ -1,8 +1,8 @@
 """The log of a SQLite store: pages of consecutive messages.
 
-A row for each message with its two indexes took the writer five times as long as a page of many
-does. What finds a message without its seq is beside the pages, in narrow tables: ``ids``,
-``threads``, and in ``parts`` who sent or received something in which page.
+A page costs the writer far less than a row with its indexes for each of its messages would. What
+finds a message without its seq is beside the pages, in narrow tables: ``ids``, ``threads``, and in
+``parts`` who sent or received something in which page.
 
 A copy that was done at its first attempt before its page was written is in the page and has no row
 of its own: nothing ever changes it again. It knows nothing of who waits for what.

@@ -23,7 +23,7 @@ SET_COUNTER: Final = statements("commit")["set_counter"]
 LOOK: Final = 5_000
 """Messages looked at together."""
 PIECE: Final = 1_000
-"""Messages removed in one transaction: some 10 ms that commits wait."""
+"""Messages removed in one transaction, for which commits wait."""
 
 
 _seqs: Final = msgspec.json.Decoder(list[int]).decode
