@@ -279,6 +279,18 @@ def load(
         section, _, key = path.rpartition(".")
         (tree.setdefault(section, {}) if section else tree)[key] = value
     config = msgspec.convert(tree, Config)
+    _check(config, values)
+    if config.role == "failover" and not config.redis.url:
+        warnings += (f"role: {APART} ({values['role'].origin})",)
+    return Loaded(config, values, warnings)
+
+
+def _check(config: Config, values: Mapping[str, Value]) -> None:
+    """What no value breaks by itself.
+
+    Raises:
+        ConfigError: these values do not go together.
+    """
     if config.websocket.write_limit_bytes <= config.websocket.write_pause_bytes:
         raise ConfigError(
             path := "websocket.write_limit_bytes",
@@ -310,9 +322,6 @@ def load(
             FLAGS["redis.url"],
         )
     _check_workers(config, values)
-    if config.role == "failover" and not config.redis.url:
-        warnings += (f"role: {APART} ({values['role'].origin})",)
-    return Loaded(config, values, warnings)
 
 
 def _check_workers(config: Config, values: Mapping[str, Value]) -> None:

@@ -120,6 +120,48 @@ def _verify_chain(
     scan = Scan(str(name), wanted)
     notes: list[str] = []
     found = segment.segments(name.folder(root))
+    digests = _scan_files(scan, found, name, sealer, progress, notes)
+    _note_events(scan, notes)
+    clear = [each.path.name for each in found if not each.encrypted]
+    if sealer is not None and clear:
+        some = clear[0] if len(clear) == 1 else f"{clear[0]} to {clear[-1]}, {len(clear)} files"
+        notes.append(f"{some}: not encrypted, so who has not the key could have written that too")
+    node = next((told.node for told in reversed(scan.told) if told.node), "")
+    scan.file = ""
+    _check_files(scan, found, digests, notes)
+    last = scan.number if scan.number is not None else scan.floor
+    if store.archives is None:
+        notes.append(f"{BLIND} ({store.why})")
+    else:
+        own = _own(archivers, node, store.kid)
+        node = node or (own.node if own is not None else "")
+        locked = sealer is None and bool(found) and found[-1].encrypted
+        _check_heads(scan, own, name, archivers, node, last, found, store, notes, locked)
+        if name.kind == TRAIL:
+            _check_blocks(scan, own, archivers, against, notes)
+    return ChainReport(
+        str(name),
+        node,
+        len(found),
+        scan.records,
+        scan.first or 0,
+        last,
+        scan.hash,
+        scan.findings,
+        scan.count,
+        notes,
+    )
+
+
+def _scan_files(
+    scan: Scan,
+    found: Sequence[Segment],
+    name: ChainName,
+    sealer: Sealer | None,
+    progress: Progress,
+    notes: list[str],
+) -> dict[int, tuple[Segment, str]]:
+    """Scan every segment, in order; the SHA-256 of the files of those that are sealed."""
     digests: dict[int, tuple[Segment, str]] = {}
     for before, each in zip((None, *found), found, strict=False):
         if before is not None and each.number != before.number + 1:
@@ -150,6 +192,11 @@ def _verify_chain(
             else:
                 scan.find("its last line is not whole", scan.torn)
         scan.torn = 0
+    return digests
+
+
+def _note_events(scan: Scan, notes: list[str]) -> None:
+    """What the chain says of what happened to it."""
     for told in scan.told:
         if told.event == "gap":
             first, to = told.missing
@@ -163,35 +210,6 @@ def _verify_chain(
             notes.append(
                 f"before record {told.n} the store was set back from entry {told.had} to {told.to}"
             )
-    clear = [each.path.name for each in found if not each.encrypted]
-    if sealer is not None and clear:
-        some = clear[0] if len(clear) == 1 else f"{clear[0]} to {clear[-1]}, {len(clear)} files"
-        notes.append(f"{some}: not encrypted, so who has not the key could have written that too")
-    node = next((told.node for told in reversed(scan.told) if told.node), "")
-    scan.file = ""
-    _check_files(scan, found, digests, notes)
-    last = scan.number if scan.number is not None else scan.floor
-    if store.archives is None:
-        notes.append(f"{BLIND} ({store.why})")
-    else:
-        own = _own(archivers, node, store.kid)
-        node = node or (own.node if own is not None else "")
-        locked = sealer is None and bool(found) and found[-1].encrypted
-        _check_heads(scan, own, name, archivers, node, last, found, store, notes, locked)
-        if name.kind == TRAIL:
-            _check_blocks(scan, own, archivers, against, notes)
-    return ChainReport(
-        str(name),
-        node,
-        len(found),
-        scan.records,
-        scan.first or 0,
-        last,
-        scan.hash,
-        scan.findings,
-        scan.count,
-        notes,
-    )
 
 
 def _own(archivers: Sequence[ArchiveRecord], node: str, kid: str | None) -> ArchiveRecord | None:
