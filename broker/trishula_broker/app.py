@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
-import gc
-import importlib.metadata
 import os
-import resource
 import shlex
 import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
+from trishula_broker import process
 from trishula_broker.access import (
+    Access,
     NoAccess,
     OwnTokens,
     check_private,
@@ -28,28 +27,19 @@ from trishula_broker.access import (
     open_access,
     trust_own,
 )
-from trishula_broker.api.metrics import Metrics, Source
-from trishula_broker.api.series import Series, totals_of
-from trishula_broker.api.server import Api
-from trishula_broker.api.sources import ArchivePlace, Sources
-from trishula_broker.audit.node_archive import CannotArchive, NodeArchive, archive_key
-from trishula_broker.audit.node_archive import folder as archive_folder
+from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.errors import AuthError
 from trishula_broker.config import Config, ConfigError, RedisConfig
-from trishula_broker.console import pages
+from trishula_broker.front import about, make_front
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.logs import make_log
-from trishula_broker.net.admission import Admission
 from trishula_broker.net.driver import Driver
-from trishula_broker.net.health import Health
-from trishula_broker.net.http import make_app
 from trishula_broker.net.listener import DEFAULT_NAMESPACE, Listener
 from trishula_broker.net.neighbour import who_listens
 from trishula_broker.net.peers import reached_at
 from trishula_broker.net.ports import Core
-from trishula_broker.net.refusals import Refusals
 from trishula_broker.net.sockets import PortInUse
 from trishula_broker.net.tls import Tls
 from trishula_broker.store.base import (
@@ -76,21 +66,6 @@ EXIT_CANNOT_START: Final = 3
 """The port or the data directory is somebody else's, or cannot be used."""
 EXIT_CUT_SHORT: Final = 130
 """A second signal came while the hub drained."""
-
-GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""Envelopes are many, short-lived and free of cycles: the default of 700 would look at the
-young ones a hundred times a second for nothing."""
-
-
-SWITCH_S: Final = 0.0005
-"""How long one thread runs Python while another wants to. With Python's own 5 ms each step of the
-store or the archive may keep the event loop, and so every message, waiting for as long."""
-
-M_TRIM_THRESHOLD: Final = -1
-M_MMAP_THRESHOLD: Final = -3
-"""Names of glibc's malloc.h."""
-KEPT_BYTES: Final = 64 << 20
-"""Freed memory that the process keeps at most: some seconds of records at full speed."""
 
 
 class CannotStart(Exception):
@@ -141,8 +116,7 @@ def _run_workers(config: Config) -> int:
             print(f"broker: {error}", file=sys.stderr)
             return EXIT_CANNOT_START
 
-    gc.collect()
-    gc.freeze()  # what is there is shared with the workers as long as nobody writes to it
+    process.share()
     log = make_log(config.log).bind(node=config.node)
     serving = partial(_say_serving, config, reserved.port)
     return Supervisor(config, run_worker, serving, log).supervise()
@@ -172,32 +146,11 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         store = make_store(config)
     except StoreError as error:
         raise CannotStart(f"redis.url: {error}") from error
-    settings = _hub_settings(config)
     authenticator = access.authenticator
-    life = f"{clock().wall:x}-{os.getpid():x}"
-    # A port the system chooses is not known yet, and of no use to people tomorrow.
-    scheme = "ws" if access.tls is None else "wss"
-    found_at = reached_at(config.host, socket.gethostname())
-    address = f"{scheme}://{found_at}:{config.port}/ws" if config.port else ""
-
     archive = NodeArchive(config, DEFAULT_NAMESPACE, lambda: clock().wall, log)
-
-    def make_core(namespace: str) -> Core:
-        archive.follow(namespace)
-        return Hub(
-            namespace=namespace,
-            node=config.node,
-            role=config.role,
-            life=life,
-            address=address,
-            settings=settings,
-            identify=None if authenticator is None else authenticator.identify,
-            revocations=None if authenticator is None else authenticator.revocations,
-        )
-
     driver = Driver(
         store,
-        make_core,
+        _core_maker(config, access, archive),
         clock,
         log,
         retention=_retention(config),
@@ -216,46 +169,13 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         raise CannotStart(f"{error}{todo}") from error
     for warning in (await store.health()).get("warnings", ()):
         log.warning("store", warning=warning)
-    about = {"node": config.node, "role": config.role, "version": version()}
-    health = Health(
-        driver, store, about, archive, None if worker is None else worker.board.describe
-    )
-    admission = Admission(config.websocket, authenticator, time.monotonic)
-    metrics = _metrics(config, driver, store, archive, access.tls)
-    series = Series(partial(totals_of, driver), lambda: clock().wall)
-    driver.meter.watch(asyncio.get_running_loop())
-    series.watch(asyncio.get_running_loop())
-    sources = _sources(config, health, metrics, series, keyed=authenticator is not None)
-    api = Api(driver, admission, sources, log, version(), config.websocket.http_body_bytes)
-    listener = Listener(
-        driver,
-        make_app(health.report, [*api.routes(), *pages.routes(keyed=authenticator is not None)]),
-        admission,
-        Refusals(log, driver.record, driver.meter.turned_away),
-        config.websocket,
-        log,
-        raise_descriptors(),
-        access.tls,
-    )
+    front = make_front(config, driver, store, archive, access, worker, log)
     watch = None if authenticator is None else _key_watch(config, authenticator, driver, log)
     try:
-        try:
-            if watch is not None:
-                watch.start()  # what was revoked is known before anybody gets in
-            port = await listener.bind(config.host, config.port, shared=worker is not None)
-            # Its duties begin before anybody connects, and not in a hub that cannot serve.
-            driver.core(DEFAULT_NAMESPACE)
-        except AuthError as error:
-            raise CannotStart(str(error)) from None
-        except PortInUse as error:
-            await driver.close()
-            raise _port_taken(error, await who_listens(error.host, error.port)) from error
-        except OSError as error:
-            raise _cannot_listen(config, error) from error
+        port = await _bind(config, driver, front.listener, watch, shared=worker is not None)
         stopping = _signals(access.tls)
         bridge = _start_bridge(config, port, log, with_tokens=authenticator is not None)
-        _settle_memory()
-        sys.setswitchinterval(SWITCH_S)
+        process.settle()
         if worker is None:
             _say_serving(config, port)
         else:
@@ -267,11 +187,11 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
                 why="whoever is on this host can be any agent, and nobody else gets in",
                 todo=f"broker keys init --keys {shlex.quote(str(config.key_file))}",
             )
-        log.info("serving", host=config.host, port=port, pid=os.getpid(), **about)
+        log.info("serving", host=config.host, port=port, pid=os.getpid(), **about(config))
         await stopping.wait()
         await bridge.close()
         log.info("draining", connections=driver.connections)
-        listener.stop()
+        front.listener.stop()
         code = await _drain(driver, stopping, config.drain_s)
         if code == EXIT_OK:  # else what is left is archived at the next start
             await archive.finish()
@@ -280,46 +200,61 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
     finally:
         if watch is not None:
             await watch.close()
-        await listener.close()
-        api.close()
+        await front.close()
         driver.meter.close()
-        series.close()
         await driver.close()
         await archive.close()
         await store.close()
 
 
-def _metrics(
-    config: Config, driver: Driver, store: Store, archive: NodeArchive, tls: Tls | None
-) -> Metrics:
-    source = Source(
-        driver,
-        store,
-        archive,
-        config.node,
-        config.role,
-        version(),
-        Path(config.data).expanduser(),
-        lambda: None if tls is None else tls.ends,
-    )
-    return Metrics(source, time.monotonic)
+def _core_maker(config: Config, access: Access, archive: NodeArchive) -> Callable[[str], Core]:
+    """What makes the core of a namespace, which is archived from then on."""
+    settings = _hub_settings(config)
+    authenticator = access.authenticator
+    life = f"{clock().wall:x}-{os.getpid():x}"
+    # A port the system chooses is not known yet, and of no use to people tomorrow.
+    scheme = "ws" if access.tls is None else "wss"
+    found_at = reached_at(config.host, socket.gethostname())
+    address = f"{scheme}://{found_at}:{config.port}/ws" if config.port else ""
+
+    def make_core(namespace: str) -> Core:
+        archive.follow(namespace)
+        return Hub(
+            namespace=namespace,
+            node=config.node,
+            role=config.role,
+            life=life,
+            address=address,
+            settings=settings,
+            identify=None if authenticator is None else authenticator.identify,
+            revocations=None if authenticator is None else authenticator.revocations,
+        )
+
+    return make_core
 
 
-def _sources(
-    config: Config, health: Health, metrics: Metrics, series: Series, *, keyed: bool
-) -> Sources:
-    """What the API shows beside the hub."""
-    return Sources(
-        health.report,
-        metrics.text,
-        series.shown,
-        lambda: clock().wall,
-        Path(config.data).expanduser(),
-        config.key_file if keyed else None,
-        ArchivePlace(archive_folder(config), archive_key(config.audit))
-        if config.audit.enabled
-        else None,
-    )
+async def _bind(
+    config: Config, driver: Driver, listener: Listener, watch: KeyWatch | None, *, shared: bool
+) -> int:
+    """The port that is listened on.
+
+    Raises:
+        CannotStart: it cannot be had.
+    """
+    try:
+        if watch is not None:
+            watch.start()  # what was revoked is known before anybody gets in
+        port = await listener.bind(config.host, config.port, shared=shared)
+        # Its duties begin before anybody connects, and not in a hub that cannot serve.
+        driver.core(DEFAULT_NAMESPACE)
+    except AuthError as error:
+        raise CannotStart(str(error)) from None
+    except PortInUse as error:
+        await driver.close()
+        raise _port_taken(error, await who_listens(error.host, error.port)) from error
+    except OSError as error:
+        raise _cannot_listen(config, error) from error
+    return port
 
 
 def _key_watch(
@@ -519,38 +454,3 @@ def _hub_settings(config: Config) -> HubSettings:
 def _retention(config: Config) -> Retention:
     given = config.retention
     return Retention(given.max_age_s * 1000, given.max_bytes, given.dedup_s * 1000, given.dedup_ids)
-
-
-def version() -> str:
-    """The installed version."""
-    return importlib.metadata.version("trishula")
-
-
-def raise_descriptors() -> int | None:
-    """Allow as many file descriptors as the system lets us; how many that is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (OSError, ValueError):  # macOS has another, hidden limit
-            pass
-    return None if soft == resource.RLIM_INFINITY else soft
-
-
-def _settle_memory() -> None:
-    """What was made for the start stays: the collector need not look at it again. What is freed is
-    kept for what comes next."""
-    _keep_freed()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-
-
-def _keep_freed() -> None:
-    """Have glibc keep what is freed, within bounds: to have it from the system anew, a moment
-    later, costs more than what most of it is used for."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # other C libraries have none
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES // 2)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

@@ -11,6 +11,7 @@ from trishula_broker.benchmark.receiving import receive
 from trishula_broker.benchmark.sending import send
 from trishula_broker.benchmark.talk import Failed, Note, Post
 from trishula_broker.cli.exits import failure
+from trishula_broker.process import raise_descriptors
 
 NOTES: Final = 5
 """Of the SDK's warnings that are passed on; a hundred agents may all say the same."""
@@ -38,8 +39,6 @@ async def main(part: str) -> None:
     logging.getLogger("trishula").addHandler(Notes(post))
     plan = await post.plan()
     if len(plan.members) > FEW:
-        from trishula_broker.app import raise_descriptors  # a server's libraries, only now
-
         raise_descriptors()
     try:
         await (send if part == "send" else receive)(plan, post)

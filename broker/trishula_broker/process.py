@@ -1,0 +1,58 @@
+"""What a hub's process asks of the interpreter, the C library and the system, for itself."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import resource
+import sys
+from typing import Final
+
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""Envelopes are many, short-lived and free of cycles: the default of 700 would look at the
+young ones a hundred times a second for nothing."""
+SWITCH_S: Final = 0.0005
+"""How long one thread runs Python while another wants to. With Python's own 5 ms each step of the
+store or the archive may keep the event loop, and so every message, waiting for as long."""
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+"""Names of glibc's malloc.h."""
+KEPT_BYTES: Final = 64 << 20
+"""Freed memory that the process keeps at most: some seconds of records at full speed."""
+
+
+def settle() -> None:
+    """All is made that stays: the collector need not look at it again, what is freed is kept for
+    what comes next, and threads take turns more often."""
+    _keep_freed()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
+
+
+def share() -> None:
+    """Before processes are forked: what is there is theirs too, while nobody writes to it."""
+    gc.collect()
+    gc.freeze()
+
+
+def raise_descriptors() -> int | None:
+    """Allow as many file descriptors as the system lets us; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError):  # macOS has another, hidden limit
+            pass
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _keep_freed() -> None:
+    """Have glibc keep what is freed, within bounds: to have it from the system anew, a moment
+    later, costs more than what most of it is used for."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # other C libraries have none
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES // 2)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
