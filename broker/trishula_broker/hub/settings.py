@@ -16,13 +16,13 @@ class HubSettings(msgspec.Struct, frozen=True):
     """The most a session may ask for; it gets this when it asks for more."""
     unaccepted_messages: int = limits.UNACCEPTED_MESSAGES
     unaccepted_bytes: int = limits.UNACCEPTED_BYTES
+    all_unaccepted_bytes: int = 256 << 20
+    """The same for all sessions together: a slow store must not eat the memory."""
     messages_per_s: float = 0.0
     """Messages an agent may send a second, in the long run, through this hub; 0: as many as are
     accepted in time."""
     messages_burst: int = 1_000
     """How many of them at once, after a rest."""
-    all_unaccepted_bytes: int = 256 << 20
-    """The same for all sessions together: a slow store must not eat the memory."""
     window_messages: int = 2_000
     """Waiting copies of one mailbox kept in memory; the rest stays in the store."""
     window_bytes: int = 4 << 20
