@@ -254,7 +254,7 @@ def _tell(out: Output, url: str, results: Sequence[Result]) -> None:
                 out.lines(f"             {visible(each.why)}")
         skipped = f", {counts['skipped']} not tried" if counts["skipped"] else ""
         out.lines(
-            f"{counts['holds']} of {counted(len(results), 'rule')} hold, "
+            f"{counted(len(results), 'rule')}: {counts['holds']} hold, "
             f"{counts['broken']} broken{skipped}"
         )
     if counts["broken"]:

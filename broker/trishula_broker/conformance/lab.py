@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import ssl
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ class Site(NamedTuple):
     patience: float
     """Seconds in which it has to answer."""
     token_for: Callable[[str], str] | None
-    """Makes an agent's token; None for a hub without authentication."""
+    """Makes an agent's token, in a thread; None for a hub without authentication."""
     ssl: ssl.SSLContext | None
     broadcast: bool
     """Whether mail to everybody reaches nobody who should not get it."""
@@ -69,7 +70,7 @@ class Lab:
         """
         site = self.site
         if token is None and site.token_for is not None:
-            token = site.token_for(name or self.name())
+            token = await asyncio.to_thread(site.token_for, name or self.name())
         connection = await connect(
             site.url,
             subprotocols=[Subprotocol(each) for each in subprotocols] or None,

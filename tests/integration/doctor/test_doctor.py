@@ -192,7 +192,7 @@ async def test_a_configuration_that_cannot_be_used_is_all_that_is_told(tmp_path:
     done = await doctor("--config", str(config))
     assert bad(done) == {"configuration"}
     (found,) = done.json["findings"]
-    assert found["found"].startswith("port: Expected `int` <= 65535")
+    assert found["found"].startswith("port: ")
 
 
 async def test_people_read_a_line_for_each_and_what_to_do(tmp_path: Path) -> None:
