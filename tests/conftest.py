@@ -2,6 +2,7 @@
 is told of a test that fails."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -40,3 +41,9 @@ def pytest_runtest_makereport(
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     data = yield
     return reports.sendable(data)
+
+
+# Whoever runs the tests in the background of a script has them ignore Ctrl-C, and the processes
+# that they start inherit that: those are interrupted on purpose.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
