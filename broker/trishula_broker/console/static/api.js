@@ -86,7 +86,6 @@ export async function all(path, field, query = {}, most = 5000) {
 
 export const agents = () => all("/agents", "agents");
 export const nodes = () => get("/nodes");
-export const groups = () => get("/groups");
 export const series = () => get("/series");
 export const health = (component) => get(component ? `/health/${part(component)}` : "/health");
 export const mailbox = (agent) => get(`/mailboxes/${part(agent)}`);
