@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from tests.contract.world import World
 from tests.support.ports import free_port
@@ -86,6 +87,18 @@ async def test_a_commit_of_nothing_asks_whether_it_is_well(
     assert "cannot reach Redis" in await problem(world)
     server.start()
     assert await world.store.commit(0, []) == []
+
+
+async def test_an_error_has_the_cause_that_it_came_from(world: World, server: RedisServer) -> None:
+    server.kill()
+    for failing in (
+        world.store.commit(0, []),
+        world.ask(base.Agents()),
+        world.store.trim(0, base.Retention()),
+    ):
+        with pytest.raises(base.StoreUnavailable) as caught:
+            await failing
+        assert isinstance(caught.value.__cause__, RedisError | OSError), caught.value.__cause__
 
 
 async def test_what_a_frozen_one_finds_when_it_thaws_is_too_late(

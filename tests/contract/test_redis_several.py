@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,7 @@ from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
+from trishula_broker.store.redis.store import CONNECT_TIMEOUT, TIMEOUT
 
 FAILOVER_SECONDS = 60.0
 """Instead of hanging; how long it takes is the Sentinels' business."""
@@ -130,6 +132,34 @@ async def test_no_sentinel_that_answers(servers: Servers) -> None:
     store = RedisStore(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/main")
     with pytest.raises(base.StoreUnavailable, match="no Sentinel names the master of main"):
         await store.open()
+
+
+async def test_a_host_that_says_nothing_does_not_hide_the_others(servers: Servers) -> None:
+    """Its system takes connections, as that of a frozen Sentinel does, and no answer comes."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    nobody = f"127.0.0.1:{silent.getsockname()[1]}"
+    master = servers.start()
+    sentinel = servers.start("--sentinel", sentinel=f"monitor main 127.0.0.1 {master.port} 1")
+    shard = servers.start(cluster_enabled="yes", cluster_port=str(free_port()))
+    shard.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    shard.wait_for("cluster_state:ok", "CLUSTER", "INFO")
+    with silent:
+        for url in (
+            f"redis+sentinel://{nobody},127.0.0.1:{sentinel.port}/main/0",
+            f"redis+cluster://{nobody},127.0.0.1:{shard.port}",
+        ):
+            # Nobody has the patience to hear the second one, at first.
+            store = RedisStore(url, timeout=CONNECT_TIMEOUT / 2)
+            with pytest.raises(base.StoreUnavailable, match="does not answer in time"):
+                await store.open()
+            await store.open()
+            assert (await store.health())["problem"] is None
+            await store.close()
+
+
+def test_a_first_packet_that_is_lost_costs_no_connection() -> None:
+    sent_again_s = 1.0  # TCP's first time-out, RFC 6298
+    assert sent_again_s < CONNECT_TIMEOUT < TIMEOUT
 
 
 async def test_namespaces_spread_over_a_cluster(servers: Servers) -> None:

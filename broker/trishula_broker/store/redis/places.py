@@ -1,11 +1,13 @@
 """Where the Redis is that has a namespace: one server, what Sentinels say, or a cluster's shard.
 
 A place finds the master anew at each attempt to connect, so that a failover is followed by
-connecting again. Nothing here retries: whoever asks decides when.
+connecting again. Nothing here retries: whoever asks decides when, and for how long; who did not
+answer is asked last the next time.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -87,10 +89,12 @@ class Sentinels:
         for place in list(self._hosts):
             host, port = place
             link = self._kind(**self._sentinel, host=host, port=port)
+            # Whoever asks may lose patience with the first already.
+            _to_the_end(self._hosts, place)
             try:
                 found = await _ask(link, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
             except (RedisError, OSError) as error:
-                said.append(f"{host}:{port}: {error}")
+                said.append(f"{host}:{port}: {_why(error)}")
                 continue
             if found is None:
                 said.append(f"{host}:{port} does not know it")
@@ -121,12 +125,15 @@ class Cluster:
     async def connection(self, key: str) -> AbstractConnection:
         slot = key_slot(key.encode())
         said: list[str] = []
-        for host, port in dict.fromkeys((*self._known, *self._hosts)):
+        for place in dict.fromkeys((*self._known, *self._hosts)):
+            host, port = place
             link = self._kind(**self._options, host=host, port=port)
+            for places in (self._known, self._hosts):
+                _to_the_end(places, place)
             try:
                 shards = await _ask(link, "CLUSTER", "SLOTS")
             except (RedisError, OSError) as error:
-                said.append(f"{host}:{port}: {error}")
+                said.append(f"{host}:{port}: {_why(error)}")
                 continue
             masters = {
                 (first, last): (master[0].decode() or host, int(master[1]))
@@ -134,7 +141,8 @@ class Cluster:
             }
             for (first, last), (name, number) in masters.items():
                 if first <= slot <= last:
-                    self._known = list(dict.fromkeys(masters.values()))
+                    # Whoever answered is asked first.
+                    self._known = list(dict.fromkeys((place, *masters.values())))
                     return self._kind(**self._options, host=name, port=number)
             said.append(f"{host}:{port}: nobody has slot {slot}")
         raise StoreUnavailable(
@@ -144,11 +152,23 @@ class Cluster:
 
 async def _ask(link: AbstractConnection, *command: str) -> Any:
     try:
-        await link.connect()  # type: ignore[no-untyped-call]
-        await link.send_command(*command)
-        return await link.read_response()
+        # One that stands still is connected to by its system, and says nothing.
+        async with asyncio.timeout(link.socket_connect_timeout):
+            await link.connect()  # type: ignore[no-untyped-call]
+            await link.send_command(*command)
+            return await link.read_response()
     finally:
         await link.disconnect(nowait=True)
+
+
+def _to_the_end(places: list[tuple[str, int]], place: tuple[str, int]) -> None:
+    if place in places:
+        places.remove(place)
+        places.append(place)
+
+
+def _why(error: Exception) -> str:
+    return str(error) or "it does not answer in time"
 
 
 def _listed(hosts: Sequence[tuple[str, int]]) -> str:

@@ -8,7 +8,7 @@ them says them again under the same ids. Knows nothing of frames or the hub.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from trishula_broker.store import base
 from trishula_broker.store.redis import trimming
@@ -21,8 +21,10 @@ from trishula_broker.store.trail import dropped_warning
 
 TIMEOUT: Final = 2.0
 """Seconds an answer of Redis may take before it is unavailable."""
-CONNECT_TIMEOUT: Final = 0.7
-"""Seconds a connection may take: short, so that whoever comes back is found soon."""
+CONNECT_TIMEOUT: Final = 1.5
+"""Seconds a connection may take, and a Sentinel that is asked for the way. More than one: TCP sends
+a first packet that was lost again after a second, and a busy host may be late by half of that.
+Less than an answer may take, of which connecting is a part: whoever comes back is found soon."""
 HOME: Final = prefix("trishula")
 """What belongs to no namespace: ``namespaces``, a set of their names."""
 
@@ -154,7 +156,7 @@ class RedisStore:
         except base.StoreError as error:
             self._problem = str(error)
             await self._follow()
-            raise _later(error) from error
+            _fail(error)
         self._problem = None
         return outcomes
 
@@ -173,7 +175,7 @@ class RedisStore:
         try:
             return await self._space(namespace).query(query)
         except base.StoreError as error:
-            raise _later(error) from error
+            _fail(error)
 
     async def trim(self, now: int, retention: base.Retention) -> int:
         self._use()
@@ -181,7 +183,7 @@ class RedisStore:
             spaces = [self._space(name) for name in await self._namespaces()]
             return await trimming.trim(spaces, now, retention, self._after)
         except base.StoreError as error:
-            raise _later(error) from error
+            _fail(error)
 
     async def health(self) -> dict[str, Any]:
         if self._home is None:
@@ -220,6 +222,9 @@ class RedisStore:
         return self._home
 
 
-def _later(error: base.StoreError) -> base.StoreUnavailable:
-    """A server that cannot be used, found after the store was opened, may be replaced."""
-    return error if isinstance(error, base.StoreUnavailable) else base.StoreUnavailable(str(error))
+def _fail(error: base.StoreError) -> NoReturn:
+    """Raise ``error``, with the cause it has. A server that cannot be used, found after the store
+    was opened, may be replaced."""
+    if isinstance(error, base.StoreUnavailable):
+        raise error
+    raise base.StoreUnavailable(str(error)) from error
