@@ -55,8 +55,10 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 def say(**what: Any) -> None:
-    """A line to whoever started this."""
-    os.write(1, msgspec.json.encode(what) + b"\n")
+    """A line to whoever started this: all of it, also where a pipe takes only a part at once."""
+    rest = memoryview(msgspec.json.encode(what) + b"\n")
+    while rest:
+        rest = rest[os.write(1, rest) :]
 
 
 async def orders() -> asyncio.StreamReader:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from loadtests import figures
+from loadtests import bench, figures
 from loadtests.soak import Reading, slope
 
 ROOT = Path(__file__).parents[3]
@@ -58,3 +59,20 @@ async def test_agents_of_a_flock_talk_and_come_back_after_a_kill() -> None:
     found = {row.split("  ")[0] or row.split("  ")[1]: row for row in out.splitlines()}
     assert "reached" in found["not delivered"], out
     assert "reached" in found["not delivered afterwards"], out
+
+
+async def test_a_process_that_ends_in_the_middle_of_a_line_is_told_of() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "print('{\"end\": 1', end=''); raise SystemExit(3)"),
+        stdout=subprocess.PIPE,
+    )
+    with pytest.raises(RuntimeError, match="the sender ended with 3 after 9 characters"):
+        await bench.line(process, "the sender")
+
+
+async def test_a_bench_of_any_length_is_told_in_a_short_line(tmp_path: Path) -> None:
+    async with bench.one_hub(tmp_path) as setup:
+        found = await bench.play(setup, count=200, window=50, rate=0)
+    assert 0 < found["p50"] <= found["p99"]
+    assert found["count"] == 200
+    assert len(msgspec.json.encode(found)) < 1_000
