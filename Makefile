@@ -80,14 +80,14 @@ demo: $(STAMPS)/dev ## watch a few agents talk through a hub
 fuzz: $(STAMPS)/dev $(STAMPS)/system ## hostile input for FUZZ_SECONDS a target, then property tests
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --properties $(PROPERTY_SECONDS) $(ARGS)
 
-chaos: $(STAMPS)/dev $(STAMPS)/system ## the long campaigns of injected failures
+chaos: $(STAMPS)/dev $(STAMPS)/system ## the long campaigns of injected failures; one that fails leaves all in .campaigns
 	$(BIN)/python -m pytest tests/campaigns -m campaign --timeout=3600 $(ARGS)
 
 lock: ## resolve the dependencies again and write requirements/*.txt
 	PYTHON="$(PYTHON)" sh tools/lock.sh
 
 clean: ## remove .venv, caches and builds
-	rm -rf .venv .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .fuzz .campaigns .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.evidence import kept_if_it_fails
 from tests.support.history import assert_kept
 from tests.support.nodes_campaign import (
     Campaign,
@@ -37,19 +38,21 @@ async def test_what_fails(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     campaign = Campaign(tmp_path, messages=messages, rate=rate, failures=failures, seed=1)
-    history = await campaign.run()
-    with capsys.disabled():
-        print(f"\n{campaign.report}")
-    assert_kept(history, str(campaign.report))
-    assert campaign.acknowledged_in_outages() == []
+    with kept_if_it_fails(tmp_path, "nodes-1", campaign.history):
+        history = await campaign.run()
+        with capsys.disabled():
+            print(f"\n{campaign.report}")
+        assert_kept(history, str(campaign.report))
+        assert campaign.acknowledged_in_outages() == []
 
 
 async def test_replies_of_redis_are_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     campaign = Campaign(tmp_path, messages=2_000, rate=700, failures=[], lose_every=12, seed=2)
-    history = await campaign.run()
-    with capsys.disabled():
-        print(f"\n{campaign.report}")
-    assert_kept(history, str(campaign.report))
-    assert campaign.report.replies_lost > 10
+    with kept_if_it_fails(tmp_path, "nodes-2", campaign.history):
+        history = await campaign.run()
+        with capsys.disabled():
+            print(f"\n{campaign.report}")
+        assert_kept(history, str(campaign.report))
+        assert campaign.report.replies_lost > 10

@@ -3,11 +3,11 @@ short form."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
+from tests.support.evidence import kept_if_it_fails
 from tests.support.history import assert_kept
 from tests.support.nodes_campaign import (
     Campaign,
@@ -42,8 +42,8 @@ async def test_what_fails(
     lose_every: int | None,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    seed: int,
 ) -> None:
-    seed = random.randrange(1 << 32)
     campaign = Campaign(
         tmp_path,
         messages=messages,
@@ -52,10 +52,11 @@ async def test_what_fails(
         lose_every=lose_every,
         seed=seed,
     )
-    try:
-        history = await campaign.run()
-    finally:
-        with capsys.disabled():
-            print(f"\nseed {seed}: {campaign.report}")
-    assert_kept(history, f"seed {seed}: {campaign.report}")
-    assert campaign.acknowledged_in_outages() == []
+    with kept_if_it_fails(tmp_path, f"nodes-{seed}", campaign.history):
+        try:
+            history = await campaign.run()
+        finally:
+            with capsys.disabled():
+                print(f"\nseed {seed}: {campaign.report}")
+        assert_kept(history, f"seed {seed}: {campaign.report}")
+        assert campaign.acknowledged_in_outages() == []

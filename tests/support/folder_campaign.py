@@ -251,6 +251,10 @@ class Campaign:
         self.report.rounds = self._copying.rounds
         self.report.conflicts = self._copying.copies
         self.report.lasted_s = time.monotonic() - begun
+        return self.history()
+
+    def history(self) -> list[Event]:
+        """What the agents have seen so far."""
         return [event for member in self._members.values() for event in member.log.events]
 
     async def _come_and_go(self) -> None:

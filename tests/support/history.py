@@ -239,6 +239,13 @@ def read_log(path: Path) -> list[AnyEvent]:
     return events
 
 
+def write_log(path: Path, events: Iterable[Event]) -> None:
+    """A file of events, as :func:`read_log` reads it; none when there are none."""
+    lines = [_encode(event) + b"\n" for event in events]
+    if lines:
+        path.write_bytes(b"".join(lines))
+
+
 def read_logs(paths: Iterable[Path]) -> list[AnyEvent]:
     """The events of several files."""
     return [event for path in paths for event in read_log(path)]

@@ -218,6 +218,10 @@ class Campaign:
             self.redis.kill()
         await self._account()
         self.report.lasted_s = time.monotonic() - begun
+        return self.history()
+
+    def history(self) -> list[Event]:
+        """What the agents have seen so far."""
         return [event for member in self.members for event in member.log.events]
 
     async def _start(self) -> None:
