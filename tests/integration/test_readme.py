@@ -11,13 +11,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
 from websockets.asyncio.client import connect
 
 import trishula
+from tests.support import guide
+from tests.support.guide import Block
 from tests.support.hub_process import HubProcess
 from trishula import Agent
 from trishula_broker.cli import COMMANDS
@@ -25,37 +26,15 @@ from trishula_broker.cli.exits import ExitCode
 from trishula_protocol.bodies import Watch
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+README_FILE = ROOT / "README.md"
+README = README_FILE.read_text()
 FILE_NAME = re.compile(r"`(?P<name>[a-z_]+\.py)`")
 DEFAULT_ADDRESS = "127.0.0.1:8765"
 LONGEST_S = 60.0
-NOT_RUN = ("make ", "websocat ", "pip ")
-"""``make`` would set up and test within a test, websocat is typed into, pip asks an index: each is
-checked in a test of its own."""
 
 
-class Block(NamedTuple):
-    language: str
-    text: str
-    line: int
-    before: str
-    """The paragraph before it."""
-
-
-def blocks(language: str | None = None) -> list[Block]:
-    found = []
-    for match in FENCE.finditer(README):
-        before = README[: match.start()]
-        paragraph = before.rstrip().rpartition("\n\n")[2]
-        found.append(Block(match["language"], match["text"], before.count("\n") + 1, paragraph))
-    return [block for block in found if language in (None, block.language)]
-
-
-def runnable(block: Block) -> str:
-    """The lines of a shell block that a test can run."""
-    lines = block.text.splitlines()
-    return "\n".join(line for line in lines if not line.startswith(NOT_RUN))
+def blocks(*languages: str) -> list[Block]:
+    return guide.blocks(README_FILE, *languages)
 
 
 def runs_for_long(block: Block) -> bool:
@@ -130,8 +109,8 @@ async def test_the_blocks_run_in_order(hub: HubProcess, tmp_path: Path) -> None:
                 name = names[0] if names else f"line_{block.line}.py"
                 (folder / name).write_text(block.text)
                 command = [sys.executable, name]
-            elif block.language == "sh" and runnable(block).strip():
-                text = runnable(block).replace(DEFAULT_ADDRESS, f"127.0.0.1:{hub.port}")
+            elif block.language in guide.SHELLS and block.not_run is None:
+                text = block.text.replace(DEFAULT_ADDRESS, f"127.0.0.1:{hub.port}")
                 command = ["bash", "-euo", "pipefail", "-c", text]
             else:
                 continue
@@ -212,8 +191,3 @@ def test_the_first_screen_has_two_commands() -> None:
         "make test",
     ]
     assert first.line < 20
-
-
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README))))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
