@@ -30,6 +30,7 @@ from trishula_broker.access import (
 from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.errors import AuthError
 from trishula_broker.config import Config, ConfigError, RedisConfig
+from trishula_broker.credentials import BadSecret, read_secret
 from trishula_broker.front import about, make_front
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
@@ -42,6 +43,7 @@ from trishula_broker.net.peers import reached_at
 from trishula_broker.net.ports import Core
 from trishula_broker.net.sockets import PortInUse
 from trishula_broker.net.tls import Tls
+from trishula_broker.notify import ServiceManager
 from trishula_broker.store.base import (
     MailboxLimits,
     Retention,
@@ -118,8 +120,9 @@ def _run_workers(config: Config) -> int:
 
     process.share()
     log = make_log(config.log).bind(node=config.node)
-    serving = partial(_say_serving, config, reserved.port)
-    return Supervisor(config, run_worker, serving, log).supervise()
+    manager = ServiceManager.of(os.environ, os.getpid(), log)
+    serving = partial(_say_serving, config, reserved.port, manager)
+    return Supervisor(config, run_worker, serving, log, manager).supervise()
 
 
 async def serve(config: Config, worker: Worker | None = None) -> int:
@@ -146,6 +149,8 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         store = make_store(config)
     except StoreError as error:
         raise CannotStart(f"redis.url: {error}") from error
+    except BadSecret as error:
+        raise CannotStart(str(error)) from None
     authenticator = access.authenticator
     archive = NodeArchive(config, DEFAULT_NAMESPACE, lambda: clock().wall, log)
     driver = Driver(
@@ -171,13 +176,16 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         log.warning("store", warning=warning)
     front = make_front(config, driver, store, archive, access, worker, log)
     watch = None if authenticator is None else _key_watch(config, authenticator, driver, log)
+    # Of several workers their supervisor speaks for all.
+    manager = ServiceManager.of({} if worker else os.environ, os.getpid(), log)
     try:
         port = await _bind(config, driver, front.listener, watch, shared=worker is not None)
-        stopping = _signals(access.tls)
+        stopping = _signals(access.tls, manager, log)
         bridge = _start_bridge(config, port, log, with_tokens=authenticator is not None)
         process.settle()
         if worker is None:
-            _say_serving(config, port)
+            _say_serving(config, port, manager)
+            manager.watch(asyncio.get_running_loop())
         else:
             worker.orphaned(stopping.signal)
             worker.serves(lambda: (driver.connections, _agents(driver)))
@@ -189,6 +197,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
             )
         log.info("serving", host=config.host, port=port, pid=os.getpid(), **about(config))
         await stopping.wait()
+        manager.stopping(f"draining, connections={driver.connections}")
         await bridge.close()
         log.info("draining", connections=driver.connections)
         front.listener.stop()
@@ -205,6 +214,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         await driver.close()
         await archive.close()
         await store.close()
+        manager.close()
 
 
 def _core_maker(config: Config, access: Access, archive: NodeArchive) -> Callable[[str], Core]:
@@ -352,25 +362,28 @@ class Stopping:
         await self._second.wait()
 
 
-def _signals(tls: Tls | None) -> Stopping:
+def _signals(tls: Tls | None, manager: ServiceManager, log: FilteringBoundLogger) -> Stopping:
     stopping = Stopping()
     loop = asyncio.get_running_loop()
     if tls is not None:
         loop.add_signal_handler(signal.SIGHUP, tls.reload)
+    elif manager.on:  # without one it is a terminal that has gone, and ends the hub as any program
+        loop.add_signal_handler(signal.SIGHUP, log.info, "nothing_to_reload")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.signal)
     return stopping
 
 
-def _say_serving(config: Config, port: int) -> None:
+def _say_serving(config: Config, port: int, manager: ServiceManager) -> None:
     """Standard output has this line alone; who starts a hub with port 0 reads the port here."""
     scheme = "wss" if config.tls.cert else "ws"
     workers = f" workers={config.workers}" if config.workers > 1 else ""
-    print(
+    line = (
         f"serving {scheme}://{_host(config)}:{port}/ws  node={config.node}{workers} "
-        f"role={config.role} {_kept(config)}",
-        flush=True,
+        f"role={config.role} {_kept(config)}"
     )
+    print(line, flush=True)
+    manager.ready(line)
 
 
 def _agents(driver: Driver) -> int:
@@ -405,7 +418,12 @@ def _kept(config: Config) -> str:
 
 
 def make_store(config: Config) -> Store:
-    """The store the configuration names, not opened yet."""
+    """The store the configuration names, not opened yet.
+
+    Raises:
+        BadSecret: the password of its Redis cannot be read.
+        StoreError: there is no such store.
+    """
     mailboxes = MailboxLimits(config.limits.mailbox_messages, config.limits.mailbox_bytes)
     if config.redis.url:
         return _redis_store(config.redis, mailboxes, config.node)
@@ -426,7 +444,11 @@ def _redis_store(redis: RedisConfig, mailboxes: MailboxLimits, node: str) -> Sto
 
 
 def redis_options(redis: RedisConfig) -> dict[str, Any]:
-    """How to connect there, besides what the URL says."""
+    """How to connect there, besides what the URL says.
+
+    Raises:
+        BadSecret: the file with the password cannot be used.
+    """
     tls = {
         "ssl_ca_certs": redis.ca_file,
         "ssl_certfile": redis.cert_file,
@@ -434,9 +456,20 @@ def redis_options(redis: RedisConfig) -> dict[str, Any]:
     }
     return {
         "username": redis.username or None,
-        "password": redis.password or None,
+        "password": redis_password(redis),
         "tls": {name: path for name, path in tls.items() if path},
     }
+
+
+def redis_password(redis: RedisConfig) -> str | None:
+    """The password, wherever it is; None where the URL has it, if any.
+
+    Raises:
+        BadSecret: the file that has it cannot be used.
+    """
+    if redis.password_file:
+        return read_secret(Path(redis.password_file).expanduser(), "redis.password_file")
+    return redis.password or None
 
 
 def _hub_settings(config: Config) -> HubSettings:

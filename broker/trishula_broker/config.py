@@ -103,6 +103,8 @@ class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     username: str = ""
     """Instead of the URL's; so is the password, which a file or a variable keeps out of sight."""
     password: str = ""
+    password_file: str = ""
+    """A file with the password instead, such as a service's credential or a container's secret."""
     ca_file: str = ""
     """Certificates that ``rediss://`` trusts instead of the system's."""
     cert_file: str = ""
@@ -302,6 +304,9 @@ def _check(config: Config, values: Mapping[str, Value]) -> None:
             raise ConfigError(path := "audit.redact", fault, values[path].origin)
     if config.audit.key and config.audit.key_file:
         raise ConfigError(path := "audit.key", "audit.key_file has one too", values[path].origin)
+    if config.redis.password and config.redis.password_file:
+        path = "redis.password"
+        raise ConfigError(path, "redis.password_file has one too", values[path].origin)
     if bool(config.auth.trusted) != bool(config.auth.trusted_issuer):
         path, other = ("auth.trusted_issuer", "auth.trusted")
         if config.auth.trusted_issuer:

@@ -20,6 +20,8 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from trishula_broker.credentials import seen_by_others
+
 MAGIC: Final = b"TRISHULA-AUDIT-1\n"
 CHUNK: Final = 1 << 20
 """Bytes of clear text in a chunk at most."""
@@ -75,7 +77,7 @@ def read_key(path: Path, origin: str) -> bytes:
         UnusableKey: it cannot be used.
     """
     try:
-        if path.stat().st_mode & 0o077:
+        if seen_by_others(path, path.stat()):
             raise UnusableKey(f"{origin}: others can read {path}; type: chmod 600 {path}")
         return parse_key(path.read_text("utf-8"), origin)
     except (OSError, UnicodeDecodeError) as error:

@@ -139,10 +139,11 @@ def refusing() -> Iterator[None]:
     """What stands in the way ends the command with one line."""
     with exits():
         from trishula_broker.backup.errors import BackupError
+        from trishula_broker.credentials import BadSecret
 
         try:
             yield
-        except BackupError as error:
+        except (BackupError, BadSecret) as error:
             raise Failure(ExitCode.REFUSED, str(error)) from None
 
 

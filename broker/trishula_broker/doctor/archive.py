@@ -12,6 +12,7 @@ from trishula_broker.audit.node_archive import folder, key_path, sealer
 from trishula_broker.audit.sealing import UnusableKey
 from trishula_broker.audit.verify import Store
 from trishula_broker.config import Config
+from trishula_broker.credentials import BadSecret
 from trishula_broker.doctor.finding import Finding
 from trishula_broker.store.base import StoreError
 from trishula_broker.store.sqlite.archivers import archivers_in
@@ -66,5 +67,5 @@ def _store(config: Config) -> Store:
             assert isinstance(shared, RedisStore)
             return Store(asyncio.run(shared.archivers()), kid=kid)
         return Store(archivers_in(data), kid=kid)
-    except StoreError as error:
+    except (StoreError, BadSecret) as error:
         return Store(None, str(error), kid=kid)

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
+from trishula_broker.app import redis_password
 from trishula_broker.config import Config
+from trishula_broker.credentials import BadSecret
 from trishula_broker.doctor.clock import offset
 from trishula_broker.doctor.finding import Finding, Level
 from trishula_broker.store.base import StoreError
@@ -35,9 +37,10 @@ async def examine(config: Config) -> list[Finding]:
     tls = {name: path for name, path in tls.items() if path}
     todo = "see that it runs, and that this host reaches it; docs/nodes.md"
     try:
-        place = place_of(
-            given.url, given.username or None, given.password or None, dict(tls), given.timeout_s
-        )
+        password = redis_password(given)
+        place = place_of(given.url, given.username or None, password, dict(tls), given.timeout_s)
+    except BadSecret as error:
+        return [Finding("redis", "bad", str(error), "correct it, or redis.password_file")]
     except StoreError as error:
         return [Finding("redis", "bad", str(error), "correct redis.url")]
     try:

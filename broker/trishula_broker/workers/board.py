@@ -1,7 +1,8 @@
 """What the workers of one port show one another: a page of memory they share.
 
 A slot a worker, written by its supervisor (who, since when) and by the worker itself (how many it
-serves). It is for people who ask one worker about all of them; nothing is decided by it.
+serves, and that its event loop turns). It is for people who ask one worker about all of them, and
+for the supervisor, when a service manager wants to know that all of them live.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import mmap
 import struct
 from typing import Any, Final
 
-_SLOT: Final = struct.Struct("@4q")
-"""The process, 0 while there is none; how often it was started; its connections, its agents."""
-_COUNTS: Final = struct.Struct("@2q")
+_SLOT: Final = struct.Struct("@5q")
+"""The process, 0 while there is none; how often it was started; its connections, its agents, how
+often it has said so."""
+_COUNTS: Final = struct.Struct("@3q")
 _COUNTS_AT: Final = 16
 
 
@@ -34,17 +36,21 @@ class Board:
     def started(self, number: int, pid: int) -> None:
         """Worker ``number``, counted from 1, is process ``pid``."""
         starts = self._read(number)[1]
-        _SLOT.pack_into(self._page, (number - 1) * _SLOT.size, pid, starts + 1, 0, 0)
+        _SLOT.pack_into(self._page, (number - 1) * _SLOT.size, pid, starts + 1, 0, 0, 0)
 
     def ended(self, number: int) -> None:
         """Worker ``number`` is no more."""
         starts = self._read(number)[1]
-        _SLOT.pack_into(self._page, (number - 1) * _SLOT.size, 0, starts, 0, 0)
+        _SLOT.pack_into(self._page, (number - 1) * _SLOT.size, 0, starts, 0, 0, 0)
 
     def serves(self, number: int, connections: int, agents: int) -> None:
         """What worker ``number`` has now."""
         at = (number - 1) * _SLOT.size + _COUNTS_AT
-        _COUNTS.pack_into(self._page, at, connections, agents)
+        _COUNTS.pack_into(self._page, at, connections, agents, self.beats(number) + 1)
+
+    def beats(self, number: int) -> int:
+        """How often worker ``number`` has called :meth:`serves` in its life."""
+        return self._read(number)[4]
 
     def describe(self) -> dict[str, Any]:
         """What ``/health`` says of them; ``pid`` is the supervisor's, a worker's is 0 while it is
@@ -57,7 +63,7 @@ class Board:
         return range(1, self.count + 1)
 
     def _slot(self, number: int) -> dict[str, Any]:
-        pid, starts, connections, agents = self._read(number)
+        pid, starts, connections, agents, _ = self._read(number)
         return {
             "node": f"{self.node}-{number}",
             "pid": pid,
@@ -66,6 +72,7 @@ class Board:
             "agents_online": agents,
         }
 
-    def _read(self, number: int) -> tuple[int, int, int, int]:
-        found: tuple[int, int, int, int] = _SLOT.unpack_from(self._page, (number - 1) * _SLOT.size)
+    def _read(self, number: int) -> tuple[int, int, int, int, int]:
+        at = (number - 1) * _SLOT.size
+        found: tuple[int, int, int, int, int] = _SLOT.unpack_from(self._page, at)
         return found

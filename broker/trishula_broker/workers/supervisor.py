@@ -17,7 +17,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from trishula_broker.config import Config
+from trishula_broker.notify import ServiceManager
 from trishula_broker.workers.board import Board
+from trishula_broker.workers.pulse import Pulse
 from trishula_broker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class Supervisor:
         run: what a worker does, in its own process.
         serving: called once, when all of them serve.
         log: where it says who ended.
+        manager: hears that all of them live; who hangs is killed, and so started again.
     """
 
     def __init__(
@@ -67,14 +70,17 @@ class Supervisor:
         run: RunWorker,
         serving: Callable[[], None],
         log: FilteringBoundLogger,
+        manager: ServiceManager,
     ) -> None:
         self._node = config.node
+        self._manager = manager
         self._tls = bool(config.tls.cert)
         self._run = run
         self._serving: Callable[[], None] | None = serving
         self._log = log
         self._slots = [_Slot(number) for number in range(1, config.workers + 1)]
         self._board = Board(config.node, os.getpid(), config.workers)
+        self._pulse = Pulse(self._board, manager)
         self._stopping = False
         self._code = 0
         # The first end of each is the parent's own.
@@ -89,20 +95,34 @@ class Supervisor:
         os.set_blocking(self._ready, False)
         signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
         for number in HEARD:
-            if number is not signal.SIGHUP or self._tls:  # else it ends this process, as any
+            # Else it ends this process, as any; a service manager means "read your files again".
+            if number is not signal.SIGHUP or self._tls or self._manager.on:
                 signal.signal(number, _heard)
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ, self._signals)
             selector.register(self._ready, selectors.EVENT_READ, self._readies)
             self._slots[0].due = 0.0  # what is in the way of one is in the way of all: said once
             while not self._over():
-                for key, _ in selector.select(self._start()):
+                self._look()
+                for key, _ in selector.select(self._wait(self._start())):
                     key.data()
         signal.set_wakeup_fd(-1)
         return self._code
 
     def _over(self) -> bool:
         return self._stopping and not any(slot.pid for slot in self._slots)
+
+    def _wait(self, start: float | None) -> float | None:
+        look = self._pulse.wait(time.monotonic())
+        return min((s for s in (start, look) if s is not None), default=None)
+
+    def _look(self) -> None:
+        """Kill who hangs: its agents go on with another, and it is started again."""
+        serving = [slot.number for slot in self._slots if slot.pid and slot.ready]
+        for number in self._pulse.look(time.monotonic(), serving):
+            pid = self._slots[number - 1].pid
+            self._log.error("worker_hangs", node=f"{self._node}-{number}", pid=pid)
+            os.kill(pid, signal.SIGKILL)
 
     # --- starting ---
 
@@ -145,13 +165,16 @@ class Supervisor:
                 os.close(file)
             self._woken.close()
             self._waking.close()
-            code = self._run(number, Worker(number, self._board, self._alive, self._ready_end))
+            code = self._run(number, self._worker(number))
         except BaseException:
             traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+    def _worker(self, number: int) -> Worker:
+        return Worker(number, self._board, self._alive, self._ready_end, self._pulse.worker_s)
 
     # --- what it hears ---
 
@@ -184,6 +207,9 @@ class Supervisor:
             self._reap()
 
     def _reload(self) -> None:
+        if not self._tls:
+            self._log.info("nothing_to_reload")
+            return
         for slot in self._slots:
             slot.reload = not slot.ready
             if slot.pid and slot.ready:
@@ -191,6 +217,8 @@ class Supervisor:
 
     def _stop(self) -> None:
         """All are to end; when they were told already, at once."""
+        if not self._stopping:
+            self._manager.stopping("draining")
         self._stopping = True
         for slot in self._slots:
             if slot.pid:

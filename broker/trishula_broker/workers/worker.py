@@ -14,7 +14,7 @@ from trishula_broker.config import Config, FolderConfig
 from trishula_broker.workers.board import Board
 
 SHOWN_EVERY_S: Final = 1.0
-"""Between two looks at how many it serves; they are for people."""
+"""Between two looks at how many it serves; the supervisor may want them more often."""
 
 
 def name(number: int) -> str:
@@ -47,10 +47,19 @@ class Worker:
         board: where it shows how many it serves.
         supervisor: a pipe that ends with the supervisor; it never says anything.
         ready: a pipe that hears when the worker serves.
+        every_s: between two looks at how many it serves, on the board.
     """
 
-    def __init__(self, number: int, board: Board, supervisor: int, ready: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        board: Board,
+        supervisor: int,
+        ready: int,
+        every_s: float = SHOWN_EVERY_S,
+    ) -> None:
         self.board = board
+        self._every_s = every_s
         self._number = number
         self._supervisor = supervisor
         self._ready = ready
@@ -72,6 +81,6 @@ class Worker:
 
         def show() -> None:
             self.board.serves(self._number, *count())
-            loop.call_later(SHOWN_EVERY_S, show)
+            loop.call_later(self._every_s, show)
 
         show()

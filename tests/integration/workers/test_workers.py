@@ -18,6 +18,7 @@ from tests.integration.cli.command import Broker
 from tests.support.certificates import Authority
 from tests.support.hub_process import HubProcess
 from tests.support.redis_server import RedisServer
+from tests.support.service_manager import ServiceManager
 from trishula import Agent
 
 TIMEOUT_S = 60.0
@@ -42,9 +43,15 @@ async def hub(tmp_path: Path, redis: RedisServer) -> AsyncIterator[HubProcess]:
             await running.terminate()
 
 
-def workers_of(data: Path, redis: RedisServer, *options: str, port: int = 0) -> HubProcess:
+def workers_of(
+    data: Path,
+    redis: RedisServer,
+    *options: str,
+    port: int = 0,
+    environ: dict[str, str] | None = None,
+) -> HubProcess:
     shared = ("--redis", redis.url, "--workers", str(WORKERS), *options)
-    return HubProcess(data, *shared, port=port, node="a")
+    return HubProcess(data, *shared, port=port, node="a", environ=environ)
 
 
 async def health(hub: HubProcess, verify: ssl.SSLContext | bool = True) -> dict[str, Any]:
@@ -192,3 +199,32 @@ async def test_what_keeps_one_from_starting_ends_all_and_is_said_once(
     with pytest.raises(RuntimeError, match="the hub ended with 3"):
         await hub.start()
     assert hub.log.count("broker: audit.path") == 1
+
+
+async def test_a_service_manager_hears_once_of_all_and_a_worker_that_hangs_is_started_again(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    redis.ask("FLUSHALL")
+    with ServiceManager(tmp_path / "notify") as manager:
+        hub = workers_of(tmp_path / "data", redis, environ=manager.environ(2.0))
+        async with hub, AsyncExitStack() as stack:
+            told = await manager.heard("READY")
+            assert told["STATUS"] == hub.ready_line.strip()
+            agents = await on_both(hub, stack)
+            before = await each(hub)
+            os.kill(before["a-1"]["pid"], signal.SIGSTOP)
+            while "worker_hangs" not in hub.log:
+                assert await manager.heard("WATCHDOG") == {"WATCHDOG": "1"}
+            async with asyncio.timeout(TIMEOUT_S):
+                await agents["a-2"].send(agents["a-1"].name, "gone on elsewhere?")
+                message = await anext(aiter(agents["a-1"].messages()))
+                await message.done()
+                while (again := (await each(hub))["a-1"])["starts"] == 1 or not again["pid"]:
+                    pass  # asked again
+            assert (await each(hub))["a-2"]["pid"] == before["a-2"]["pid"]
+            await hub.signal(signal.SIGHUP)
+            while "nothing_to_reload" not in hub.log:
+                await manager.heard("WATCHDOG")
+            await hub.signal(signal.SIGTERM)
+            await manager.heard("STOPPING")
+            assert await hub.wait() == 0

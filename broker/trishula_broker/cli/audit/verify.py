@@ -93,6 +93,7 @@ def _tell(out: Output, report: ChainReport) -> None:
 def _store(place: Place) -> Store:
     from trishula_broker.audit.heads import FILE, KeyProblem, NodeKey
     from trishula_broker.audit.verify import Store
+    from trishula_broker.credentials import BadSecret
     from trishula_broker.store.base import StoreError
 
     kid: str | None = None
@@ -113,7 +114,7 @@ def _store(place: Place) -> Store:
         from trishula_broker.store.sqlite.archivers import archivers_in
 
         return Store(archivers_in(place.data), kid=kid)
-    except StoreError as error:
+    except (StoreError, BadSecret) as error:
         more = "" if place.config.redis.url else "; where hubs share a Redis, add --redis URL"
         return Store(None, f"{error}{more}", kid=kid)
 
