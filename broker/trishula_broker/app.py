@@ -31,7 +31,7 @@ from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.errors import AuthError
 from trishula_broker.config import Config, ConfigError, RedisConfig
 from trishula_broker.credentials import BadSecret, read_secret
-from trishula_broker.front import about, make_front
+from trishula_broker.front import about, make_front, version
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
@@ -42,6 +42,7 @@ from trishula_broker.net.neighbour import who_listens
 from trishula_broker.net.peers import reached_at
 from trishula_broker.net.ports import Core
 from trishula_broker.net.sockets import PortInUse
+from trishula_broker.net.spans import Spans
 from trishula_broker.net.tls import Tls
 from trishula_broker.notify import ServiceManager
 from trishula_broker.store.base import (
@@ -52,6 +53,7 @@ from trishula_broker.store.base import (
     StoreUnavailable,
 )
 from trishula_broker.store.sqlite import SqliteStore
+from trishula_broker.tracing import NoTracing, open_tracing
 from trishula_broker.workers.reservation import Reservation
 from trishula_broker.workers.supervisor import Supervisor
 from trishula_broker.workers.worker import Worker, config_of
@@ -153,14 +155,20 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         raise CannotStart(str(error)) from None
     authenticator = access.authenticator
     archive = NodeArchive(config, DEFAULT_NAMESPACE, lambda: clock().wall, log)
+    try:
+        tracing = open_tracing(config, version(), log)
+    except NoTracing as error:
+        raise CannotStart(str(error)) from error
+    spans = None if tracing is None else tracing.spans
     driver = Driver(
         store,
-        _core_maker(config, access, archive),
+        _core_maker(config, access, archive, spans),
         clock,
         log,
         retention=_retention(config),
         trim_every_s=config.retention.every_s,
         auditor=archive,
+        spans=spans,
     )
     try:
         await store.open()
@@ -169,6 +177,8 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         await driver.close()
         await archive.close()
         await store.close()
+        if tracing is not None:
+            await tracing.close()
         away = isinstance(error, StoreUnavailable) and config.redis.url
         todo = "; see that it runs, and is the one that --redis or redis.url names" if away else ""
         raise CannotStart(f"{error}{todo}") from error
@@ -214,10 +224,14 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         await driver.close()
         await archive.close()
         await store.close()
+        if tracing is not None:
+            await tracing.close()
         manager.close()
 
 
-def _core_maker(config: Config, access: Access, archive: NodeArchive) -> Callable[[str], Core]:
+def _core_maker(
+    config: Config, access: Access, archive: NodeArchive, spans: Spans | None
+) -> Callable[[str], Core]:
     """What makes the core of a namespace, which is archived from then on."""
     settings = _hub_settings(config)
     authenticator = access.authenticator
@@ -238,6 +252,7 @@ def _core_maker(config: Config, access: Access, archive: NodeArchive) -> Callabl
             settings=settings,
             identify=None if authenticator is None else authenticator.identify,
             revocations=None if authenticator is None else authenticator.revocations,
+            handed_out=None if spans is None else partial(spans.handed_out, namespace),
         )
 
     return make_core

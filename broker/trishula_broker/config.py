@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -45,6 +46,7 @@ FLAGS: Final = {
     "auth.keys": "--keys",
     "audit.path": "--audit",
     "audit.enabled": "--no-audit",
+    "tracing.otlp": "--otlp",
 }
 """Flags that are not called as their key."""
 
@@ -187,6 +189,17 @@ class FolderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Agents of whom unsigned files are taken all the same. Version 1 cannot sign."""
 
 
+class TracingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Traces of messages, for OpenTelemetry (docs/tracing.md)."""
+
+    otlp: str = ""
+    """Where spans are sent, as OTLP over HTTP: ``http://host:4318``; empty for no tracing."""
+    ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Of messages whose sender began no trace, the share that the hub begins one for."""
+    per_s: Positive = 100
+    """Messages a second that are followed at most."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All a hub is told. An empty ``data`` or ``node`` is filled in by :func:`load`."""
 
@@ -210,6 +223,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls: TlsConfig = TlsConfig()
     audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
+    tracing: TracingConfig = TracingConfig()
 
     @property
     def key_file(self) -> Path:
@@ -326,7 +340,27 @@ def _check(config: Config, values: Mapping[str, Value]) -> None:
             "set TRISHULA_REDIS_PASSWORD",
             FLAGS["redis.url"],
         )
+    if (fault := _url_fault(config.tracing.otlp)) is not None:
+        raise ConfigError(path := "tracing.otlp", fault, values[path].origin)
     _check_workers(config, values)
+
+
+def _url_fault(url: str) -> str | None:
+    """What is wrong with the URL of a collector; None for none, or when it is empty."""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        return "must be http://HOST:PORT or https://HOST:PORT, of a collector that takes OTLP"
+    if "@" in parts.netloc:
+        return "a password does not belong here: set OTEL_EXPORTER_OTLP_HEADERS"
+    if parts.query or parts.fragment:
+        return "a URL with a path at most; headers are set by OTEL_EXPORTER_OTLP_HEADERS"
+    return None
 
 
 def _check_workers(config: Config, values: Mapping[str, Value]) -> None:

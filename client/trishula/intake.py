@@ -190,7 +190,16 @@ class Intake:
         while self._jobs and not self._closing:
             delivery, handler = self._jobs.popleft()
             self.engine.settling.take(delivery)
-            await self._run(Message(self.engine.settling, delivery), delivery, handler)
+            message = Message(self.engine.settling, delivery)
+            tracing = self.engine.sending.tracing
+            if tracing is None:
+                await self._run(message, delivery, handler)
+                continue
+            token = tracing.enter(delivery.envelope.headers)
+            try:
+                await self._run(message, delivery, handler)
+            finally:
+                tracing.leave(token)
 
     async def _run(self, message: Message, delivery: Delivery, handler: Handler) -> None:
         command = message.type == "COMMAND"

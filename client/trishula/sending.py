@@ -22,6 +22,7 @@ from trishula.core import AgentCore
 from trishula.errors import AgentClosed, Refused
 from trishula.outbox import Outgoing
 from trishula.receipt import Receipt
+from trishula.tracing import find_tracing
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 from trishula_protocol.bodies import Op
@@ -53,6 +54,7 @@ class Sending:
         make_waiter: makes a future, of the engine's loop once that is known: to ask for the one
             that runs is a call of the system each time.
         receipts: of the messages whose sender wants to hear what becomes of them.
+        tracing: puts the current span into what is sent; None without OpenTelemetry.
     """
 
     def __init__(self, core: AgentCore) -> None:
@@ -64,6 +66,7 @@ class Sending:
         self.write_file: Callable[[Outgoing], None] = _nowhere
         self.make_waiter: Callable[[], asyncio.Future[Any]] = _make_waiter
         self.receipts: WeakValueDictionary[str, Receipt] = WeakValueDictionary()
+        self.tracing = find_tracing()
         self._ids = IdMaker(secrets.randbits(62))
         self._room: deque[Waiter] = deque()
 
@@ -99,6 +102,8 @@ class Sending:
         """Send, and wait until it is accepted."""
         now = time_ns() // 1_000_000
         id = self._ids(now) if id is None else check_id(id)
+        if self.tracing is not None:
+            headers = self.tracing.sent(headers)
         if (
             reply_to is None
             and thread is None

@@ -12,6 +12,7 @@ from trishula.inbox import Delivery, Stage
 from trishula.outbox import Outgoing
 from trishula.receipt import Receipt
 from trishula.sending import Sending
+from trishula.tracing import Headers, answer_headers
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 
@@ -100,6 +101,7 @@ class Settling:
         fields.setdefault("reply_to", answered)
         fields.setdefault("thread", delivery.envelope.thread or answered)
         fields.setdefault("priority", delivery.envelope.priority)
+        fields["headers"] = self._headers(delivery, fields.get("headers"))
         now = time_ns() // 1_000_000
         id = self._sending.make_id()
 
@@ -143,7 +145,13 @@ class Settling:
         """A STATUS about it, to its sender."""
         sender, id = delivery.key
         thread = delivery.envelope.thread or id
-        return await self._sending.send("STATUS", sender, payload, reply_to=id, thread=thread)
+        headers = self._headers(delivery, None)
+        return await self._sending.send(
+            "STATUS", sender, payload, reply_to=id, thread=thread, headers=headers
+        )
+
+    def _headers(self, delivery: Delivery, headers: Headers | None) -> Headers | None:
+        return answer_headers(self._sending.tracing, delivery.envelope.headers, headers)
 
 
 def _retrieved(future: asyncio.Future[None]) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
@@ -267,7 +268,9 @@ class Agent:
     def _handle(self, register: Callable[[Any], Any], handler: Callable[[Message], Any]) -> None:
         async def run(message: messages.Message) -> Any:
             wrapped = Message(self._loop, message)
-            return await asyncio.get_running_loop().run_in_executor(self._pool, handler, wrapped)
+            within = contextvars.copy_context().run
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, within, handler, wrapped)
 
         if self._running is None:
             register(run)

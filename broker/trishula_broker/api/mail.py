@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,9 +12,11 @@ import msgspec
 from trishula_broker.api import shapes
 from trishula_broker.api.endpoint import Call
 from trishula_broker.api.failures import bad
+from trishula_protocol import limits
 from trishula_protocol.address import HUB
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.ids import IdMaker
+from trishula_protocol.trace_context import TRACEPARENT, TRACESTATE, parse_traceparent
 
 _ids: Final = IdMaker(secrets.randbits(62))
 
@@ -34,6 +37,7 @@ async def send_message(call: Call) -> shapes.Sent:
         value = getattr(body, name)
         if value is not None:
             envelope[name] = value
+    envelope["headers"] = _with_trace(body.headers or {}, call.request.headers)
     # What is settled is held by the session that polled it.
     session = call.links.side if body.settles is None else call.links.mailbox
     async with session(call.caller) as link:
@@ -62,6 +66,19 @@ async def settle_mail(call: Call) -> shapes.Settled:
             more = {"reason": body.reason, "requeue": body.requeue}
         settled, stale = await link.settle(body.stage, seqs, **more)
     return shapes.Settled(settled, stale)
+
+
+def _with_trace(headers: dict[str, str], request: Mapping[str, str]) -> dict[str, str]:
+    """``headers`` of a message, with the trace that the request belongs to, unless they name
+    one."""
+    told = request.get(TRACEPARENT, "")
+    fits = len(told) <= limits.HEADER_LENGTH and parse_traceparent(told) is not None
+    if TRACEPARENT in headers or not fits:
+        return headers
+    state = request.get(TRACESTATE, "")
+    more = {TRACESTATE: state} if 0 < len(state) <= limits.HEADER_LENGTH else {}
+    found = {**headers, TRACEPARENT: told, **more}
+    return found if len(found) <= limits.HEADERS else headers
 
 
 def _shown(envelope: Envelope) -> dict[str, Any]:

@@ -60,6 +60,13 @@ def hub_options(command: F) -> F:
             "this hub keeps a SQLite store of its own.",
         ),
         click.option(
+            "--otlp",
+            "tracing_otlp",
+            metavar="URL",
+            help="Send traces of messages there, as OTLP over HTTP, such as http://host:4318; "
+            "needs trishula[otel]. See docs/tracing.md.",
+        ),
+        click.option(
             "--no-audit",
             "audit_enabled",
             flag_value=False,
@@ -139,6 +146,6 @@ def read_config(config: Path | None, **flags: Any) -> Loaded:
     Raises:
         ConfigError: a value cannot be used.
     """
-    keys = {name: re.sub("^(audit|auth|folder|redis|tls)_", r"\1.", name) for name in flags}
+    keys = {name: re.sub("^(audit|auth|folder|redis|tls|tracing)_", r"\1.", name) for name in flags}
     flags = {keys[name]: value for name, value in flags.items()}
     return load(flags, os.environ, config, Path.home())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -19,6 +19,8 @@ from trishula_broker.store import base
 from trishula_protocol import limits
 from trishula_protocol.hub_session import HubSession
 
+HandedOut = Callable[[str, Sequence[base.Copy]], None]
+"""``handed_out(agent, copies)``: they go out to it now."""
 Requeued = Callable[[Seat, list[int], tuple[int, ...]], None]
 """``requeued(seat, those that wait again, those that were not waiting for this agent)``."""
 
@@ -39,9 +41,11 @@ class Delivery:
         fencing: Fencing,
         settings: HubSettings,
         counts: Counts,
+        handed_out: HandedOut | None,
     ) -> None:
         self._commits = commits
         self._counts = counts
+        self._handed_out = handed_out
         self._membership = membership
         self._fencing = fencing
         self._roster = roster
@@ -151,6 +155,10 @@ class Delivery:
                 session.deliver(parts)
                 waited = now.wall - copies[0].message.accepted_at
                 self._counts.out(len(parts), waited, now.mono - session.since)
+                if self._handed_out is not None:
+                    held = mailbox.held
+                    went = [copy for copy in copies if copy.message.seq in held]
+                    self._handed_out(seat.agent, went)
                 at = now.mono + NOTE_MS
                 self._agenda.at(at, ("note", session.link), partial(self._note_late, seat))
             # So much at a time; go on once it, or what else there is, was written.

@@ -18,7 +18,7 @@ from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.backpressure import Backpressure
 from trishula_broker.hub.commits import Commits
 from trishula_broker.hub.counts import Counts
-from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.delivery import Delivery, HandedOut
 from trishula_broker.hub.duties import Duties
 from trishula_broker.hub.effects import Effect
 from trishula_broker.hub.fencing import Fencing
@@ -67,6 +67,7 @@ class Hub:
             hub without keys. Raises TokenRefused.
         revocations: what was taken back, shared with whoever looks at tokens before they come
             here; None on a hub without keys.
+        handed_out: told what goes out, for whoever follows messages; None when nobody does.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Hub:
         settings: HubSettings | None = None,
         identify: Callable[[str], Identity] | None = None,
         revocations: Revocations | None = None,
+        handed_out: HandedOut | None = None,
     ) -> None:
         self._settings = settings or HubSettings()
         self._sessions: dict[int, HubSession] = {}
@@ -114,6 +116,7 @@ class Hub:
             fencing,
             self._settings,
             self.counts,
+            handed_out,
         )
         self._duties = Duties(
             self._membership,

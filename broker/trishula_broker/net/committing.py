@@ -13,6 +13,7 @@ from trishula_broker.hub.now import Now
 from trishula_broker.net.errands import Errands
 from trishula_broker.net.meter import Meter
 from trishula_broker.net.ports import Committer, Core, Log
+from trishula_broker.net.spans import Spans
 from trishula_broker.store.base import Batch, Outcome, Store, StoreUnavailable
 
 FAILURE_PAUSE_S: Final = 0.2
@@ -27,6 +28,7 @@ class Committing:
         cores: whose operations these are, by namespace; more may come.
         errands: operations that are no core's.
         meter: is told of each commit.
+        spans: likewise; None without tracing.
         clock: the time.
         log: where failures go.
         confused: called with who failed when it was told an outcome.
@@ -39,6 +41,7 @@ class Committing:
         cores: Mapping[str, Core],
         errands: Errands,
         meter: Meter,
+        spans: Spans | None,
         clock: Callable[[], Now],
         log: Log,
         confused: Callable[[Committer], None],
@@ -52,6 +55,7 @@ class Committing:
         self._cores = cores
         self._errands = errands
         self._meter = meter
+        self._spans = spans
         self._clock = clock
         self._log = log
         self._confused = confused
@@ -77,6 +81,8 @@ class Committing:
             if ops := core.ops_to_commit(ahead):
                 work.append((core, Batch(namespace, ops)))
         self._meter.collected(bool(work))
+        if self._spans is not None:
+            self._spans.collected(bool(work))
         return work
 
     def _begin(self, work: list[tuple[Committer, Batch]]) -> Awaitable[list[list[Outcome]]]:
@@ -131,7 +137,10 @@ class Committing:
             self._log.info("store_available")
         self.trouble = why or None
         now = self._clock()
-        self._meter.committed([batch for _, batch in work], outcomes)
+        batches = [batch for _, batch in work]
+        self._meter.committed(batches, outcomes)
+        if self._spans is not None:
+            self._spans.committed(batches, outcomes, why)
         for n, (core, batch) in enumerate(work):
             try:
                 if why:

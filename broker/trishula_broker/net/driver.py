@@ -21,6 +21,7 @@ from trishula_broker.net.committing import Committing
 from trishula_broker.net.errands import Errands
 from trishula_broker.net.meter import Meter
 from trishula_broker.net.ports import Auditor, Committer, Connection, Core, Log
+from trishula_broker.net.spans import Spans
 from trishula_broker.net.trimming import keep_trimming
 from trishula_broker.store.base import (
     Hint,
@@ -48,6 +49,7 @@ class Driver:
         retention: what :meth:`Store.trim` may remove; None leaves trimming to others.
         trim_every_s: seconds between two looks at it.
         auditor: keeps what no commit tells of; None without an audit.
+        spans: follows messages that are traced; None without tracing.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Driver:
         retention: Retention | None = None,
         trim_every_s: float = 60.0,
         auditor: Auditor | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self.clock = clock
         self.draining = False
@@ -68,6 +71,7 @@ class Driver:
         self._make_core = make_core
         self._log = log
         self._auditor = auditor
+        self._spans = spans
         self._errands = Errands()
         self._not_accepting: str | None = None
         self._loop = asyncio.get_running_loop()
@@ -83,6 +87,7 @@ class Driver:
             self._cores,
             self._errands,
             self.meter,
+            spans,
             clock,
             log,
             self._cut_off,
@@ -187,6 +192,8 @@ class Driver:
     def receive(self, connection: Connection, items: list[Item], size: int) -> None:
         """A frame's envelopes; ``size`` is the frame's, in bytes."""
         self.meter.arrived(len(items))
+        if self._spans is not None:
+            self._spans.arrived(items)
         self._tell(connection, connection.core.receive, items, size)
 
     def unreadable(self, connection: Connection, error: ProtocolError) -> None:
