@@ -36,9 +36,9 @@ class NodeWorld(World):
         heard, self.hints = self.hints, []
         return heard
 
-    async def beat(self, *, leads: bool = True) -> base.Beating:
+    async def beat(self, *, leads: bool = True, last: bool = False) -> base.Beating:
         """Say that it lives."""
-        op = base.Beat(self.node, self.life, self.role, "ws://x", BEAT_LEASE_MS, leads)
+        op = base.Beat(self.node, self.life, self.role, "ws://x", BEAT_LEASE_MS, leads, last)
         beating = await self.get(base.Beating, op)
         assert beating.at in (0, self.now)
         return msgspec.structs.replace(beating, at=0)
@@ -114,6 +114,22 @@ async def test_the_lease_given_back_and_taken_again_has_a_new_epoch(one: NodeWor
     await one.store.close()
 
 
+@pytest.mark.parametrize("leads", [True, False])
+async def test_one_that_says_its_last_is_dead_until_another_life(
+    one: NodeWorld, leads: bool
+) -> None:
+    first = await one.beat()
+    one.now += 1_000
+    assert await one.beat(leads=leads, last=True) == base.Beating(True, 0, "", True)
+    [record] = await one.ask(base.Nodes())
+    assert record == base.NodeRecord("n1", "primary", "ws://x", False, one.now, one.now, 0, 0)
+    one.life = "second"
+    assert (await one.beat()).lead > first.lead
+    [record] = await one.ask(base.Nodes())
+    assert record.alive
+    await one.store.close()
+
+
 async def test_another_life_has_another_epoch_of_the_lease(one: NodeWorld) -> None:
     first = await one.beat()
     one.life = "second"
@@ -141,6 +157,17 @@ async def test_what_is_told_is_stored_nowhere(one: NodeWorld) -> None:
 
 
 # --- the lease --------------------------------------------------------------------------------
+
+
+async def test_nobody_waits_for_one_that_has_said_its_last(pair: Pair) -> None:
+    one, two = pair
+    lead = (await one.beat()).lead
+    await two.beat()
+    assert await one.beat(last=True) == base.Beating(True, 0, "", False)
+    assert await two.beat() == base.Beating(True, lead + 1, "n2", True)
+    assert [each.alive for each in await two.ask(base.Nodes())] == [False, True]
+    for world in pair:
+        await world.store.close()
 
 
 async def test_the_first_who_beats_leads(pair: Pair) -> None:

@@ -476,9 +476,13 @@ class Hub:
             for session in self._sessions.values():
                 session.close(CloseCode.RESTART, "this hub restarts; come back or use the next")
         # Of those with something to say there may be thousands, and this is for every frame.
+        if self._outlet.troubled:
+            self._let_go(now)
+        if self._draining and not (self._sessions or self._commits or self._questions):
+            self._membership.end()
+
+    def _let_go(self, now: Now) -> None:
         troubled = self._outlet.troubled
-        if not troubled:
-            return
         for session in troubled:  # more may add themselves
             if session.errors:
                 self._refusals.take(session, now)

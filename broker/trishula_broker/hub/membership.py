@@ -65,6 +65,7 @@ class Membership:
         """Why the hub takes no new messages, when it does not."""
         self._beating = False
         self._leaving = False
+        self._left = False
         self._sure_until = 0
         self._thawed_at = 0
         self._steady_since: int | None = None
@@ -134,28 +135,47 @@ class Membership:
         self._leaving = True
         self._agenda.at(now.mono, "node", self._beat)
 
+    def end(self) -> None:
+        """Nobody is here any more: say so, once and for good."""
+        if not self._left:
+            self._left = True
+            self.lead = 0
+            self._commits.submit(self._say(last=True), self._gone)
+
+    def _gone(
+        self, outcome: base.Beating | Unavailable, op: base.Beat, context: None, now: Now
+    ) -> None:
+        """Nothing is left to do: without an answer the lease ends by itself."""
+        self.leader = ""
+
     # --- beats ---
 
+    def _say(self, *, last: bool = False) -> base.Beat:
+        return base.Beat(
+            self.node,
+            self._life,
+            self._role,
+            self._address,
+            self._settings.lease_ms,
+            leads=not self._leaving,
+            last=last,
+        )
+
     def _beat(self, now: Now) -> None:
+        if self._left:
+            return
         # Also while one is on its way: a timer that comes late tells that the process stood still.
         self._agenda.at(now.mono + self._settings.beat_ms, "node", self._beat)
         if not self._beating:
             self._beating = True
-            settings = self._settings
-            op = base.Beat(
-                self.node,
-                self._life,
-                self._role,
-                self._address,
-                settings.lease_ms,
-                leads=not self._leaving,
-            )
-            self._commits.submit(op, self._beaten, now.mono)
+            self._commits.submit(self._say(), self._beaten, now.mono)
 
     def _beaten(
         self, outcome: base.Beating | Unavailable, op: base.Beat, sent: int, now: Now
     ) -> None:
         self._beating = False
+        if self._left:
+            return
         if isinstance(outcome, Unavailable):
             self._steady_since = None
             self._agenda.at(now.mono + RETRY_MS, "node", self._beat)

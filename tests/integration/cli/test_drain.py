@@ -64,6 +64,11 @@ async def test_its_agents_are_with_the_other_hub_afterwards(tmp_path: Path, brok
             assert done.json["agents"] == 1
             await asyncio.gather(*sending)
             assert agni.url == two.url
+            seen = await broker("nodes", "--json", env={"TRISHULA_URL": two.url})
+            assert {each["node"]: each["alive"] for each in seen.json_lines} == {
+                "one": False,
+                "two": True,
+            }
     finally:
         redis.kill()
 

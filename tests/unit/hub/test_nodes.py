@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import pytest
+
 from tests.support.hub_bench import Bench, Peer
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore
@@ -49,6 +51,27 @@ def receipts(peer: Peer) -> list[tuple[str, list[str], str]]:
         for each in peer.take()
         if each["type"] == "ACK" and "by" in each["payload"]
     ]
+
+
+def alive(bench: Bench) -> dict[str, bool]:
+    nodes = agent(bench, "looker").ask("nodes")["payload"]["nodes"]
+    return {each["node"]: each["alive"] for each in nodes}
+
+
+@pytest.mark.parametrize("agents", [0, 1])
+def test_a_hub_that_has_drained_is_not_taken_for_alive(agents: int) -> None:
+    one, two = make_pair()
+    assert alive(two) == {"n1": True, "n2": True}
+    for n in range(agents):
+        agent(one, f"a{n}")
+    stranger = one.peer()
+    one.hub.drain(one.now)
+    one.run()
+    assert stranger.close_code() == 1012
+    assert one.hub.drained
+    assert alive(two) == {"n1": False, "n2": True}
+    one.advance(3_000)  # and says nothing more
+    assert alive(two) == {"n1": False, "n2": True}
 
 
 # --- mail -------------------------------------------------------------------------------------

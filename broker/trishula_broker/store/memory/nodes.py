@@ -12,14 +12,16 @@ from trishula_broker.store.memory.space import Space
 def beat(books: Books, space: Space, now: int, op: base.Beat) -> base.Outcome:
     known = space.nodes.get(op.node)
     member = known is not None and known.alive and known.life == op.life
-    if not member:
+    if not member or op.last:
         for agent in space.agents.values():
             if agent.online and agent.node == op.node:
                 end_session(space, agent, now)
     node = Node(op.node, op.life, op.role, op.address, op.lease_ms, now, now)
-    if known is not None and member:
+    if op.last:
+        node.alive = False
+    elif known is not None and member:
         node.since = known.since
-    _pass_on(space, now, node, op.leads, member)
+    _pass_on(space, now, node, op.leads and not op.last, member)
     space.nodes[op.node] = node
     return base.Beating(
         member=member,

@@ -24,6 +24,8 @@ class Beat(Op, frozen=True, gc=False):
     """From now on without a beat, after which it is dead and its lease free."""
     leads: bool = True
     """Whether it wants the lease; not while it drains."""
+    last: bool = False
+    """It has drained and ends: it is dead from here, and nobody need wait for its lease to end."""
 
 
 class Beating(Outcome, frozen=True, gc=False):

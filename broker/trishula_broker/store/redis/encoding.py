@@ -63,7 +63,7 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
         case base.Retry():
             return ("retry", op.agent, str(op.seq))
         case base.Beat():
-            beat = (op.node, op.life, op.role, op.address, op.lease_ms, op.leads)
+            beat = (op.node, op.life, op.role, op.address, op.lease_ms, op.leads, op.last)
             return ("beat", *beat)
         case base.EndNode():
             return ("end_node", op.node, op.lead, op.limit)

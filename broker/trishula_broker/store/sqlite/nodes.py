@@ -29,12 +29,16 @@ class Nodes:
         since, lead = work.now, 0
         if known is not None and member:
             since, lead = known[1].since, known[1].lead
-        if not op.leads:
+        if op.last:
+            since = work.now
+        if op.last or not op.leads:
             lead = 0
         elif not lead:
             self._lead += 1
             lead = self._lead
-        record = base.NodeRecord(op.node, op.role, op.address, True, since, work.now, 0, lead)
+        record = base.NodeRecord(
+            op.node, op.role, op.address, not op.last, since, work.now, 0, lead
+        )
         self._lives[space.name] = (op, record)
         return base.Beating(member, lead, op.node if lead else "", alone=True)
 

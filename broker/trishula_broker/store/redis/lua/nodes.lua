@@ -54,7 +54,8 @@ local function end_sessions(node, limit)
 end
 
 function APPLY.beat(op)
-  local name, life, role, address, lease_ms, leads = op[2], op[3], op[4], op[5], op[6], op[7]
+  local name, life, role, address, lease_ms, last = op[2], op[3], op[4], op[5], op[6], op[8]
+  local leads = op[7] and not last
   flush()
   -- A clock that was set back gives nobody longer than its lease.
   for other, node in pairs(nodes_by_name()) do
@@ -65,8 +66,9 @@ function APPLY.beat(op)
   end
   local before = nodes_by_name()[name]
   local member = before and before[ALIVE] and before[LIFE] == life
-  if not member then end_sessions(name, -1) end
-  local node = { life, role, address, lease_ms, NOW, member and before[NODE_SINCE] or NOW, true }
+  if last or not member then end_sessions(name, -1) end
+  local since = member and not last and before[NODE_SINCE] or NOW
+  local node = { life, role, address, lease_ms, NOW, since, not last }
   local leader, lead = lease()
   local changed = false
   if leader == name and not (leads and member) then
