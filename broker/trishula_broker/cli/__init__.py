@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 try:
     import click
 except ModuleNotFoundError as error:  # the SDK alone is installed
     raise SystemExit("broker: not installed; `pip install 'trishula[broker]'` does it") from error
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: Final = {
     "serve": "Serve a hub.",
@@ -38,6 +41,7 @@ COMMANDS: Final = {
     "backup": "Put all that a store has into a file, while hubs serve.",
     "restore": "Put a backup back.",
     "bench": "Put a load on a hub, and tell how it bears it.",
+    "completion": "Print what has bash, zsh or fish complete this command.",
 }
 """Commands with their short help, by module name in this package; each has a ``command``."""
 
@@ -55,7 +59,22 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
+        if ctx.resilient_parsing:  # a shell asks
+            from trishula_broker.cli.completion import complete_paths
+
+            complete_paths(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a shell is told: without importing any command, for it waits."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=short)
+            for name, short in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

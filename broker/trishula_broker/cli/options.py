@@ -23,6 +23,11 @@ def names(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def roles(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    """What a shell completes a role to."""
+    return [role for role in ("primary", "failover") if role.startswith(begun)]
+
+
 def hub_options(command: F) -> F:
     """Add the options that say how a hub is to run."""
     for option in (
@@ -122,7 +127,10 @@ def hub_options(command: F) -> F:
             "--host", metavar="ADDRESS", help="The address to listen on; 127.0.0.1 by default."
         ),
         click.option(
-            "--role", metavar="ROLE", help="primary (the default) or failover: see docs/nodes.md."
+            "--role",
+            metavar="ROLE",
+            shell_complete=roles,
+            help="primary (the default) or failover: see docs/nodes.md.",
         ),
     ):
         command = option(command)
