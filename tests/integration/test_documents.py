@@ -61,6 +61,15 @@ SETTINGS: Final = {
         "export TRISHULA_TOKEN=$(broker token create dc)\nbroker serve",
     ),
     "docs/metrics.md": Setting(before="broker keys init"),
+    "docs/operations.md": Setting(
+        swaps={
+            "CHECKOUT=~/trishula": f"CHECKOUT={ROOT}",
+            # What else it finds is this machine's.
+            "--nginx nginx/nginx.conf": "--nginx nginx/nginx.conf || true",
+        },
+        ports=("8766", "6380", "8443"),
+        told=False,
+    ),
     "docs/tokens.md": Setting(
         swaps={
             "broker keys init": "broker keys init; broker serve",

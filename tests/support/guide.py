@@ -96,12 +96,15 @@ class Setting(NamedTuple):
             must be there.
         ports: ports it names, each swapped for a free one.
         prepare: puts into the folder what the page supposes to be there.
+        told: whether commands are told the hub's port, and agents its URL, by variables; not where
+            the page does that.
     """
 
     before: str = ""
     swaps: Mapping[str, str] = {}
     ports: tuple[str, ...] = ()
     prepare: Callable[[Path], None] = lambda folder: None
+    told: bool = True
 
 
 def pages() -> list[Path]:
@@ -150,7 +153,9 @@ async def follow(page: Path, folder: Path, setting: Setting) -> dict[int, str]:
             saved.parent.mkdir(exist_ok=True)
             saved.write_text(text)
             script.append(f"cp {saved} {target}\n")
-    out = await _typed("\n".join(script), folder, ports[DEFAULT_PORT])
+    port = ports[DEFAULT_PORT]
+    told = {"TRISHULA_PORT": port, "TRISHULA_URL": f"ws://127.0.0.1:{port}"}
+    out = await _typed("\n".join(script), folder, told if setting.told else {})
     said = {int(part.split("\n")[0]): part for part in out.split(_MARK)[1:]}
     for block in chosen:
         if block.language in SHELLS:
@@ -174,7 +179,7 @@ def _swapped(text: str, swaps: Mapping[str, str], ports: Mapping[str, str]) -> s
     return text
 
 
-async def _typed(script: str, folder: Path, port: str) -> str:
+async def _typed(script: str, folder: Path, told: Mapping[str, str]) -> str:
     """What a shell says to ``script``; all that it began is ended.
 
     Raises:
@@ -182,8 +187,7 @@ async def _typed(script: str, folder: Path, port: str) -> str:
     """
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("TRISHULA_", "XDG_"))}
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
-    environ |= {"HOME": str(folder), "PATH": programs}
-    environ |= {"TRISHULA_PORT": port, "TRISHULA_URL": f"ws://127.0.0.1:{port}"}
+    environ |= {"HOME": str(folder), "PATH": programs, **told}
     said = folder / "said.log"
     with said.open("wb") as out:
         shell = await asyncio.create_subprocess_exec(
