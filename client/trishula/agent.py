@@ -71,7 +71,8 @@ class Agent(Operations):
         receive: False opens a side session: it sends and asks, beside the agent's own session.
         ephemeral: forgotten by the hub a minute after it has left.
         shared_folder: a directory to exchange files in with other agents while no hub answers
-            (docs/folder.md). Mail in its own inbox there is always read. For agents that receive.
+            or a hub orders all to it (docs/folder.md). Mail in its own inbox there is always
+            read. For agents that receive.
         fallback_after: seconds without a hub after which sends go to the folder.
         folder_key: a file of keys: what is written is signed with its first one, and what none
             of them has signed is rejected.
@@ -124,6 +125,7 @@ class Agent(Operations):
                 int(heartbeat * 1000),
                 receive,
                 ephemeral,
+                folder=shared_folder is not None,
             )
         )
         self._shown = ", ".join(shown)
@@ -165,7 +167,8 @@ class Agent(Operations):
         """Have ``callback`` called with every new :attr:`state`, in the event loop.
 
         ``active`` says that the hub is there (again), ``connecting`` after it that the hub was
-        lost, ``folder`` that sends go to the shared folder; the log says why. What the callback
+        lost, ``folder`` that sends go to the shared folder, for no hub answers or because it says
+        so; the log says why. What the callback
         raises is logged. May be used as a decorator.
         """
         self._life.tell(callback)
@@ -457,8 +460,8 @@ class Agent(Operations):
             self._failed(failure)
         elif self._life.state is not State.CLOSING:
             active = self._engine.core.active
-            folder = State.FOLDER if self._engine.in_folder else State.CONNECTING
-            self._life.enter(State.ACTIVE if active else folder)
+            on_hub = State.ACTIVE if active else State.CONNECTING
+            self._life.enter(State.FOLDER if self._engine.in_folder else on_hub)
         self._intake.changed()
         if failure is not None:
             self._audience.wake()

@@ -25,7 +25,7 @@ The application::
 
 What happened, in order, from ``core.events()``, each once; the types are in
 ``trishula.events``: Active, Accepted, Refused, Answered, Returned, Progress, NewMail, Receipts,
-Presence, StaleMail, Confirmed, Trouble, Waits, Hangup, Lost.
+Presence, FolderMode, StaleMail, Confirmed, Trouble, Waits, Hangup, Lost.
 
 What it promises while it lives: every message sent is accepted once or refused to its waiter;
 what the application finished is settled and never handed out again; what is in progress goes on
@@ -46,6 +46,7 @@ from trishula.events import (
     Answered,
     Confirmed,
     Event,
+    FolderMode,
     Hangup,
     Lost,
     NewMail,
@@ -364,6 +365,8 @@ class AgentCore:
                 self._events.append(Receipts(event.stage, event.ids, event.by))
             case session.Opened():
                 self._opened(event.info, now)
+            case session.FolderMode():
+                self._events.append(FolderMode(event.on))
             case session.Trouble():
                 self._events.append(Trouble(event.reason))
             case session.Closed():

@@ -23,6 +23,7 @@ from trishula.events import (
     Answered,
     Confirmed,
     Event,
+    FolderMode,
     Lost,
     NewMail,
     Presence,
@@ -209,8 +210,8 @@ class Engine:
 
     @property
     def in_folder(self) -> bool:
-        """Whether no hub answers and the shared folder is in use instead."""
-        return self._folder is not None and self._folder.in_use
+        """Whether what is sent goes to the shared folder: no hub answers, or it says so."""
+        return self._folder is not None and (self._folder.in_use or self._folder.ordered)
 
     async def _open_folder(self, settings: FolderSettings) -> None:
         connector = self._connector
@@ -279,7 +280,7 @@ class Engine:
                 if self._renewal is not None:
                     self._renewal.registered(event.info)
                 if self._folder is not None:
-                    self._folder.hub_answers()
+                    self._folder.hub_answers(event.info.folder_mode)
                 _resolve(self._started, None)
                 self._on_change()
             case Lost():
@@ -289,6 +290,9 @@ class Engine:
                 if self._folder is not None:
                     self._folder.hub_lost(silent=event.code == CloseCode.HEARTBEAT)
                 self._on_change()
+            case FolderMode():
+                if self._folder is not None:
+                    self._folder.order(event.on)
             case StaleMail():
                 for delivery in event.deliveries:
                     _log.warning(

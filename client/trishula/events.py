@@ -72,6 +72,13 @@ class Receipts(Event, frozen=True, gc=False):
     by: str
 
 
+class FolderMode(Event, frozen=True, gc=False):
+    """The hub orders agents that have a shared folder to it (``on``), or back; what it said when
+    we registered is in :class:`Active`."""
+
+    on: bool
+
+
 class Presence(Event, frozen=True, gc=False):
     """The hub's news to a watcher, or a copy to a tap."""
 

@@ -41,6 +41,8 @@ class Register(msgspec.Struct, tag_field="op", tag="register", omit_defaults=Tru
     ] = limits.HEARTBEAT_DEFAULT_MS
     receive: bool = True
     ephemeral: bool = False
+    folder: bool = False
+    """The agent has a shared folder, and goes by it when the hub says so (§8)."""
 
 
 class SessionLimits(msgspec.Struct):
@@ -54,7 +56,7 @@ class SessionLimits(msgspec.Struct):
 class Registered(msgspec.Struct, omit_defaults=True):
     """The answer to :class:`Register`. ``server_time`` is milliseconds since the epoch, and so is
     ``expires_at``: when the session's token expires, by the same clock; left out when it has none
-    or does not expire."""
+    or does not expire. ``folder_mode``: who has a shared folder is to go by it for now (§8)."""
 
     agent: str
     namespace: str
@@ -65,6 +67,7 @@ class Registered(msgspec.Struct, omit_defaults=True):
     server_time: int
     limits: SessionLimits
     expires_at: int | None = None
+    folder_mode: bool = False
 
 
 class Settle(msgspec.Struct, tag_field="stage", tag="done"):
@@ -250,6 +253,14 @@ class Resume(Op, tag="resume"):
     agent: Name
 
 
+class FolderMode(Op, tag="folder_mode"):
+    """Operators: order all agents that have a shared folder to it, or back (§8); without ``on``,
+    say what holds, and who goes by it."""
+
+    on: bool | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=limits.REASON_LENGTH)] = ""
+
+
 class Forget(Op, tag="forget"):
     """Operators: forget an agent that is offline. What its mailbox holds keeps it, unless
     ``discard`` moves that to the dead letters and tells the senders."""
@@ -310,6 +321,7 @@ Operation = (
     | Drop
     | Pause
     | Resume
+    | FolderMode
     | Forget
     | Tap
     | Revoke

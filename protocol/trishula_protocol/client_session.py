@@ -87,6 +87,12 @@ class Settled(Event, frozen=True, gc=False):
     seqs: list[int]
 
 
+class FolderMode(Event, frozen=True, gc=False):
+    """The hub orders agents that have a shared folder to it (``on``), or back, from now on."""
+
+    on: bool
+
+
 class Receipt(Event, frozen=True, gc=False):
     """What became of messages sent with ``receipt``: ``delivered``, ``read`` or ``done``."""
 
@@ -153,6 +159,7 @@ class ClientSession:
         self.info: Registered | None = None
         self.hub_ready = True
         """What the hub's last heartbeat said: False when it could not reach its store."""
+        self._folder_mode = False
         self._codec = codec
         self._register_id = register_id
         self._frame_bytes = limits.HUB_FRAME_BYTES
@@ -296,7 +303,11 @@ class ClientSession:
         if kind == "HEARTBEAT":
             told = envelope.payload
             self.hub_ready = not (isinstance(told, dict) and told.get("ready") is False)
-            return None
+            on = isinstance(told, dict) and told.get("folder_mode") is True
+            if self.state is not State.ACTIVE or on is self._folder_mode:
+                return None
+            self._folder_mode = on
+            return FolderMode(on)
         if kind == "ERROR":
             error = _error(envelope.payload)
             if self.state is State.REGISTERING and envelope.reply_to in (None, self._register_id):
@@ -319,6 +330,7 @@ class ClientSession:
             return Closed(CloseCode.PROTOCOL, f"the answer to register is not one: {error}")
         self._advance(Trigger.REGISTERED)
         self.info = info
+        self._folder_mode = info.folder_mode
         self._heartbeat_ms = max(1, info.heartbeat_ms)
         self._frame_bytes = info.limits.frame_bytes
         self._batch = max(1, min(info.limits.batch, limits.BATCH))

@@ -1,13 +1,14 @@
 """A store as an earlier version leaves it: ``python -m tests.contract.earlier`` writes it down.
 
 The history below is played to the version that is checked out, which is killed at its end. What it
-leaves are its database as SQL and the records of its journal in hexadecimal, in ``earlier/``, so
+leaves are its database as SQL and the pieces of its journal in hexadecimal, in ``earlier/``, so
 that later versions are tested with what was really written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -20,7 +21,18 @@ from trishula_broker.store.sqlite import SqliteStore
 
 FOLDER = Path(__file__).parent / "earlier"
 DAY = 24 * 3600 * 1000
+_PIECE = re.compile(rb"[^\0](?:(?!\0{64}).)*", re.DOTALL)
+"""What lies between long stretches of zeros, of which a journal has many."""
 SHORT = base.Retention(max_age_ms=40 * DAY, max_bytes=150, dedup_ms=DAY)
+
+
+def read_journal(text: str, size: int) -> bytes:
+    """The bytes of a journal: each line has the place of a piece and its bytes, all else is 0."""
+    journal = bytearray(size)
+    for line in text.splitlines():
+        at, _, piece = line.partition(" ")
+        journal[int(at) : int(at) + len(piece) // 2] = bytes.fromhex(piece)
+    return bytes(journal)
 
 
 async def play(world: World) -> None:
@@ -73,9 +85,9 @@ async def _leave() -> None:
     script = "\n".join([*db.iterdump(), f"PRAGMA user_version = {version};"])
     (FOLDER / f"{version}.sql").write_text(script + "\n")
     db.close()
-    journal = (left / "store.journal").read_bytes().rstrip(b"\0").hex()
-    lines = [journal[at : at + 100] for at in range(0, len(journal), 100)]
-    (FOLDER / f"{version}.journal").write_text("\n".join(lines) + "\n")
+    journal = (left / "store.journal").read_bytes()
+    lines = [f"{piece.start()} {piece[0].hex()}\n" for piece in _PIECE.finditer(journal)]
+    (FOLDER / f"{version}.journal").write_text("".join(lines))
 
 
 if __name__ == "__main__":

@@ -126,6 +126,7 @@ def _register(draw: st.DrawFn) -> Recipe:
         lease_ms=draw(_leases),
         capabilities=draw(_tags(CAPABILITIES)),
         groups=draw(_tags(GROUPS)),
+        folder=draw(st.booleans()),
     )
     which, backs = draw(_epochs), draw(_some_backs)
 
@@ -288,6 +289,11 @@ def _tokens(draw: st.DrawFn) -> Recipe:
     return partial(_same, base.Revoke(what))
 
 
+_orders = st.builds(
+    base.OrderFolder, st.booleans(), st.sampled_from(("", "why", "höchste Zeit"))
+).map(lambda op: partial(_same, op))
+
+
 everyone: list[Recipe] = [
     partial(
         _same,
@@ -308,6 +314,7 @@ recipes: st.SearchStrategy[Recipe] = st.one_of(
     _discard(),
     _duties(),
     _tokens(),
+    _orders,
 )
 batches = st.lists(
     st.tuples(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.earlier import FOLDER, play
+from tests.contract.earlier import FOLDER, play, read_journal
 from tests.contract.generated import LIMITS, every_question
 from tests.contract.test_sqlite_files import Disk
 from tests.contract.world import World, body
@@ -26,8 +26,8 @@ def left_by(version: str, folder: Path) -> Path:
     db = sqlite3.connect(folder / "store.db")
     db.executescript((FOLDER / f"{version}.sql").read_text())
     db.close()
-    journal = bytes.fromhex((FOLDER / f"{version}.journal").read_text())
-    (folder / "store.journal").write_bytes(journal.ljust(SIZE, b"\0"))
+    journal = read_journal((FOLDER / f"{version}.journal").read_text(), SIZE)
+    (folder / "store.journal").write_bytes(journal)
     return folder
 
 
@@ -84,7 +84,7 @@ async def test_its_ids_mail_and_retention_go_on(version: str, tmp_path: Path) ->
     await store.close()
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", [each for each in VERSIONS if int(each) < 7])
 async def test_a_start_that_is_cut_short_is_gone_on_with(
     version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

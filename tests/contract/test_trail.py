@@ -104,6 +104,7 @@ async def test_every_recorded_kind_is_there_and_what_changes_nothing_is_not(
     await done(base.Forget("dee", 0))
     await done(base.Introduce("eve"))
     await done(base.Revoke(base.Revocation("jti", "", 5, None)))
+    await done(base.OrderFolder(True, "why"))
     await world.do(base.Pause("eve", True, "why"))
 
     count = len(await trail(world))
@@ -118,6 +119,7 @@ async def test_every_recorded_kind_is_there_and_what_changes_nothing_is_not(
         base.Discard("bob", 0, 999, "dead", "", None),
         base.Retry("bob", four),
         base.Pause("nobody", True),
+        base.OrderFolder(True, "why"),
         base.Beat("n1", "life", "primary", "", 5_000),
         base.Tell(None, base.Missed()),
     ]
@@ -357,6 +359,7 @@ def test_all_that_is_recorded_has_a_number_and_comes_back_as_it_was() -> None:
         (base.Forget("bob", 5), base.Forgotten(0)),
         (base.EndNode("n", 5, 6), base.NodeEnded(("bob",), False, 5)),
         (base.Pause("bob", True, "why"), base.Paused(True, ("plan",))),
+        (base.OrderFolder(True, "why"), base.FolderOrdered(True, base.FolderOrder("why", 5))),
         (base.Introduce("bob"), base.Noted(True)),
         (base.Revoke(base.Revocation("jti", "", 5, None)), base.Noted(True)),
     ]

@@ -70,7 +70,7 @@ class Member:
         self.agent = Agent(
             name,
             url,
-            shared_folder=folder,
+            shared_folder=None if name in campaign.bare else folder,
             groups=[GROUP],
             capabilities=[CAPABILITY] if name != NAMES[0] else [],
             connect_timeout=None,
@@ -178,12 +178,21 @@ class Campaign:
         changes: how often the hub is stopped or started, an even number.
         round_s: seconds between two rounds of rsync.
         seed: which messages, which moments, which files.
+        bare: agents that have no folder.
     """
 
     def __init__(
-        self, root: Path, *, messages: int, changes: int, round_s: float = 1.0, seed: int = 0
+        self,
+        root: Path,
+        *,
+        messages: int,
+        changes: int,
+        round_s: float = 1.0,
+        seed: int = 0,
+        bare: frozenset[str] = frozenset(),
     ) -> None:
         self.seed = seed
+        self.bare = bare
         self.report = Report(messages // len(NAMES) * len(NAMES))
         self._rng = Random(seed)
         self._changes = changes
@@ -227,7 +236,8 @@ class Campaign:
         for folder in self._folders:
             folder.mkdir()
             for name in NAMES:
-                Layout(folder).make(name)
+                if name not in self.bare:
+                    Layout(folder).make(name)
         try:
             await self._hub.start()
             for name, host in HOSTS.items():
@@ -286,7 +296,7 @@ class Campaign:
             self.report.back_s += await self._all(State.ACTIVE, begun)
 
     async def _all(self, state: State, since: float) -> list[float]:
-        members = self._members.values()
+        members = [each for each in self._members.values() if each.name not in self.bare]
         await self._until(lambda: all(member.agent.state is state for member in members))
         return [max(0.0, member.changed_at[state] - since) for member in members]
 
@@ -308,10 +318,12 @@ class Campaign:
 def _unread(folder: Path) -> list[Path]:
     """Letters in the inboxes of the agents of this host."""
     here = {name for name, host in HOSTS.items() if folder.name == ("one", "other")[host]}
+    inboxes = [folder / "agents" / name / "inbox" for name in here]
     return [
         path
-        for name in here
-        for path in (folder / "agents" / name / "inbox").iterdir()
+        for inbox in inboxes
+        if inbox.is_dir()
+        for path in inbox.iterdir()
         if path.name[0] != "."
     ]
 

@@ -42,7 +42,7 @@ async def list_groups(call: Call) -> shapes.Groups:
 
 
 async def list_nodes(call: Call) -> Any:
-    """The hubs, and which of them leads."""
+    """The hubs, which of them leads, and whether agents are ordered to their folder."""
     return await call.ask("nodes")
 
 
@@ -54,6 +54,11 @@ async def pause_agent(call: Call) -> Any:
 async def resume_agent(call: Call) -> Any:
     """Hand out again."""
     return await call.ask("resume", agent=call.path["agent"])
+
+
+async def order_folder_mode(call: Call) -> Any:
+    """Order all agents that have a shared folder to it, or back."""
+    return await call.ask("folder_mode", on=call.body.on, reason=call.body.reason)
 
 
 async def forget_agent(call: Call) -> Any:

@@ -39,6 +39,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("GET", "/nodes", "The hubs, and which of them leads", asked.list_nodes, shapes.Nodes),
     Endpoint(
         "POST",
+        "/folder-mode",
+        "Order agents to their shared folder, or back",
+        asked.order_folder_mode,
+        shapes.FolderModeNow,
+        body=shapes.FolderModeBody,
+    ),
+    Endpoint(
+        "POST",
         "/messages",
         "Send a message",
         mail.send_message,

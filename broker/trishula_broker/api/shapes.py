@@ -71,6 +71,8 @@ class Agent(Shown):
     unsettled: int
     ephemeral: bool = False
     paused: Paused | None = None
+    folder: bool = False
+    """It has a shared folder."""
 
 
 class Agents(Shown):
@@ -108,11 +110,38 @@ class Node(Shown):
     """Online there."""
 
 
+class FolderMode(Shown):
+    """That agents are ordered to their shared folder: why, and since when."""
+
+    reason: str
+    since: int
+
+
 class Nodes(Shown):
     """The hubs that serve this namespace; ``node`` is the one that answers."""
 
     nodes: list[Node]
     node: str
+    folder_mode: FolderMode | None = None
+
+
+class FolderModeBody(Given):
+    """To the shared folder, or back; and why."""
+
+    on: bool
+    reason: Reason = ""
+
+
+class FolderModeNow(Shown):
+    """What is ordered, and who of those online goes by it: how many have a folder, and the names
+    of those that have none; ``more`` of these are not named."""
+
+    on: bool
+    reason: str
+    since: int | None
+    with_folder: int
+    without_folder: list[str]
+    more: int
 
 
 class PauseBody(Given):

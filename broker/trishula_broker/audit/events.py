@@ -10,7 +10,7 @@ EVENTS: Final = (
     *("rejected", "expired", "dead-lettered", "recalled", "dropped"),
     *("assigned", "unassigned", "retried"),
     *("registered", "left", "forgotten", "node-ended", "paused", "resumed", "introduced"),
-    "revoked",
+    *("revoked", "folder-mode"),
     *("connected", "disconnected", "renewed", "refused", "operator"),
     *("segment", "sealed", "removed", "gap", "rewound", "lost", "altered"),
 )

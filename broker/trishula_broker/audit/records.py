@@ -340,6 +340,10 @@ def _paused(op: base.Pause, outcome: base.Paused) -> _Plain:
     }
 
 
+def _folder_ordered(op: base.OrderFolder, outcome: base.FolderOrdered) -> _Plain:
+    return {"event": "folder-mode", "on": op.on, "reason": op.reason}
+
+
 def _revoked(op: base.Revoke, outcome: base.Noted) -> _Plain:
     """Of one token, or of all that an agent's were issued before a moment."""
     what = op.what
@@ -395,6 +399,7 @@ _OTHERS: Final[dict[type[base.Op], Callable[[Any, Any], _Plain]]] = {
     base.Forget: _forgotten,
     base.EndNode: _node_ended,
     base.Pause: _paused,
+    base.OrderFolder: _folder_ordered,
     base.Revoke: _revoked,
 }
 

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "deadletters": "List, show, retry and drop what was given up.",
     "pause": "Hand out no more mail to an agent.",
     "resume": "Hand out mail again to an agent that was paused.",
+    "folder-mode": "Order all agents to their shared folder, or back to their hubs.",
     "forget": "Forget an agent that is no more.",
     "tap": "Print what passes between agents, as it passes.",
     "audit": "Verify, search, show and export the archive of what happened.",

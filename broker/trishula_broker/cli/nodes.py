@@ -7,9 +7,9 @@ from typing import Any, Final
 import click
 
 from trishula_broker.cli.exits import EPILOG
-from trishula_broker.cli.session import Session, session_options
+from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.table import show_table
-from trishula_broker.cli.text import moment
+from trishula_broker.cli.text import moment, visible
 
 COLUMNS: Final = ("node", "role", "alive", "leads", "agents", "since", "heard", "address")
 
@@ -21,7 +21,7 @@ def command(session: Session) -> None:
 
     SINCE is when a hub was started, or found dead; HEARD when the store last heard of it. The one
     that leads sees to what is done once for all: expiry, dead letters, hubs that died. With --json
-    a line each.
+    a line each. A note says when agents are ordered to their shared folder.
 
     \b
     Examples:
@@ -36,6 +36,11 @@ def command(session: Session) -> None:
             session.out.document(each)
     else:
         show_table(session.out, COLUMNS, [_row(each) for each in found["nodes"]])
+        order = found.get("folder_mode")
+        if order is not None:
+            why = f" ({visible(order['reason'])})" if order["reason"] else ""
+            since = moment(order["since"])
+            note(f"note: agents are ordered to their shared folder since {since}{why}")
 
 
 def _row(record: dict[str, Any]) -> list[str]:

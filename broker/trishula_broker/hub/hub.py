@@ -22,6 +22,7 @@ from trishula_broker.hub.delivery import Delivery, HandedOut
 from trishula_broker.hub.duties import Duties
 from trishula_broker.hub.effects import Effect
 from trishula_broker.hub.fencing import Fencing
+from trishula_broker.hub.folder_mode import FolderMode
 from trishula_broker.hub.guard import Guard
 from trishula_broker.hub.hearing import Hearing
 from trishula_broker.hub.intake import Intake
@@ -103,10 +104,12 @@ class Hub:
             self._agenda,
             self._disowned,
             self._leading,
+            lambda order, now: self._folder_mode.learn(order, now),
         )
         self._time = self._membership.time
         self._news = News(self._membership, self._commits)
         self._roster = Roster(self._news)
+        self._folder_mode = FolderMode(self._membership, self._roster, self._outlet)
         fencing = Fencing(self._questions, self._roster, self._agenda)
         self._delivery = Delivery(
             self._commits,
@@ -197,6 +200,7 @@ class Hub:
             self._taps,
             self._tenure,
             self._registration,
+            self._folder_mode,
             self._outlet.record,
             identify,
         )
@@ -507,4 +511,5 @@ class Hub:
             "leader": self._membership.leader if sure else "",
             "lead": self._membership.lead if sure else 0,
             "alone": self._membership.alone,
+            "folder_mode": self._folder_mode.describe(),
         }

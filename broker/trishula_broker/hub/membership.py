@@ -33,6 +33,8 @@ class Membership:
         ended: called with True when the store had given this node up, with False when another
             process said that it is this node: either way all its sessions are over.
         leading: called when the lease came to this node.
+        ordered: called with what the store says of agents and their shared folder, which
+            :attr:`folder_order` is set to when it is new.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Membership:
         agenda: Agenda,
         ended: Callable[[bool, Now], None],
         leading: Callable[[Now], None],
+        ordered: Callable[[base.FolderOrder | None, Now], None],
     ) -> None:
         self.node = node
         self.lead = 0
@@ -61,6 +64,8 @@ class Membership:
         self._agenda = agenda
         self._ended = ended
         self._leading = leading
+        self._ordered = ordered
+        self.folder_order: base.FolderOrder | None = None
         self.why_not: str | None = None
         """Why the hub takes no new messages, when it does not."""
         self._beating = False
@@ -102,6 +107,8 @@ class Membership:
         payload: dict[str, Any] = {"time": now.wall}
         if self.why_not is not None or not self.sure(now):
             payload["ready"] = False
+        if self.folder_order is not None:
+            payload["folder_mode"] = True
         return Envelope("HEARTBEAT", sender=HUB, payload=payload)
 
     def when_sure(self, then: WhenSure, now: Now) -> None:
@@ -186,6 +193,7 @@ class Membership:
         self.lead, self.leader, self.alone = outcome.lead, outcome.leader, outcome.alone
         if outcome.at:
             self._set_clock(outcome.at, sent, now)
+        self._ordered(outcome.folder, now)
         if not outcome.member:
             # Who was sure when it said this beat cannot have been given up meanwhile.
             self._ended(sent >= self._sure_until, now)

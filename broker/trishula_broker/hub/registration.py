@@ -126,6 +126,7 @@ class Registration:
                 None if request.groups is None else tuple(dict.fromkeys(request.groups)),
                 0 if replaced is None else replaced.epoch,
                 () if replaced is None else replaced.mailbox.unread,
+                request.folder,
             ),
             self._registered,
             (session, reply_to, request),
@@ -204,6 +205,7 @@ class Registration:
                 now.wall,
                 bodies.SessionLimits(self._settings.frame_bytes, limits.BATCH, session.prefetch),
                 self._tenure.expires_at(session),
+                self._membership.folder_order is not None,
             ),
         )
         self._outlet.record(

@@ -98,6 +98,7 @@ from trishula_broker.store.operations.sessions import (
     Update,
     Updated,
 )
+from trishula_broker.store.ordered import FolderOrder, FolderOrdered, OrderFolder
 from trishula_broker.store.questions import (
     AgentRecord,
     Agents,
@@ -154,6 +155,8 @@ __all__ = [
     "Fenced",
     "Fetch",
     "Fetched",
+    "FolderOrder",
+    "FolderOrdered",
     "Forget",
     "Forgotten",
     "FullNotice",
@@ -175,6 +178,7 @@ __all__ = [
     "Notice",
     "Op",
     "Operation",
+    "OrderFolder",
     "Outcome",
     "Passed",
     "Pause",

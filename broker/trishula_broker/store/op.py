@@ -23,6 +23,7 @@ CODES: Final = {
     "Pause": 14,
     "Introduce": 15,
     "Revoke": 16,
+    "OrderFolder": 17,
     "Registered": 101,
     "Left": 102,
     "Forgotten": 103,
@@ -36,6 +37,7 @@ CODES: Final = {
     "NodeEnded": 113,
     "Paused": 114,
     "Noted": 115,
+    "FolderOrdered": 117,
 }
 """How the trail calls what it keeps. Databases have these numbers and the order of the fields:
 none is ever used for something else, and new fields come last, with a default."""

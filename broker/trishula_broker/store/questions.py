@@ -26,6 +26,8 @@ class AgentRecord(msgspec.Struct, frozen=True):
     unsettled: int
     paused: str | None = None
     """The reason, as given to :class:`Pause`; None: it is not paused."""
+    folder: bool = False
+    """As it said when it registered last to receive."""
 
 
 class Agents(msgspec.Struct, frozen=True):

@@ -53,6 +53,7 @@ from trishula_broker.store.operations.sessions import (
     Register,
     Registered,
 )
+from trishula_broker.store.ordered import FolderOrdered, OrderFolder
 from trishula_broker.store.revoked import Introduce, Noted, Revoke
 from trishula_broker.store.trail import Done
 
@@ -124,6 +125,7 @@ RECORDED: Final[dict[type, tuple[type, _Keep]]] = {
     ),
     EndNode: (NodeEnded, lambda op, outcome: (op, outcome) if outcome.agents else None),
     Pause: (Paused, lambda op, outcome: (op, outcome) if outcome.known else None),
+    OrderFolder: (FolderOrdered, lambda op, outcome: (op, outcome) if outcome.new else None),
     Introduce: (Noted, lambda op, outcome: (op, outcome) if outcome.new else None),
     Revoke: (Noted, lambda op, outcome: (op, outcome) if outcome.new else None),
 }
@@ -150,11 +152,11 @@ def recorded(ops: Sequence[Operation], outcomes: Sequence[Outcome]) -> list[Done
 
 _Ops = (
     Accept | Settle | Read | Delivered | Requeue | Discard | Assign | Unassign | Register | Leave
-    | Retry | Forget | EndNode | Pause | Introduce | Revoke
+    | Retry | Forget | EndNode | Pause | Introduce | Revoke | OrderFolder
 )  # fmt: skip
 _Outcomes = (
     Accepted | Marked | Requeued | Discarded | Assigned | Unassigned | Registered | Left | Retried
-    | Forgotten | NodeEnded | Paused | Noted
+    | Forgotten | NodeEnded | Paused | Noted | FolderOrdered
 )  # fmt: skip
 
 encode_done: Final = msgspec.msgpack.Encoder().encode

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 EVERY_SECONDS: Final = 10.0
 """Between two looks without a reason: copying tools bring back what was handed over."""
 NEWS_SECONDS: Final = 2.0
-"""The same while no hub answers, and only the folder tells what recipients have done."""
+"""The same while mail goes by file, and only the folder tells what recipients have done."""
 STRANGER_SECONDS: Final = 60.0
 """Before a hub that did not know the recipient of a file is asked to take it again."""
 HANDED: Final = 100_000
@@ -80,6 +80,8 @@ class HandOver:
         self._task: asyncio.Task[None] | None = None
         self.skip: Callable[[Sent], bool] = lambda sent: False
         """Letters that need no hub."""
+        self.eager = False
+        """Whether mail goes by file although a hub answers."""
 
     @classmethod
     def of(cls, agent: Agent, post: Post, thread: Executor) -> HandOver:
@@ -112,7 +114,8 @@ class HandOver:
     async def _run(self) -> None:
         while True:
             try:
-                seconds = EVERY_SECONDS if self._core.active else NEWS_SECONDS
+                by_hub = self._core.active and not self.eager
+                seconds = EVERY_SECONDS if by_hub else NEWS_SECONDS
                 async with asyncio.timeout(seconds):
                     await self._hint.wait()
             except TimeoutError:

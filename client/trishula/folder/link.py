@@ -13,6 +13,7 @@ from trishula.core import AgentCore
 from trishula.errors import FolderError
 from trishula.folder.handover import HandOver
 from trishula.folder.layout import Layout
+from trishula.folder.places import Places
 from trishula.folder.post import Post
 from trishula.folder.reading import Reading
 from trishula.folder.retention import DONE_SECONDS, clean_agent
@@ -27,6 +28,9 @@ RECONNECT_SECONDS: Final = 1.0
 """Longest wait between two attempts to reach a hub: agents are back on it within two seconds."""
 NEXT_HUB_SECONDS: Final = 0.5
 """What the other hubs have to answer after one was found silent."""
+ECHO_SECONDS: Final = 10.0
+"""After an order has ended others may hear of that so much later: a letter of theirs is no sign
+that no hub reaches them."""
 CLEAN_SECONDS: Final = 3600.0
 """Between two removals of what has been in ``done/`` long enough."""
 
@@ -73,7 +77,9 @@ class FolderLink:
         self._handover = HandOver(
             core, sending, post, self._thread, trace=trace, pump=pump, on_done=on_done
         )
+        self._handover.skip = lambda sent: self.ordered and sent.to is not None
         self._watch = FolderWatch(spool.watched, self.reading.hint)
+        self._places = Places(self._layout)
         self._timer: asyncio.TimerHandle | None = None
         self._cleaning: asyncio.Task[None] | None = None
         sending.by_file = self._by_file
@@ -82,10 +88,13 @@ class FolderLink:
         self._halted = False
         self._since = monotonic()
         self.in_use = False
-        """Whether sends go to files."""
+        """Whether sends go to files because no hub answers."""
+        self.ordered = False
+        """Whether a hub has said to go by files: what only a hub can deliver still goes there."""
 
     def __repr__(self) -> str:
-        return f"<FolderLink {self._layout.root} {'in use' if self.in_use else 'watched'}>"
+        state = "in use" if self.in_use else "ordered" if self.ordered else "watched"
+        return f"<FolderLink {self._layout.root} {state}>"
 
     async def open(self) -> None:
         """Make the agent's place in the folder, and watch it from now on.
@@ -110,6 +119,7 @@ class FolderLink:
         self._stop_timer()
         self._halted = True
         self.in_use = False
+        self._places.stop()
         self._writing.stop()
         self.reading.halt()
 
@@ -148,7 +158,9 @@ class FolderLink:
     # --- which way ---
 
     def _by_file(self, agent: str) -> bool:
-        return not self.in_use and not self._halted and self.reading.by_file(agent)
+        if self.in_use or self._halted:
+            return False  # all goes there anyway, or nothing
+        return agent in self._places if self.ordered else self.reading.by_file(agent)
 
     def hub_lost(self, *, silent: bool = False) -> None:
         """No hub answers, from now on; a ``silent`` one has not for two heartbeats already."""
@@ -161,22 +173,45 @@ class FolderLink:
                 seconds = min(seconds, NEXT_HUB_SECONDS)
             self._timer = self._loop.call_later(seconds, self._fall_back)
 
-    def hub_answers(self) -> None:
-        """The agent is registered."""
+    def hub_answers(self, ordered: bool) -> None:
+        """The agent is registered; ``ordered``: and told to go by files all the same."""
         self._stop_timer()
         if self.in_use:
             self.in_use = False
             self._writing.stop()
             agent, seconds = self._core.register.agent, monotonic() - self._since
-            _log.warning(
-                "%s: a hub answers again after %.1f s: back from the shared folder %s",
-                agent,
-                seconds,
-                self._layout.root,
-            )
+            text = "%s: a hub answers again after %.1f s: "
+            text += "it orders to stay with" if ordered else "back from"
+            _log.warning(text + " the shared folder %s", agent, seconds, self._layout.root)
+        self.order(ordered, told=False)
         self.reading.hub = True
         self.reading.hint()
         self._handover.hint()
+
+    def order(self, on: bool, *, told: bool = True) -> None:
+        """The hub says to go by files, or by hub again.
+
+        The session is kept: it brings what others send by hub, takes what has no place in the
+        folder, and hears of the end.
+
+        Args:
+            told: whether that is news to whoever watches the agent's state.
+        """
+        if on is self.ordered:
+            return
+        self.ordered = self._handover.eager = on
+        if on:
+            self._places.start()
+            self.reading.peers_count_after(float("inf"))
+            text = "%s: the hub orders to the shared folder %s: what is sent goes there"
+        else:
+            self._places.stop()
+            self.reading.peers_count_after(monotonic() + ECHO_SECONDS)
+            self._handover.hint()
+            text = "%s: the hub orders back from the shared folder %s"
+        _log.warning(text, self._core.register.agent, self._layout.root)
+        if told:
+            self._on_switch()
 
     def _fall_back(self) -> None:
         self._timer = None

@@ -61,6 +61,7 @@ class Reading:
         self._away = False
         self.peers: dict[str, float] = {}
         """Agents whose last letter came by file, and until when they are answered so."""
+        self._peers_count_after = 0.0
         self._task: asyncio.Task[None] | None = None
         self.hub: bool | None = None
         """Whether a hub answers; None while that is not decided."""
@@ -110,6 +111,11 @@ class Reading:
             del self.peers[agent]
             return False
         return True
+
+    def peers_count_after(self, moment: float) -> None:
+        """Until then (monotonic seconds) letters do not tell that no hub reaches their writer."""
+        self.peers.clear()
+        self._peers_count_after = moment
 
     def offer_again(self) -> None:
         """The hub's connection is lost: what it was to attempt again, and lies here, is ours."""
@@ -190,9 +196,11 @@ class Reading:
 
     def _offer(self, keys: Iterable[Key]) -> None:
         letters = [self._letters[key] for key in keys]
+        now = monotonic()
         for letter in letters:
             letter.envelope.attempt = self._attempts.get(letter.key, 0) + 1
-            self.peers[letter.key[0]] = monotonic() + PEER_SECONDS
+            if now >= self._peers_count_after:
+                self.peers[letter.key[0]] = now + PEER_SECONDS
         self._core.file_in(letter.envelope for letter in letters)
         self._pump()
 

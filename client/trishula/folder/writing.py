@@ -104,14 +104,14 @@ class Writing:
         outs, self._direct = self._direct, []
         try:
             if outs:
-                await self._write(outs)
+                await self._write(outs, refuses=False)
         except OSError as error:
             _log.warning("%s: cannot be written to: %s", self._post.layout.root, error)
         # What is not in the folder, for whatever reason, is the hub's after all.
         self._core.outbox.release(outs)
         self._pump()
 
-    async def _write(self, outs: list[Outgoing]) -> None:
+    async def _write(self, outs: list[Outgoing], *, refuses: bool = True) -> None:
         agent = self._core.register.agent
         outs = [out for out in outs if out.id in self._core.outbox]
         if not outs:
@@ -126,7 +126,7 @@ class Writing:
         for out, error in zip(outs, outcomes, strict=True):
             if error is None:
                 continue
-            if error.errno in NO_ROOM and not out.patient:
+            if refuses and error.errno in NO_ROOM and not out.patient:
                 self._core.refuse_out(out, _no_room(error))
             else:
                 other = error

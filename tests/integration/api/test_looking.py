@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from tests.integration.api.rig import TIMEOUT_S, Rig, good, plain, problem
+from tests.integration.folder.rig import until_state
+from trishula import State
 from trishula_broker.api import shapes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -74,6 +76,26 @@ async def test_an_operator_pauses_resumes_and_forgets(rig: Rig, name: str, other
         answer = await until(forgotten, lambda each: each.status_code != 403)
         assert good(answer, shapes.ForgottenAgent) == shapes.ForgottenAgent(other, 0)
         problem(await ops.post(f"{one}/pause", json={}), 404, "unknown_recipient")
+
+
+async def test_agents_are_ordered_to_the_shared_folder_and_back(
+    rig: Rig, name: str, other: str, tmp_path: Path
+) -> None:
+    async with rig.client("ops", role="operator") as ops, rig.agent(other):
+        asked = {"on": True, "reason": "slow"}
+        now = good(await ops.post("/folder-mode", json=asked), shapes.FolderModeNow)
+        assert (now.on, now.reason, other in now.without_folder) == (True, "slow", True)
+        nodes = good(await ops.get("/nodes"), shapes.Nodes)
+        assert nodes.folder_mode == shapes.FolderMode("slow", now.since or 0)
+        told = plain(await ops.get("/health"))["namespaces"]["default"]["folder_mode"]
+        assert told == {"reason": "slow", "since": now.since}
+        async with rig.agent(name, shared_folder=tmp_path) as comes:
+            await until_state(comes, State.FOLDER)
+            good(await ops.post("/folder-mode", json={"on": False}), shapes.FolderModeNow)
+            await until_state(comes, State.ACTIVE)
+        assert good(await ops.get("/nodes"), shapes.Nodes).folder_mode is None
+        async with rig.client("eye", role="observer") as eye:
+            problem(await eye.post("/folder-mode", json=asked), 403, "forbidden")
 
 
 async def test_what_is_anothers_is_not_for_agents(rig: Rig, name: str, other: str) -> None:

@@ -30,6 +30,7 @@ ALL = [
     "bench --duration 1s",
     "pause dc",
     "resume dc",
+    "folder-mode on",
     "forget dc --yes",
     "tap",
 ]

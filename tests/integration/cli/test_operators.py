@@ -4,11 +4,13 @@ import json
 import os
 import pty
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.integration.cli.command import Broker
-from trishula import Agent
+from tests.integration.folder.rig import until_state
+from trishula import Agent, State
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 AgentOf = Callable[..., Agent]
@@ -59,6 +61,31 @@ async def test_watch_tells_of_it(broker: Broker, agent: AgentOf, name: str) -> N
         assert (await watching.line()).endswith(f"  {name}  paused  lunch\n")
         await broker("resume", name)
         assert (await watching.line()).endswith(f"  {name}  resumed\n")
+
+
+async def test_folder_mode_names_who_stays_on_the_hub(
+    broker: Broker, agent: AgentOf, name: str, tmp_path: Path
+) -> None:
+    with_folder = agent(f"{name}-with", shared_folder=tmp_path)
+    async with agent(name), with_folder:
+        off = (await broker("folder-mode", "--json")).json
+        assert (off["on"], off["with_folder"], name in off["without_folder"]) == (False, 1, True)
+        done = await broker("folder-mode", "on", "--reason", "new\nmodel")
+        assert (done.code, done.err) == (0, "")
+        assert "(new\\u000amodel): 1 agent online" in done.out
+        assert f"without a folder, so still by hub: {name}\n" in done.out
+        await until_state(with_folder, State.FOLDER)
+        assert "ordered to their shared folder since" in (await broker("nodes")).err
+        done = await broker("folder-mode", "off")
+        assert done.out.startswith("folder mode is off")
+        await until_state(with_folder, State.ACTIVE)
+        assert (await broker("nodes")).err == ""
+
+
+async def test_a_reason_belongs_to_on(broker: Broker) -> None:
+    done = await broker("folder-mode", "off", "--reason", "x")
+    assert done.code == 2
+    assert "--reason: it belongs to `on`; leave it out" in done.err
 
 
 @pytest.mark.parametrize("what", ["pause", "resume", "forget"])

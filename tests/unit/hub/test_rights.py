@@ -339,7 +339,7 @@ def test_the_same_message_under_another_token_is_the_same() -> None:
 
 # --- operations -------------------------------------------------------------------------------
 
-OPERATORS = {"retry", "drop", "pause", "resume", "forget", "revoke"}
+OPERATORS = {"retry", "drop", "pause", "resume", "forget", "revoke", "folder_mode"}
 LOOKING = {"deadletters", "tap"}
 CHANGING = {"status", "join", "leave", "recall", "deregister"}
 

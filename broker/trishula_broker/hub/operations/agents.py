@@ -46,5 +46,6 @@ def _describe(record: base.AgentRecord) -> dict[str, Any]:
         "since": record.since,
         "unsettled": record.unsettled,
         **({"ephemeral": True} if record.ephemeral else {}),
+        **({"folder": True} if record.folder else {}),
         **({} if record.paused is None else {"paused": {"reason": record.paused}}),
     }

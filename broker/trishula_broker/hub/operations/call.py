@@ -9,6 +9,7 @@ from typing import Any, Final
 from trishula_broker.auth.identity import Identity
 from trishula_broker.hub.commits import Commits, Then, Unavailable
 from trishula_broker.hub.delivery import Delivery
+from trishula_broker.hub.folder_mode import FolderMode
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
 from trishula_broker.hub.registration import Registration
@@ -37,6 +38,7 @@ class Desk:
         taps: Taps,
         tenure: Tenure,
         registration: Registration,
+        folder_mode: FolderMode,
         record: Callable[[str, dict[str, Any]], None],
         identify: Callable[[str], Identity] | None,
     ) -> None:
@@ -50,6 +52,7 @@ class Desk:
         self.taps = taps
         self.tenure = tenure
         self.registration = registration
+        self.folder_mode = folder_mode
         self.record = record
         """Has the audit keep what no commit tells of."""
         self.identify = identify

@@ -10,12 +10,14 @@ from trishula_protocol import bodies
 
 
 def nodes(call: Call, op: bodies.Nodes) -> None:
-    """Every hub the store knows, by name; the one that leads, and the one that answers."""
+    """Every hub the store knows, by name; the one that leads, and the one that answers;
+    whether agents are ordered to their shared folder."""
     call.ask(
         base.Nodes(),
         lambda records: {
             "nodes": [_describe(record) for record in records],
             "node": call.desk.node,
+            "folder_mode": call.desk.folder_mode.describe(),
         },
     )
 

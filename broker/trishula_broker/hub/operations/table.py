@@ -13,6 +13,7 @@ from trishula_broker.hub.operations.agents import agents
 from trishula_broker.hub.operations.call import Call
 from trishula_broker.hub.operations.deadletters import deadletters, drop, retry
 from trishula_broker.hub.operations.deregister import deregister
+from trishula_broker.hub.operations.folder_mode import folder_mode
 from trishula_broker.hub.operations.forget import forget
 from trishula_broker.hub.operations.groups import join, leave
 from trishula_broker.hub.operations.history import history
@@ -70,6 +71,7 @@ TABLE: Final[dict[str, Entry]] = {
     "drop": Entry(bodies.Drop, drop, OPERATORS),
     "pause": Entry(bodies.Pause, pause, OPERATORS),
     "resume": Entry(bodies.Resume, resume, OPERATORS),
+    "folder_mode": Entry(bodies.FolderMode, folder_mode, OPERATORS),
     "tap": Entry(bodies.Tap, tap, LOOKING),
     "revoke": Entry(bodies.Revoke, revoke, OPERATORS),
     "renew": Entry(bodies.Renew, renew, ANYBODY),

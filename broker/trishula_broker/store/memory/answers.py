@@ -58,6 +58,7 @@ def _agents(space: Space, query: base.Agents) -> tuple[base.AgentRecord, ...]:
                 epoch=agent.epoch,
                 unsettled=len(box.queue),
                 paused=agent.paused,
+                folder=agent.folder,
             )
         )
     return tuple(records)

@@ -28,6 +28,7 @@ def beat(books: Books, space: Space, now: int, op: base.Beat) -> base.Outcome:
         lead=space.lead.of(op.node),
         leader=space.lead.holder,
         alone=not any(other.beats(now) for other in _others(space, op.node)),
+        folder=space.folder_order,
     )
 
 

@@ -33,6 +33,7 @@ def register(books: Books, space: Space, now: int, op: base.Register) -> base.Ou
         agent.node = op.node
         agent.ephemeral = op.ephemeral
         agent.lease_ms = op.lease_ms
+        agent.folder = op.folder
         end_reads(space.mailbox(op.agent), now)
     capabilities = tuple(sorted(agent.capabilities))
     pools = tuple(name for name in capabilities if space.mailbox("@" + name).queue)
@@ -104,6 +105,13 @@ def pause(books: Books, space: Space, now: int, op: base.Pause) -> base.Outcome:
         return base.Paused(True)
     waiting = (name for name in sorted(agent.capabilities) if space.mailbox("@" + name).queue)
     return base.Paused(True, tuple(waiting))
+
+
+def order_folder(books: Books, space: Space, now: int, op: base.OrderFolder) -> base.Outcome:
+    before = space.folder_order
+    since = now if before is None else before.since
+    space.folder_order = base.FolderOrder(op.reason, since) if op.on else None
+    return base.FolderOrdered(space.folder_order != before, space.folder_order)
 
 
 def introduce(books: Books, space: Space, now: int, op: base.Introduce) -> base.Outcome:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from trishula_broker.store.base import Copy, Message, Revocation, Settled
+from trishula_broker.store.base import Copy, FolderOrder, Message, Revocation, Settled
 from trishula_broker.store.memory.node import Lead, Node
 from trishula_broker.store.memory.trail import SpaceTrail
 from trishula_protocol import limits
@@ -34,6 +34,7 @@ class Agent:
     cut_off: bool = False
     status: str | None = None
     paused: str | None = None
+    folder: bool = False
 
     @property
     def ghost_at(self) -> int | None:
@@ -156,6 +157,7 @@ class Space:
     revoked: dict[tuple[str, str], Revocation] = field(default_factory=dict)
     """By (token, agent)."""
     lead: Lead = field(default_factory=Lead)
+    folder_order: FolderOrder | None = None
     trail: SpaceTrail = field(default_factory=SpaceTrail)
 
     def mailbox(self, name: str) -> Mailbox:

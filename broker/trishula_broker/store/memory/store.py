@@ -201,6 +201,7 @@ _APPLY: Final[dict[type, Callable[[Books, Space, int, Any], base.Outcome]]] = {
     base.Update: sessions.update,
     base.Forget: sessions.forget,
     base.Pause: sessions.pause,
+    base.OrderFolder: sessions.order_folder,
     base.Accept: mail.accept,
     base.Fetch: mail.fetch,
     base.Delivered: mail.delivered,

@@ -18,6 +18,7 @@ from trishula_broker.store.operations.mail import (
 )
 from trishula_broker.store.operations.nodes import Beat, EndNode, Tell
 from trishula_broker.store.operations.sessions import Forget, Leave, Pause, Register, Update
+from trishula_broker.store.ordered import OrderFolder
 from trishula_broker.store.revoked import Introduce, Revoke
 from trishula_broker.store.trail import Archive
 
@@ -27,6 +28,7 @@ Operation = (
     | Update
     | Forget
     | Pause
+    | OrderFolder
     | Accept
     | Fetch
     | Delivered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trishula_broker.store.hints import Hint
 from trishula_broker.store.op import Op, Outcome
+from trishula_broker.store.ordered import FolderOrder
 
 
 class Beat(Op, frozen=True, gc=False):
@@ -41,6 +42,8 @@ class Beating(Outcome, frozen=True, gc=False):
     """No other node lives: there is nobody to :class:`Tell`."""
     at: int = 0
     """The time by the store's own clock, which the hub goes by; 0 where it has none."""
+    folder: FolderOrder | None = None
+    """Whether agents are ordered to their shared folder: see ``ordered.py``."""
 
 
 class EndNode(Op, frozen=True, gc=False):

@@ -27,6 +27,8 @@ class Register(Op, frozen=True, gc=False):
     unread: tuple[int, ...] = ()
     """What that session was given and has neither read nor settled: each has one more delivery,
     when ``replaces`` is still the current epoch."""
+    folder: bool = False
+    """Whether it has a shared folder, and goes there when ordered (ordered.py)."""
 
 
 class Registered(Outcome, frozen=True, gc=False):

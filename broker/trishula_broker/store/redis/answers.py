@@ -22,6 +22,7 @@ class _Agent(msgspec.Struct, array_like=True, gc=False):
     capabilities: tuple[str, ...]
     groups: tuple[str, ...]
     status: str
+    folder: bool = False
 
 
 class _Node(msgspec.Struct, array_like=True, gc=False):
@@ -136,6 +137,7 @@ def _agents(query: base.Agents, found: list[list[Any]]) -> tuple[base.AgentRecor
                 epoch=epoch,
                 unsettled=box.count,
                 paused=None if paused is None else paused.decode(),
+                folder=agent.folder,
             )
         )
     records.sort(key=lambda record: record.id)

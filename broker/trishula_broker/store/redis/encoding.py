@@ -54,6 +54,8 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
             return ("forget", op.agent, op.epoch)
         case base.Pause():
             return ("pause", op.agent, op.on, op.reason)
+        case base.OrderFolder():
+            return ("order_folder", op.on, op.reason)
         case base.Assign():
             return ("assign", op.capability, op.limit)
         case base.Unassign():
@@ -161,6 +163,7 @@ def _register(op: base.Register) -> Arguments:
         op.replaces,
         _texts(op.unread),
         op.session,
+        op.folder,
     )
 
 
@@ -214,6 +217,8 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
             return base.Forgotten(found[1], found[2] == 1)
         case base.Pause():
             return base.Paused(found[1] == 1, names(found[2]))
+        case base.OrderFolder():
+            return base.FolderOrdered(found[1] == 1, _order(found[2]))
         case base.Assign():
             taken = zip(names(found[1]), copies(found[2]), strict=True)
             return base.Assigned(tuple(taken), found[3] == 1)
@@ -224,8 +229,8 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
         case base.Retry():
             return base.Retried(copies(found[1:])[0] if len(found) > 1 else None)
         case base.Beat():
-            member, lead, leader, alone, at = found[1:]
-            return base.Beating(member == 1, lead, leader.decode(), alone == 1, at)
+            member, lead, leader, alone, at, order = found[1:]
+            return base.Beating(member == 1, lead, leader.decode(), alone == 1, at, _order(order))
         case base.EndNode():
             return base.NodeEnded(names(found[1]), found[2] == 1, found[3])
         case base.Tell():
@@ -234,6 +239,14 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
             return base.Noted(found[1] == 1)
         case base.Archive():
             return base.Archived(found[1], found[2])
+
+
+def _order(found: bytes | None) -> base.FolderOrder | None:
+    """See lua/sessions.lua."""
+    if found is None:
+        return None
+    since, _, reason = found.partition(b" ")
+    return base.FolderOrder(reason.decode(), int(since))
 
 
 def names(found: list[bytes]) -> tuple[str, ...]:

@@ -156,6 +156,7 @@ class _Register(_Op):
     replaces: int
     unread: _Seqs
     session: str = ""
+    folder: bool = False
 
     def op(self) -> base.Operation:
         return base.Register(
@@ -169,6 +170,7 @@ class _Register(_Op):
             self.groups,
             self.replaces,
             _ints(self.unread),
+            self.folder,
         )
 
 
@@ -196,6 +198,14 @@ class _Pause(_Op):
 
     def op(self) -> base.Operation:
         return base.Pause(self.agent, self.on, self.reason)
+
+
+class _OrderFolder(_Op, tag="order_folder"):
+    on: bool
+    reason: str
+
+    def op(self) -> base.Operation:
+        return base.OrderFolder(self.on, self.reason)
 
 
 class _Assign(_Op):
@@ -278,7 +288,7 @@ class _Archive(_Op):
 _Any = (
     _Accept | _Settle | _Read | _Delivered | _Requeue | _Discard | _Register | _Leave | _Forget
     | _Pause | _Assign | _Unassign | _Retry | _EndNode | _Introduce | _Revoke | _Update | _Fetch
-    | _Sweep | _Beat | _Tell | _Archive
+    | _Sweep | _Beat | _Tell | _Archive | _OrderFolder
 )  # fmt: skip
 _entry: Final = msgspec.msgpack.Decoder(tuple[int, str, list[_Any], list[Raw]]).decode
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from trishula_broker.store.ordered import FolderOrder
 from trishula_broker.store.sqlite.mailbox import Mailbox
 from trishula_broker.store.sqlite.statements import statements
 from trishula_broker.store.sqlite.trail import SpaceTrail, read_trails
@@ -19,6 +20,8 @@ from trishula_broker.store.sqlite.trail import SpaceTrail, read_trails
 SQL: Final = statements("commit")
 RECENT: Final = 50_000
 """Copies kept in memory at most, some 12 MiB, for the settling that mostly follows at once."""
+
+_order: Final = msgspec.json.Decoder(FolderOrder).decode
 
 
 class Space:
@@ -34,6 +37,7 @@ class Space:
         self.offering: dict[str, set[Mailbox]] = {}
         self.touched: set[Mailbox] = set()
         self.trail = SpaceTrail(id_)
+        self.folder_order: FolderOrder | None = None
         self._members: dict[str | None, list[Mailbox]] = {}
 
     def least_loaded(self, capability: str, sender: str) -> Mailbox | None:
@@ -96,8 +100,9 @@ class Directory:
 
     def _read(self, db: sqlite3.Connection) -> None:
         spaces: dict[int, Space] = {}
-        for id_, name in SQL["spaces"].execute(db):
-            spaces[id_] = self.spaces[name] = Space(id_, name)
+        for id_, name, order in SQL["spaces"].execute(db):
+            space = spaces[id_] = self.spaces[name] = Space(id_, name)
+            space.folder_order = None if order is None else _order(order)
         for row in SQL["agents"].execute(db):
             id_, space_id, name, known, capabilities, groups, epoch, online = row[:8]
             box = self.by_id[id_] = Mailbox(id_, name, self.newest_id)
@@ -106,7 +111,8 @@ class Directory:
             box.epoch = epoch
             box.online = bool(online)
             box.ephemeral = bool(row[8])
-            box.node, box.session, box.since, box.lease_ms, box.status, box.paused = row[9:]
+            box.node, box.session, box.since, box.lease_ms, box.status, box.paused = row[9:15]
+            box.folder = bool(row[15])
             space = spaces[space_id]
             space.mailboxes[name] = box
             space.changed(box, msgspec.json.decode(capabilities, type=tuple[str, ...]))

@@ -54,6 +54,7 @@ class Mailbox:
         "cut_off",
         "ephemeral",
         "epoch",
+        "folder",
         "groups",
         "id",
         "known",
@@ -92,6 +93,7 @@ class Mailbox:
         self.lease_ms = 0
         self.status: str | None = None
         self.paused: str | None = None
+        self.folder = False
         self.cut_off = False
         self.unsettled = 0
         self.size = 0
@@ -154,5 +156,6 @@ def snapshot(box: Mailbox) -> Snapshot:
             box.epoch,
             box.unsettled,
             box.paused,
+            box.folder,
         )
     return Snapshot(record, box.unsettled, box.size, tuple(box.by_priority))

@@ -40,7 +40,8 @@ class Nodes:
             op.node, op.role, op.address, not op.last, since, work.now, 0, lead
         )
         self._lives[space.name] = (op, record)
-        return base.Beating(member, lead, op.node if lead else "", alone=True)
+        leader = op.node if lead else ""
+        return base.Beating(member, lead, leader, alone=True, folder=space.folder_order)
 
     def end_node(self, work: Work, space: Space, op: base.EndNode) -> base.NodeEnded | base.Fenced:
         """There is no other."""

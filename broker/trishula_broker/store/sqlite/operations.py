@@ -23,6 +23,7 @@ _TABLE: Final[dict[type, _Operate]] = {
     base.Update: sessions.update,
     base.Forget: sessions.forget,
     base.Pause: sessions.pause,
+    base.OrderFolder: sessions.order_folder,
     base.Accept: mail.accept,
     base.Fetch: mail.fetch,
     base.Delivered: mail.delivered,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from trishula_broker.store import base
 from trishula_broker.store.revoked import REVOCATION_SPARE_MS, joined
 from trishula_broker.store.sqlite.directory import SQL, Space
@@ -52,6 +54,7 @@ def register(work: Work, space: Space, op: base.Register) -> base.Registered:
         epoch = box.epoch = work.directory.epoch
         box.online = True
         box.since = work.now
+        box.folder = op.folder
         work.end_reads(box)
     space.changed(box, capabilities)
     work.save(space, box)
@@ -64,6 +67,7 @@ def _make_known(work: Work, box: Mailbox) -> None:
     box.known = True
     box.groups = ()
     box.status = box.paused = None
+    box.folder = False
     box.since = work.now
 
 
@@ -169,3 +173,14 @@ def pause(work: Work, space: Space, op: base.Pause) -> base.Paused:
         return base.Paused(True)
     boxes = space.mailboxes
     return base.Paused(True, tuple(n for n in box.capabilities if boxes["@" + n].unsettled))
+
+
+def order_folder(work: Work, space: Space, op: base.OrderFolder) -> base.FolderOrdered:
+    before = space.folder_order
+    since = work.now if before is None else before.since
+    order = base.FolderOrder(op.reason, since) if op.on else None
+    work.write()
+    text = None if order is None else msgspec.json.encode(order).decode()
+    SQL["order_folder"].execute(work.db, text, space.id)
+    space.folder_order = order
+    return base.FolderOrdered(order != before, order)

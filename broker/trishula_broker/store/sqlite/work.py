@@ -102,6 +102,7 @@ class Work:
             box.lease_ms,
             box.status,
             box.paused,
+            box.folder,
             box.id,
         )
 

@@ -1,5 +1,6 @@
 -- Who there is.
---   agents            hash: agent -> node, ephemeral, lease_ms, since, capabilities, groups, status
+--   agents            hash: agent -> node, ephemeral, lease_ms, since, capabilities, groups, status,
+--                     folder
 --   live              hash: agent -> "epoch node"; epoch 0 is offline. What most operations need
 --   everyone          sorted set of score 0: agents that get broadcasts
 --   g:<group>         sorted set of score 0: its members
@@ -18,7 +19,7 @@ NAMES[#NAMES + 1] = function()
 end
 
 local AT, EPHEMERAL, LEASE_MS, SINCE = 1, 2, 3, 4  -- constants
-local OFFERS, GROUPS, STATUS = 5, 6, 7  -- constants
+local OFFERS, GROUPS, STATUS, FOLDER = 5, 6, 7, 8  -- constants
 
 -- Those who are known: {epoch, node} by name; false: nobody.
 local lives

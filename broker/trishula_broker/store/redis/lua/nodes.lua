@@ -85,7 +85,8 @@ function APPLY.beat(op)
   for _, other in ipairs(nodes_alive()) do
     if other ~= name then alone = false end
   end
-  return { 0, member and 1 or false, leader == name and lead or 0, leader, alone, NOW }
+  return { 0, member and 1 or false, leader == name and lead or 0, leader, alone, NOW,
+    folder_order() }
 end
 
 function APPLY.end_node(op)

@@ -100,7 +100,7 @@ function APPLY.register(op)
   local agent, live = agent_of(name), live_of(name)
   local new = not agent
   if new then
-    agent = { node, ephemeral, lease_ms, NOW, {}, {}, '' }
+    agent = { node, ephemeral, lease_ms, NOW, {}, {}, '', false }
     live = { 0, '' }
   end
   local before = live[1] > 0 and agent[OFFERS] or {}
@@ -122,6 +122,7 @@ function APPLY.register(op)
     epoch = last_epoch
     if live[1] > 0 then hint(live[2], 'ended', name, epoch) end
     agent[AT], agent[EPHEMERAL], agent[LEASE_MS], agent[SINCE] = node, ephemeral, lease_ms, NOW
+    agent[FOLDER] = op[12] or false
     set_live(name, epoch, node)
     call('ZREM', GHOSTS, name)
     call('ZREM', ORPHANS, name)
@@ -252,6 +253,22 @@ function APPLY.pause(op)
   put_names('c:', name, on and agent[OFFERS] or {}, on and {} or agent[OFFERS])
   hint(where, 'look', name)
   return { 0, 1, on and {} or waiting_pools(agent) }
+end
+
+-- Whether agents are ordered to their shared folder: "since reason", false when not.
+local function folder_order() return call('HGET', STATE, 'folder') end
+
+function APPLY.order_folder(op)
+  flush()
+  local before, order = folder_order(), false
+  if op[2] then
+    local since = before and sub(before, 1, find(before, ' ', 1, true) - 1) or fmt('%.0f', NOW)
+    order = since .. ' ' .. op[3]
+    call('HSET', STATE, 'folder', order)
+  elseif before then
+    call('HDEL', STATE, 'folder')
+  end
+  return { 0, order ~= before and 1 or false, order }
 end
 
 -- A process opened the store. Where no other node lives, all sessions are over.

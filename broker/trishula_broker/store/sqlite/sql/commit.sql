@@ -5,13 +5,16 @@
 -- name: insert_space
 INSERT INTO spaces (name) VALUES (?);
 
+-- name: order_folder
+UPDATE spaces SET folder_order = ? WHERE id = ?;
+
 -- name: insert_agent
 INSERT INTO agents (space, name) VALUES (?, ?);
 
 -- name: update_agent
 UPDATE agents SET
     known = ?, capabilities = ?, groups = ?, epoch = ?, online = ?, ephemeral = ?,
-    node = ?, session = ?, since = ?, lease_ms = ?, status = ?, paused = ?
+    node = ?, session = ?, since = ?, lease_ms = ?, status = ?, paused = ?, folder = ?
 WHERE id = ?;
 
 -- name: set_counter
@@ -145,12 +148,12 @@ SELECT max(id) FROM ids;
 SELECT ifnull(sum(bytes), 0) FROM pages WHERE first > ?;
 
 -- name: spaces
-SELECT id, name FROM spaces;
+SELECT id, name, folder_order FROM spaces;
 
 -- name: agents
 SELECT
     id, space, name, known, capabilities, groups, epoch, online, ephemeral, node, session,
-    since, lease_ms, status, paused
+    since, lease_ms, status, paused, folder
 FROM agents;
 
 -- name: mailboxes
