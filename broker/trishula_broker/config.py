@@ -196,7 +196,7 @@ class TracingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Where spans are sent, as OTLP over HTTP: ``http://host:4318``; empty for no tracing."""
     ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     """Of messages whose sender began no trace, the share that the hub begins one for."""
-    per_s: Positive = 100
+    per_s: Positive = 50
     """Messages a second that are followed at most."""
 
 

@@ -10,9 +10,9 @@ that every node finds the same ones. Its envelope is never changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -23,8 +23,13 @@ from trishula_protocol.envelope import Envelope
 from trishula_protocol.trace_context import TRACEPARENT, parse_traceparent
 
 REMEMBERED: Final = 10_000
-"""Messages on their way of which is known where they are in their trace; then the oldest go."""
+"""Messages on their way, and copies of one agent, of which is known where they are in their trace;
+then the oldest go."""
+AGENTS: Final = 1_000
+"""Agents whose copies are remembered."""
 SECOND_NS: Final = 1_000_000_000
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 _NEEDLE: Final = f'"{TRACEPARENT}":"'.encode()
 _HEAD_BYTES: Final = 256 << 10
 """Where headers are in a stored envelope: before its payload, within as much as they may be."""
@@ -81,13 +86,16 @@ class Budget:
         self._left = 0
         self._until = 0
 
-    def take(self, now: int) -> bool:
-        """Whether there is one more; ``now`` in nanoseconds."""
+    def left(self, now: int) -> int:
+        """How many more there may be in this second; ``now`` in nanoseconds."""
         if not 0 < self._until - now <= SECOND_NS:  # over, or the clock was set back
             self._until = now + SECOND_NS
             self._left = self._per_s
+        return self._left
+
+    def take(self) -> None:
+        """One of them."""
         self._left -= 1
-        return self._left >= 0
 
 
 class Spans:
@@ -109,7 +117,7 @@ class Spans:
         make_id: Callable[[], str],
         *,
         ratio: float = 0.0,
-        per_s: int = 100,
+        per_s: int = 50,
     ) -> None:
         self._emit = emit
         self._clock = clock
@@ -123,19 +131,23 @@ class Spans:
         """When each commit under way began, oldest first."""
         self._durable: dict[tuple[str, int], int] = {}
         """namespace and seq → when it was committed."""
-        self._held: dict[tuple[str, str, int], tuple[str, str]] = {}
-        """namespace, agent and seq of a copy that went out → trace and span of that."""
+        self._held: dict[tuple[str, str], dict[int, tuple[str, str]]] = {}
+        """namespace and agent → seq of a copy that went out → trace and span of that."""
 
     def __repr__(self) -> str:
-        return f"<Spans arrived={len(self._arrived)} held={len(self._held)}>"
+        held = sum(map(len, self._held.values()))
+        return f"<Spans arrived={len(self._arrived)} held={held}>"
 
     # --- what the driver tells ---
 
     def arrived(self, items: Sequence[Item]) -> None:
         """A frame came."""
+        now = self._clock()
+        left = self._in.left(now)
         share = self._share
-        now = 0
         for item in items:
+            if not left:
+                return
             if not isinstance(item, Envelope) or item.id is None:
                 continue
             if item.headers and (told := item.headers.get(TRACEPARENT)) is not None:
@@ -144,9 +156,9 @@ class Spans:
             else:
                 wanted = share and _lot(item.id) < share
             if wanted:
-                now = now or self._clock()
-                if self._in.take(now):
-                    _remember(self._arrived, item.id, now)
+                self._in.take()
+                left -= 1
+                _remember(self._arrived, item.id, now)
 
     def collected(self, any_: bool) -> None:
         """A commit begins, unless there was nothing to commit."""
@@ -175,23 +187,27 @@ class Spans:
                     if op.settles is not None and type(outcome) is base.Accepted:
                         self._settled(batch, op.sender, op.settles, "done", (began, now), made)
                 elif self._held:
-                    for agent, seq, how in _ended(op, outcome):
+                    agent, seqs, how = _ended(op, outcome)
+                    mine = self._held.get((batch.namespace, agent)) if seqs else None
+                    for seq in sorted(mine.keys() & seqs) if mine else ():
                         self._settled(batch, agent, seq, how, (began, now), made)
         if made:
             self._emit(made)
 
     def handed_out(self, namespace: str, agent: str, copies: Sequence[base.Copy]) -> None:
         """``copies`` went out to ``agent``; that is on its socket's way now."""
-        now = 0
+        now = self._clock()
+        left = self._out.left(now)
         made: list[Span] = []
         for copy in copies:
+            if not left:
+                break
             message = copy.message
             place = self._place(namespace, message.sender, message.id, message.body)
             if place is None:
                 continue
-            now = now or self._clock()
-            if not self._out.take(now):
-                continue
+            self._out.take()
+            left -= 1
             since = self._durable.get((namespace, message.seq), message.accepted_at * 1_000_000)
             span_id = self._make_id()
             made.append(
@@ -210,7 +226,10 @@ class Spans:
                     },
                 )
             )
-            _remember(self._held, (namespace, agent, message.seq), (place.trace_id, span_id))
+            if len(self._held) > AGENTS:
+                del self._held[next(iter(self._held))]
+            mine = self._held.setdefault((namespace, agent), {})
+            _remember(mine, message.seq, (place.trace_id, span_id))
         if made:
             self._emit(made)
 
@@ -270,9 +289,12 @@ class Spans:
         times: tuple[int, int],
         made: list[Span],
     ) -> None:
-        held = self._held.pop((batch.namespace, agent, seq), None)
+        mine = self._held.get((batch.namespace, agent), {})
+        held = mine.pop(seq, None)
         if held is None:
             return
+        if not mine:
+            del self._held[batch.namespace, agent]
         about: dict[str, str | int] = {
             "messaging.system": "trishula",
             "trishula.namespace": batch.namespace,
@@ -284,15 +306,15 @@ class Spans:
         made.append(Span("settle", trace_id, self._make_id(), span_id, *times, about))
 
 
-def _ended(op: base.Operation, outcome: base.Outcome) -> list[tuple[str, int, str]]:
-    """Copies whose attempt ``op`` has ended: whose mailbox, seq, how."""
+def _ended(op: base.Operation, outcome: base.Outcome) -> tuple[str, Collection[int], str]:
+    """Copies whose attempt ``op`` has ended: whose mailbox, seqs, how."""
     if isinstance(op, base.Settle) and isinstance(outcome, base.Marked):
-        return [(op.agent, seq, "done") for seq in outcome.seqs]
+        return op.agent, outcome.seqs, "done"
     if isinstance(op, base.Requeue) and isinstance(outcome, base.Requeued):
-        return [(op.agent, seq, "requeued") for seq, _, _ in outcome.copies]
+        return op.agent, [seq for seq, _, _ in outcome.copies], "requeued"
     if isinstance(op, base.Discard) and isinstance(outcome, base.Discarded) and outcome.done:
-        return [(op.agent, op.seq, op.outcome)]
-    return []
+        return op.agent, (op.seq,), op.outcome
+    return "", (), ""
 
 
 def _told(outcome: base.Outcome | str) -> tuple[str, str]:
@@ -325,7 +347,7 @@ def _lot(id_: str) -> int:
     return crc32(id_.encode())
 
 
-def _remember(where: dict[Any, Any], key: Any, value: Any) -> None:
+def _remember(where: dict[_Key, _Value], key: _Key, value: _Value) -> None:
     where[key] = value
     if len(where) > REMEMBERED:
         del where[next(iter(where))]

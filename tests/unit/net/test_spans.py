@@ -222,11 +222,15 @@ def test_an_id_that_two_agents_use_at_once_is_not_mixed_up() -> None:
 
 def test_what_never_comes_to_an_end_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "REMEMBERED", 5)
-    life = Life(per_s=100)
+    life = Life(per_s=1_000)
     for n in range(50):
         life.arrive(body(str(n), SAMPLED))
         life.spans.handed_out("default", "agni", [copy(n, str(n), body(str(n), SAMPLED))])
     assert repr(life.spans) == "<Spans arrived=5 held=5>"
+    monkeypatch.setattr(spans, "AGENTS", 5)
+    for n in range(50):
+        life.spans.handed_out("default", f"a{n}", [copy(n, "1", body("1", SAMPLED))])
+    assert repr(life.spans) == "<Spans arrived=5 held=6>"
 
 
 def test_what_does_not_parse_and_heartbeats_are_let_be() -> None:
@@ -246,7 +250,8 @@ def test_a_budget_gives_no_more_in_any_second_than_twice_its_share(
     taken: list[int] = []
     for step in steps:
         now += step * MS
-        if budget.take(now):
+        if budget.left(now):
+            budget.take()
             taken.append(now)
     for at in taken:
         assert sum(at <= each < at + spans.SECOND_NS for each in taken) <= 2 * per_s
@@ -254,6 +259,7 @@ def test_a_budget_gives_no_more_in_any_second_than_twice_its_share(
 
 def test_a_budget_goes_on_when_the_clock_is_set_back() -> None:
     budget = Budget(1)
-    assert budget.take(10**18)
-    assert budget.take(10**17)
-    assert not budget.take(10**17 + MS)
+    assert budget.left(10**18)
+    budget.take()
+    assert not budget.left(10**18 + MS)
+    assert budget.left(10**17)
