@@ -1,8 +1,8 @@
 """The audit's figures: how fast an archive is verified, and what it costs a hub to write one.
 
-    python -m loadtests.audit_bench [--records N] [--messages N] [--rounds N] [--skip PART]
+    python -m loadtests.audit_bench [--archived N] [--messages N] [--rounds N] [--skip PART]
 
-*Verifying*: an archive of a million records is made, and verified as it is, then with one byte
+*Verifying*: an archive of a million messages is made, and verified as it is, then with one byte
 flipped, a record removed, two swapped, the tail cut off, and all of it written anew; each time it
 prints how long that took and what was found. Whoever tampers here knows the format: sealed
 segments are decompressed, changed and compressed again.
@@ -32,17 +32,18 @@ from trishula_broker.audit.heads import NodeKey
 from trishula_broker.store.trail import ArchiveRecord
 
 EACH = 100
-"""Messages an entry, as under load; each entry has one more record, of their settlement."""
+"""Messages an entry, as under load; they are a record, and their settlement is another."""
 
 
 class Trail:
     """An archive and what its store knows of it."""
 
-    def __init__(self, root: Path, records: int) -> None:
+    def __init__(self, root: Path, messages: int) -> None:
         self.root = root
         key = NodeKey.load_or_make(root.parent / "node.key")
         one = writer(root)
-        count = records // (EACH + 1) + 1
+        count = -(-messages // EACH)
+        self.messages = count * EACH
         for first in range(1, count + 1, 50):
             some = min(50, count - first + 1)
             archive(one, list(entries(some, EACH, {"body": BODY}, first)), FULL)
@@ -118,15 +119,15 @@ def nothing(trail: Trail) -> str:
     return "nothing done to it"
 
 
-def verifying(records: int) -> None:
+def verifying(messages: int) -> None:
     """All of it."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        trail = Trail(Path(folder) / "audit", records)
+        trail = Trail(Path(folder) / "audit", messages)
         size = verify.size(trail.root)
         print(
-            f"{trail.records} records in {len(trail.files)} segments, {size / 1e6:.0f} MB, made in "
-            f"{time.perf_counter() - began:.1f} s"
+            f"{trail.messages} messages, {trail.records} records in {len(trail.files)} segments, "
+            f"{size / 1e6:.0f} MB, made in {time.perf_counter() - began:.1f} s"
         )
         kept = Path(folder) / "kept"
         shutil.copytree(trail.root, kept)
@@ -178,14 +179,14 @@ async def throughput(messages: int, rounds: int, window: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--archived", type=int, default=1_000_000, help="messages to verify")
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--skip", choices=["verifying", "throughput"])
     args = parser.parse_args()
     if args.skip != "verifying":
-        verifying(args.records)
+        verifying(args.archived)
     if args.skip != "throughput":
         uvloop.run(throughput(args.messages, args.rounds, args.window))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from trishula_broker.audit import blocks, chain
 from trishula_broker.audit.blocks import marked, with_block
+from trishula_broker.audit.messages import single
 from trishula_broker.audit.records import Records
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.segment import TRAIL, ChainName
@@ -80,6 +83,11 @@ def writer(
     made = ChainWriter(root, name, "n1", settings, sealer, clock or Clock())
     made.open()
     return made
+
+
+def told(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    """What records say, a message of its own each."""
+    return [msgspec.json.decode(each) for line in lines for each in single(line)]
 
 
 def archive(

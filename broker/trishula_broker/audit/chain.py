@@ -45,7 +45,9 @@ def close(link: Link, begun: Sequence[bytes]) -> tuple[Link, list[bytes]]:
     lines: list[bytes] = []
     add = lines.append
     for hashed in begun:
-        digest = _sha256(digest + hashed).digest()
+        one = _sha256(digest)
+        one.update(hashed)
+        digest = one.digest()
         add(b'%b,"hash":"%b"}\n' % (hashed, hexlify(digest)))
     return Link(link.number + len(begun), digest), lines
 

@@ -14,7 +14,7 @@ from trishula_broker.audit import blocks, chain
 from trishula_broker.audit.blocks import Mark, with_block
 from trishula_broker.audit.chain import Link
 from trishula_broker.audit.heads import NodeKey
-from trishula_broker.audit.records import SLICE, Records
+from trishula_broker.audit.records import SLICE, VERSION, Records
 from trishula_broker.audit.sealing import CHUNK
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso
@@ -261,19 +261,21 @@ class Follower:
         if writer.is_due:
             await self._in_thread(writer.make_room)
         mark, skip, link = writer.mark, writer.skip, writer.link
-        if skip and not writer.is_new:  # only the entry that a crash tore has the old form
+        version = writer.version if skip else VERSION
+        if version != VERSION:  # only the entry that a crash tore has the old form
             entries = entries[:1]
-        number = link.number - skip
+        number, work = link.number - skip, 0
         ended: list[tuple[int, str]] = []
         begun: list[bytes] = []
         chunks: list[bytes] = []
         for entry in entries:
             mark = blocks.behind(mark, entry) if self._several else Mark(entry.pos, None)
-            for some in self._records.slices(entry, number + 1, not skip or writer.is_new):
-                if len(begun) >= SLICE:
-                    link = _close(link, begun, chunks)
+            for some in self._records.slices(entry, number + 1, version):
+                if work >= SLICE:
+                    link, work = _close(link, begun, chunks), 0
                     await asyncio.sleep(0)  # let the loop do other things
                 number += len(some)
+                work += min(len(entry.done), SLICE)
                 if skip:  # a crash came before the rest of them
                     skip, some = max(0, skip - len(some)), some[skip:]
                 begun += some

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from trishula_broker.audit import segment
+from trishula_broker.audit.messages import single
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.segment import LOCAL, ChainName
 
@@ -95,7 +96,7 @@ class Archive:
         chain: str | None = None,
     ) -> Iterator[tuple[bytes, Record]]:
         """Lines with what they say, whose ``at`` is in between; with all of ``needles`` in them.
-        Chain after chain, each in its order.
+        Chain after chain, each in its order. Each message that was accepted has one of its own.
 
         Raises:
             OSError: a file cannot be read.
@@ -132,16 +133,19 @@ class Archive:
         for line in self.lines(name, since):
             if any(needle not in line for needle in needles):
                 continue
-            try:
-                record = _decode(line)
-                at = record["at"]
-            except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
-                continue  # what is damaged is for `broker audit verify`
-            if not isinstance(at, str) or at < since or (until and at > until):
-                continue
-            if namespace is not None and record.get("ns") != namespace:
-                continue
-            yield line, record
+            for each in single(line):
+                if each is not line and any(needle not in each for needle in needles):
+                    continue
+                try:
+                    record = _decode(each)
+                    at = record["at"]
+                except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+                    continue  # what is damaged is for `broker audit verify`
+                if not isinstance(at, str) or at < since or (until and at > until):
+                    continue
+                if namespace is not None and record.get("ns") != namespace:
+                    continue
+                yield each, record
 
 
 def _at(found: tuple[bytes, Record]) -> str:

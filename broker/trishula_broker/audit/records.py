@@ -1,36 +1,33 @@
 """What a commit did, as the archive's records: entries in, JSON out. No files, no clock.
 
 A record is made with its number and without its end, so that the chain can put its hash behind it.
-This is the hot path: a stored envelope is spliced in as it is, and what many agents did in one
-commit is one record.
+This is the hot path: messages that were accepted in one commit are one record
+(:mod:`trishula_broker.audit.messages`), and so is what agents were done with.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from trishula_broker.audit.redaction import Redactor
-from trishula_broker.audit.settings import AuditSettings, Body
+from trishula_broker.audit.messages import Messages
+from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso
 from trishula_broker.store import base
 from trishula_broker.store.base import Accept, Accepted, Marked, Settle
 from trishula_broker.store.trail import Entry
-from trishula_protocol.address import Kind
 
 _encode: Final = msgspec.json.Encoder().encode
-_sha256: Final = hashlib.sha256
-_PAYLOAD: Final = b'"payload":'
-_HEADERS: Final = b'"headers":'
-_BEHIND_HEADERS: Final = b"}," + _PAYLOAD
-_NULL: Final = b"null"
-_AGENT: Final = Kind.AGENT  # Python 3.11 is slow to look a member of an Enum up
 SLICE: Final = 100
 """Operations whose records are made in one go: less than a millisecond."""
+SLICE_BYTES: Final = 128 << 10
+"""Of bodies that are in one record together, but for the last."""
+VERSION: Final = 3
+"""Of the form of records. In version 1 each operation had a record of its own, in version 2 each
+message that was accepted."""
 
 
 class _Done(msgspec.Struct, omit_defaults=True, gc=False):
@@ -47,30 +44,6 @@ class _Done(msgspec.Struct, omit_defaults=True, gc=False):
     """Of the answers that settled each."""
 
 
-class _Head(msgspec.Struct):
-    """What is looked for in a stored envelope."""
-
-    reply_to: str | None = None
-
-
-_head: Final = msgspec.json.Decoder(_Head).decode
-
-
-def payload_of(body: bytes) -> bytes:
-    """The payload of a stored envelope, as it stands there."""
-    # It is the last field. Before it there are names, which hold no quotation marks, and headers,
-    # one of which may be called payload: behind their object it is what follows at once. Inside a
-    # string neither can be, for its quotation marks are escaped.
-    at = body.find(_PAYLOAD)
-    if at < 0:
-        return _NULL
-    if body.find(_HEADERS, 0, at) >= 0:
-        at = body.find(_BEHIND_HEADERS) + 2
-        if at < 2:
-            return _NULL
-    return body[at + len(_PAYLOAD) : -1]
-
-
 class Records:
     """Makes the records of one namespace.
 
@@ -81,111 +54,75 @@ class Records:
 
     def __init__(self, namespace: str, settings: AuditSettings) -> None:
         self._namespace = namespace
-        self._body: Body = settings.body
-        self._redact = Redactor(settings.redact) if settings.redact else None
-        self._as_it_is = settings.body == "full" and self._redact is None
+        self._messages = Messages(settings)
 
-    def of(self, entry: Entry, number: int = 1, merged: bool = True) -> list[bytes]:
+    def of(self, entry: Entry, number: int = 1, version: int = VERSION) -> list[bytes]:
         """All that ``entry`` tells, in order: lines as the chain closes them, from ``number`` on.
 
         Args:
-            merged: in the form of now; archives of version 1 have a record an operation.
+            version: how many records it is, as in archives of that version.
         """
-        return [line for some in self.slices(entry, number, merged) for line in some]
+        return [line for some in self.slices(entry, number, version) for line in some]
 
-    def slices(self, entry: Entry, number: int, merged: bool = True) -> Iterator[list[bytes]]:
+    def slices(self, entry: Entry, number: int, version: int = VERSION) -> Iterator[list[bytes]]:
         """The same, a bounded piece of work each."""
         common = _encode(
             {"pos": entry.pos, "at": iso(entry.at), "node": entry.node, "ns": self._namespace}
         )[1:-1]
-        head = common.decode()
         done, settled, answered = entry.done, _Settled(), _Answered()
-        accepted = self._accepted
-        number -= 1
+        messages = self._messages
+        messages.clear()
+        accepted = messages.add
+        found: list[bytes] = []
+        together = version >= 3
+
+        def close() -> None:
+            nonlocal number
+            if messages.count:
+                found.append(messages.take(number, common))
+                number += 1
+
+        def add(record: _Done | _Plain) -> None:
+            nonlocal number
+            close()
+            found.append(_joined(number, common, record))
+            number += 1
+
         for start in range(0, len(done), SLICE):
-            found: list[bytes] = []
             for op, outcome in done[start : start + SLICE]:
                 notice = None
                 # Most are these two.
                 if type(op) is Accept and type(outcome) is Accepted:
-                    number += 1
-                    found.append(accepted(number, head, op, outcome))
+                    accepted(op, outcome)
                     notice = outcome.notice
                     if op.settles is not None:
                         answered.add(op.sender, op.settles, outcome.seq, op.delivered_at)
                 elif type(op) is Settle and type(outcome) is Marked:
                     settled.add(op, outcome)
                 else:
-                    number += 1
                     make = _OTHERS.get(type(op))
-                    told = _plain(op, outcome) if make is None else make(op, outcome)
-                    found.append(_joined(number, common, told))
+                    add(_plain(op, outcome) if make is None else make(op, outcome))
                     notice = getattr(outcome, "notice", None)
-                if not merged:
+                if not together or messages.size > SLICE_BYTES:
+                    close()
+                if version == 1:
                     for each in (answered.take(), settled.take()):
                         if each is not None:
-                            number += 1
-                            found.append(_joined(number, common, each))
+                            add(each)
                 if notice is not None:
-                    number += 1
-                    found.append(self._notice(number, head, notice))
+                    messages.add_notice(notice)
+                    if not together:
+                        close()
+            close()
             if found:
                 yield found
+                found = []
         answered.leave_out(settled)
-        last = [each for each in (answered.take(), settled.take()) if each is not None]
-        if last:
-            yield [_joined(number + n, common, each) for n, each in enumerate(last, 1)]
-
-    def _accepted(self, number: int, head: str, op: Accept, outcome: Accepted) -> bytes:
-        address, recipients, more = op.address, outcome.recipients, ""
-        if op.thread is not None:
-            more = f',"thread":"{op.thread}"'
-        if op.reply_to is not None:
-            more += f',"reply_to":"{op.reply_to}"'
-        if op.ttl is not None:
-            more += f',"expires_at":"{iso(outcome.accepted_at + op.ttl)}"'
-        if outcome.full:  # they got no copy, for their mailbox was full
-            more += f',"full":[{_names(outcome.full)}]'
-        if outcome.pool is not None:  # the capability that it waits for
-            more += f',"pool":"{outcome.pool}"'
-        to = address.name if address.kind is _AGENT else str(address)
-        names = f'"{recipients[0]}"' if len(recipients) == 1 else _names(recipients)
-        body = op.body
-        if self._as_it_is and body:
-            digest = _sha256(payload_of(body)).hexdigest()
-            more = f'{more},"sha256":"{digest}","body":'
-        # Written out, for an encoder takes half as long again. Names, ids and types hold nothing
-        # that JSON escapes.
-        text = (
-            f'{{"n":{number},{head},"event":"accepted","seq":{outcome.seq},"id":"{op.id}",'
-            f'"from":"{op.sender}","to":"{to}","recipients":[{names}],"type":"{op.type}",'
-            f'"priority":{op.priority},"size":{len(body)}{more}'
-        )
-        return text.encode() + body if self._as_it_is else self._with_body(text, body)
-
-    def _with_body(self, text: str, body: bytes) -> bytes:
-        if self._body == "none" or not body:
-            return text.encode()
-        digest = _sha256(payload_of(body)).hexdigest()
-        if self._body == "digest":
-            return f'{text},"sha256":"{digest}"'.encode()
-        if self._redact is not None:
-            body = self._redact(body)
-        return f'{text},"sha256":"{digest}","body":'.encode() + body
-
-    def _notice(self, number: int, head: str, message: base.Message) -> bytes:
-        """The hub's own mail."""
-        more = "" if message.thread is None else f',"thread":"{message.thread}"'
-        reply_to = _head(message.body).reply_to if message.body else None
-        if reply_to is not None:
-            more += f',"reply_to":"{reply_to}"'
-        return self._with_body(
-            f'{{"n":{number},{head},"event":"accepted","seq":{message.seq},"id":"{message.id}",'
-            f'"from":"{message.sender}","to":"{message.to}","recipients":["{message.to}"],'
-            f'"type":"{message.type}","priority":{message.priority},'
-            f'"size":{len(message.body)}{more}',
-            message.body,
-        )
+        for each in (answered.take(), settled.take()):
+            if each is not None:
+                add(each)
+        if found:
+            yield found
 
 
 class _Settled:
@@ -264,10 +201,6 @@ def _times(times: list[int | None]) -> list[str | None] | None:
     """When each went out, None where none is known."""
     texts = {at: None if at is None else iso(at) for at in set(times)}
     return [texts[at] for at in times] if any(texts.values()) else None
-
-
-def _names(names: tuple[str, ...]) -> str:
-    return f'"{names[0]}"' if len(names) == 1 else ",".join([f'"{name}"' for name in names])
 
 
 def _joined(number: int, common: bytes, record: _Done | _Plain) -> bytes:

@@ -15,12 +15,11 @@ import msgspec
 from trishula_broker.audit import chain, segment
 from trishula_broker.audit.blocks import Mark
 from trishula_broker.audit.chain import Link
+from trishula_broker.audit.records import VERSION
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.segment import ChainName, Segment
 from trishula_broker.audit.times import parse
 
-VERSION: Final = 2
-"""Of the form of records, in each segment's first one. In version 1 each operation had a record."""
 BOOKKEEPING: Final = frozenset(("segment", "sealed", "removed"))
 """Events that tell of the archive itself; a segment of nothing else is not sealed for its age."""
 _POS: Final = re.compile(rb'\{"n":[0-9]+,"pos":([0-9]+),')

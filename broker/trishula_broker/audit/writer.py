@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from trishula_broker.audit import chain, segment, tail
 from trishula_broker.audit.blocks import Mark, marked, with_block
 from trishula_broker.audit.chain import Link
-from trishula_broker.audit.records import own_record
+from trishula_broker.audit.records import VERSION, own_record
 from trishula_broker.audit.sealing import MAGIC, Sealer
 from trishula_broker.audit.segment import LOCAL, ChainName, Segment
 from trishula_broker.audit.settings import AuditSettings
-from trishula_broker.audit.tail import BOOKKEEPING, VERSION, Tail
+from trishula_broker.audit.tail import BOOKKEEPING, Tail
 from trishula_broker.audit.tidying import Tidying
 
 
@@ -364,11 +364,6 @@ class ChainWriter:
         pos = None if self.name.kind == LOCAL else self.mark.pos
         record = own_record("segment", fields, self._began, self._node, self.name.namespace, pos)
         return record if pos is None else with_block(record, self.mark)
-
-    @property
-    def is_new(self) -> bool:
-        """Whether :attr:`skip` counts records in the form of now."""
-        return self.version == VERSION
 
     @property
     def needs_tidying(self) -> bool:

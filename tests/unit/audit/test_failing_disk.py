@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.trails import NAME, START, archive, entries, writer
+from tests.support.trails import NAME, START, archive, entries, told, writer
 from trishula_broker.audit import segment
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.sealing import Sealer
@@ -92,10 +91,10 @@ def test_a_disk_that_refuses_a_call_costs_nothing(
     [report] = verify(root / "audit", Store({"default": (record,)}, kid=key.kid), sealer)
     assert report.findings == []
     ids = [
-        told["id"]
+        record["id"]
         for each in segment.segments(NAME.folder(root / "audit"))
-        for line in segment.lines(segment.read(each, NAME, sealer).text)
-        if (told := msgspec.json.decode(line))["event"] == "accepted"
+        for record in told(segment.lines(segment.read(each, NAME, sealer).text))
+        if record["event"] == "accepted"
     ]
     assert ids == [f"m{n}" for n in range(1, LAST + 1)]
 

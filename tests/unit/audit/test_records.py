@@ -7,11 +7,14 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.trails import FULL, START, accept, settle
-from trishula_broker.audit.records import OWN, Records, own_record, payload_of
+from trishula_broker.audit import chain
+from trishula_broker.audit.chain import Link
+from trishula_broker.audit.messages import payload_of, single
+from trishula_broker.audit.records import OWN, SLICE, SLICE_BYTES, VERSION, Records, own_record
 from trishula_broker.audit.redaction import path_fault
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso, parse
@@ -22,11 +25,15 @@ from trishula_protocol.codec import encode_json
 from trishula_protocol.envelope import Envelope
 
 
-def told(*done: Any, settings: AuditSettings = FULL) -> list[dict[str, Any]]:
+def told(*done: Any, kept: AuditSettings = FULL) -> list[dict[str, Any]]:
     entry = Entry(7, START, "n1", done)
-    made = Records("default", settings).of(entry)
-    records = [msgspec.json.decode(b"%b}" % line) for line in made]
-    assert [record.pop("n") for record in records] == list(range(1, len(made) + 1))
+    made = Records("default", kept).of(entry)
+    _, lines = chain.close(Link(), made)
+    records = [msgspec.json.decode(each) for line in lines for each in single(line[:-1])]
+    numbers = [record.pop("n") for record in records]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(1, len(made) + 1))
+    assert all(len(record.pop("hash")) == 64 for record in records)
     return records
 
 
@@ -61,7 +68,7 @@ def test_an_accepted_message_has_all_that_is_known_of_it() -> None:
     ("body", "kept"), [("digest", {"sha256"}), ("none", set()), ("full", {"sha256", "body"})]
 )
 def test_of_a_body_is_kept_what_was_asked_for(body: Any, kept: set[str]) -> None:
-    [record] = told(accept(5), settings=AuditSettings(body=body))
+    [record] = told(accept(5), kept=AuditSettings(body=body))
     assert {"sha256", "body"} & set(record) == kept
 
 
@@ -109,7 +116,11 @@ def test_the_payload_is_found_whatever_stands_before_it(
     full=st.lists(NAME, max_size=3).map(tuple),
     pool=st.none() | NAME,
     ttl=st.none() | st.integers(1, 2**40),
+    priority=st.integers(1, 5),
     value=VALUE,
+    kept=st.sampled_from(
+        [FULL, AuditSettings("digest"), AuditSettings("none"), AuditSettings(redact=("headers.x",))]
+    ),
 )
 def test_a_record_of_a_message_is_json_that_says_what_was_said(
     ids: tuple[str, str | None, str | None],
@@ -119,14 +130,21 @@ def test_a_record_of_a_message_is_json_that_says_what_was_said(
     full: tuple[str, ...],
     pool: str | None,
     ttl: int | None,
+    priority: int,
     value: Any,
+    kept: AuditSettings,
 ) -> None:
     id_, thread, reply_to = ids
-    body = encode_json(Envelope("RESULT", id_, sender, to, payload=value))
-    op = base.Accept(
-        sender, 1, parse_address(to), id_, "RESULT", 2, thread, reply_to, False, ttl, body
+    given_thread = id_ if thread is None else thread  # who begins one may name it
+    envelope = Envelope(
+        "RESULT", id_, sender, to, None, priority, reply_to, ttl, False, given_thread, payload=value
     )
-    [record] = told((op, base.Accepted(9, START, recipients, full, pool)))
+    body = encode_json(envelope)
+    thread = None if thread == id_ else thread
+    op = base.Accept(
+        sender, 1, parse_address(to), id_, "RESULT", priority, thread, reply_to, False, ttl, body
+    )
+    [record] = told((op, base.Accepted(9, START, recipients, full, pool)), kept=kept)
     expected = {
         "event": "accepted",
         "seq": 9,
@@ -135,9 +153,10 @@ def test_a_record_of_a_message_is_json_that_says_what_was_said(
         "to": to,
         "recipients": list(recipients),
         "type": "RESULT",
-        "priority": 2,
+        "priority": priority,
         "size": len(body),
-        "body": msgspec.json.decode(body),
+        "body": msgspec.json.decode(body) if kept.body == "full" else None,
+        "sha256": None if kept.body == "none" else sha256(payload_of(body)),
         "thread": thread,
         "reply_to": reply_to,
         "full": list(full) or None,
@@ -157,7 +176,7 @@ def test_what_is_redacted_leaves_a_digest_and_the_payloads_own_stays() -> None:
         redact=("payload.password", "payload.*.*.token", "headers.authorization", "payload.gone.x")
     )
     op, outcome = accept(5, payload, headers={"authorization": "secret-3"})
-    [record] = told((op, outcome), settings=settings)
+    [record] = told((op, outcome), kept=settings)
     text = msgspec.json.encode(record).decode()
     assert "secret" not in text
     assert record["sha256"] == sha256(payload_of(op.body))
@@ -237,27 +256,68 @@ def test_the_form_changes_how_many_records_there_are_and_nothing_that_they_say(
             done.append((op_, outcome_))
     records = Records("default", FULL)
     entry = Entry(7, START, "n1", tuple(done))
-    found = [said(records.of(entry, 3, merged)) for merged in (True, False)]
-    assert found[0] == found[1]
+    found = [said(records.of(entry, 3, version)) for version in range(1, VERSION + 1)]
+    assert found[0] == found[1] == found[2]
 
 
-def said(lines: list[bytes]) -> tuple[list[Any], dict[tuple[str, int], Any]]:
+def said(begun: list[bytes]) -> tuple[list[Any], dict[tuple[str, int], Any]]:
     """All but what agents were done with, in order, and that by copy."""
     others: list[Any] = []
     copies: dict[tuple[str, int], Any] = {}
-    for n, line in enumerate(lines, 3):
-        record = msgspec.json.decode(line + b"}")
-        assert record.pop("n") == n
-        if record["event"] != "done":
-            others.append(record)
-            continue
-        for at, seq in enumerate(record["seqs"]):
-            agent = record["agents"][at] if "agents" in record else record["agent"]
-            times = record.get("delivered_at")
-            answers = record.get("answers") or [record.get("answer")] * len(record["seqs"])
-            assert (agent, seq) not in copies
-            copies[agent, seq] = (times and times[at], answers[at])
+    for n, line in enumerate(closed(begun), 3):
+        for record in map(msgspec.json.decode, single(line)):
+            assert record.pop("n") == n
+            del record["hash"]
+            if record["event"] != "done":
+                others.append(record)
+                continue
+            for at, seq in enumerate(record["seqs"]):
+                agent = record["agents"][at] if "agents" in record else record["agent"]
+                times = record.get("delivered_at")
+                answers = record.get("answers") or [record.get("answer")] * len(record["seqs"])
+                assert (agent, seq) not in copies
+                copies[agent, seq] = (times and times[at], answers[at])
     return others, copies
+
+
+def closed(begun: list[bytes]) -> list[bytes]:
+    return [line[:-1] for line in chain.close(Link(), begun)[1]]
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 1000, SLICE_BYTES // 2, SLICE_BYTES]), max_size=12),
+    small=st.integers(0, 2 * SLICE + 1),
+)
+@settings(max_examples=25)
+def test_messages_of_a_commit_are_records_of_a_bounded_size(sizes: list[int], small: int) -> None:
+    payloads = ["x" * size for size in [*sizes, *[1] * small]]
+    done = tuple(accept(seq, payload) for seq, payload in enumerate(payloads, 1))
+    largest = max((len(op.body) for op, _ in done), default=0)
+    lines = closed(Records("default", FULL).of(Entry(7, START, "n1", done)))
+    parts = [[msgspec.json.decode(each) for each in single(line)] for line in lines]
+    assert [each["seq"] for part in parts for each in part] == list(range(1, len(done) + 1))
+    assert all(len(part) <= SLICE for part in parts)
+    assert all(len(line) < SLICE_BYTES + largest + 100 * SLICE for line in lines)
+    assert len(lines) <= len(done) // SLICE + len(sizes) + 1
+
+
+def test_a_record_of_version_2_is_told_as_it_is_whatever_its_message_says() -> None:
+    body = b'{"type":"STATUS","id":"m1","payload":{"event":"accepted","messages":[{"seq":1}]}}'
+    line = (
+        b'{"n":5,"pos":4,"at":"2026-11-21T16:20:00.123Z","node":"n1","ns":"default",'
+        b'"event":"accepted","seq":3,"id":"m1","body":%b,"hash":"%b"}' % (body, b"0" * 64)
+    )
+    assert list(single(line)) == [line]
+
+
+@given(data=st.data())
+def test_a_record_that_is_damaged_is_no_reason_to_read_no_other(data: st.DataObject) -> None:
+    op, outcome = accept(1, {"event": "accepted", "messages": [1]})
+    entry = Entry(7, START, "n1", ((op, outcome), accept(2)))
+    [line] = closed(Records("default", FULL).of(entry))
+    cut = data.draw(st.integers(0, len(line) - 1))
+    for each in (line[:cut], line[cut:], line[:cut] + b"\xff" + line[cut + 1 :]):
+        assert len(list(single(each))) <= 2
 
 
 def test_an_answer_settles_what_it_answers() -> None:

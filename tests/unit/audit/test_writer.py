@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.trails import NAME, START, Clock, archive, entries, writer
+from tests.support.trails import NAME, START, Clock, archive, entries, told, writer
 from trishula_broker.audit import segment
 from trishula_broker.audit.chain import Link, digest_of, take_apart
 from trishula_broker.audit.sealing import Sealer, UnusableKey, parse_key
@@ -34,7 +34,7 @@ def texts(root: Path, sealer: Sealer | None = None) -> list[bytes]:
 
 
 def events(root: Path, sealer: Sealer | None = None) -> list[str]:
-    return [msgspec.json.decode(line)["event"] for line in texts(root, sealer)]
+    return [each["event"] for each in told(texts(root, sealer))]
 
 
 def assert_chained(root: Path, sealer: Sealer | None = None) -> None:

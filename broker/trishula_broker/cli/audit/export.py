@@ -1,4 +1,4 @@
-"""``broker audit export``: all records, as they stand or as a table."""
+"""``broker audit export``: all records, a message each, or a table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLUMNS: Final = (
     type=click.Choice(["jsonl", "csv"]),
     default="jsonl",
     show_default=True,
-    help="Records as they stand, or a table for spreadsheets.",
+    help="Records, a message each, or a table for spreadsheets.",
 )
 @filters
 @place_options

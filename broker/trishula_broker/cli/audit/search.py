@@ -64,7 +64,7 @@ def search(
     """Print the records that fit all that is asked for, in the order of their times.
 
     A line has the time in UTC, the namespace, the event and the agent; with --json it is the
-    record as it stands in the archive.
+    record.
 
     \b
     Examples:
