@@ -70,13 +70,13 @@ SETTINGS: Final = {
         ports=("8766", "6380", "8443"),
         told=False,
     ),
+    "docs/quick-start.md": Setting(),
     "docs/tokens.md": Setting(
+        before="broker keys init\nbroker token create dc >dc.token",
         swaps={
-            "broker keys init": "broker keys init; broker serve",
-            "revoke 5f2c0e8a91d34b7c6a10": "revoke "
-            '"$(python -c "import json; print(json.loads(open('
-            "'{folder}/.local/share/trishula/tokens.jsonl'"
-            ").readline())['jti'])\")\"",
+            "revoke 5f2c0e8a91d34b7c6a10": 'revoke $(sed -n \'s/.*"jti": *"\\([^"]*\\)".*/\\1/p\' '
+            + DEFAULT_DATA
+            + "/tokens.jsonl)",
         },
     ),
 }

@@ -3,7 +3,7 @@
 A page's blocks of ``sh`` go into one shell, in order, so that what one exports the next one has.
 What would hold the terminal, ``broker serve`` for one, is begun beside it instead, and the shell
 goes on when it says that it serves. A block that cannot be run says so in a comment above it:
-``<!-- not run: it needs root -->``.
+``<!-- not run: it needs root -->``. One that another test runs does: ``<!-- run by tests/… -->``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULT_PORT: Final = "8765"
 _FENCE: Final = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL
 )
-_NOT_RUN: Final = re.compile(r"<!-- not run: (?P<why>[^>]+?) -->\s*\Z")
+_NOT_RUN: Final = re.compile(r"<!-- (?P<why>(?:not run: |run by )[^>]+?) -->\s*\Z")
 _FILE_NAME: Final = re.compile(r"`(?P<name>[\w./-]+\.(?:py|toml|conf|yml))`")
 _MARK: Final = "::line "
 
@@ -68,7 +68,7 @@ class Block(NamedTuple):
     text: str
     line: int
     not_run: str | None
-    """Why not, as the page says."""
+    """Why not here, as the page says."""
     before: str
     """The paragraph before it."""
 

@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
 ALERTS: Final = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
 METRICS: Final = (ROOT / "docs" / "metrics.md").read_text()
-GUIDES: Final = ("operations.md", "troubleshooting.md")
+GUIDES: Final = ("operations.md", "troubleshooting.md", "quick-start.md", "concepts.md", "sdk.md")
 HEALTH: Final = {("audit", "alarms")}
 """What ``/health`` has where a setting could stand."""
 
