@@ -171,6 +171,34 @@ def _accept(draw: st.DrawFn) -> Recipe:
 
 
 @st.composite
+def runs(draw: st.DrawFn) -> list[Recipe]:
+    """Plain messages of one agent to another, one after the other."""
+    sender = draw(st.sampled_from((*AGENTS, *AGENTS, HUB, "nobody")))
+    to = parse_address(draw(st.sampled_from((*AGENTS, *AGENTS, "nobody"))))
+    epoch, priority = draw(_epochs), draw(st.integers(2, 4))
+    mails = draw(
+        st.lists(st.tuples(st.sampled_from(IDS), _bodies, st.booleans()), min_size=2, max_size=9)
+    )
+
+    def recipe(id_: str, body: bytes, receipt: bool) -> Recipe:
+        return lambda run: base.Accept(
+            sender=sender,
+            epoch=run.epoch(sender, epoch),
+            address=to,
+            id=id_,
+            type="RESULT" if receipt else "COMMAND",
+            priority=priority,
+            thread=None,
+            reply_to=None,
+            receipt=receipt,
+            ttl=None,
+            body=body,
+        )
+
+    return [recipe(*mail) for mail in mails]
+
+
+@st.composite
 def _marks(draw: st.DrawFn) -> Recipe:
     agent, which, backs = draw(_mailboxes), draw(_epochs), draw(_some_backs)
     kind = draw(st.sampled_from(("settle", "settle", "read", "read", "delivered", "requeue")))

@@ -24,6 +24,7 @@ from tests.contract.generated import (
     pauses,
     recipes,
     retentions,
+    runs,
 )
 from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
@@ -77,6 +78,17 @@ class Agreement(RuleBasedStateMachine):
         assert isinstance(outcomes, list)
         for op, outcome in zip(batch.ops, outcomes[0], strict=True):
             self.run.learn(NAMESPACE, op, outcome)
+
+    @rule(
+        before=st.lists(recipes, max_size=2),
+        run=runs(),
+        after=st.lists(recipes, max_size=3),
+        pause=pauses,
+    )
+    def commit_a_run(
+        self, before: list[Recipe], run: list[Recipe], after: list[Recipe], pause: int
+    ) -> None:
+        self.commit([*before, *run, *after], pause)
 
     @rule()
     def ask(self) -> None:

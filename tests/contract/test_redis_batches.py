@@ -13,7 +13,8 @@ from tests.contract.world import World
 from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
-from trishula_broker.store.redis.space import OPERATIONS, POINTERS, prefix
+from trishula_broker.store.redis.runs import OPERATIONS, arguments
+from trishula_broker.store.redis.space import POINTERS, prefix
 
 CROWD = 2 * POINTERS + 500
 
@@ -106,6 +107,26 @@ async def test_the_trail_has_each_operation_of_a_batch_in_pieces_once(
     key = f"{prefix(world.namespace)}trail"
     kept = sum(int(redis.ask("HSTRLEN", key, str(entry.pos))[1:]) for entry in entries)
     assert kept < (len(ops) + 4) * size
+
+
+async def test_what_is_sent_together_costs_one_operation_of_the_script(
+    world: World, redis: RedisServer
+) -> None:
+    alone = [world.mail("ada", "bob", f"a{n}", thread="talk") for n in range(100)]
+    together = [world.mail("ada", "bob", f"b{n}") for n in range(100)]
+    counts = []
+    for ops in (alone, together):
+        counts.append(arguments(ops)[1])
+        seqs = [outcome.seq for outcome in await world.do(*ops)]
+        assert seqs == list(range(seqs[0], seqs[0] + 100))
+    assert counts == [[1] * 100, [100]]
+
+
+async def test_a_run_ends_where_a_script_does(world: World, redis: RedisServer) -> None:
+    ops = [world.settle("bob", 1), *(world.mail("ada", "bob", f"m{n}") for n in range(OPERATIONS))]
+    assert arguments(ops)[1] == [1, OPERATIONS - 1, 1]
+    await world.do(*ops)
+    assert scripts(redis) == 2
 
 
 async def test_the_trail_of_many_operations_has_them_all(world: World) -> None:

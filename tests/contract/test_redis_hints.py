@@ -71,6 +71,20 @@ async def test_mail_is_told_without_a_commit_of_ones_own(pair: Pair) -> None:
     assert one.heard == []
 
 
+async def test_messages_that_were_sent_together_are_told_one_by_one(pair: Pair) -> None:
+    one, two = pair
+    await one.send("ada", "bob", "m1")
+    await two.next()
+    mails = [one.mail("ada", "bob", f"m{n}", size=20 + n) for n in range(4)]
+    outcomes = await one.do(*mails)
+    assert outcomes[1] == base.Duplicate(outcomes[0].seq - 1, mails[0].body)
+    seqs = [outcome.seq for outcome in outcomes if isinstance(outcome, base.Accepted)]
+    heard = await two.next()
+    assert [hint.copy.message.seq for hint in heard] == seqs
+    fetched = await two.fetch("bob")
+    assert [hint.copy for hint in heard] == list(fetched.copies[1:])
+
+
 async def test_a_body_that_is_big_is_not_told(pair: Pair) -> None:
     one, two = pair
     await one.send("ada", "bob", "m1", size=9_000)

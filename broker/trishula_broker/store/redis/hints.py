@@ -61,6 +61,10 @@ def decode_hints(message: bytes) -> tuple[int, list[base.Hint]]:
                 agent, seq, kind, deliveries = (_text(next(words)) for _ in range(4))
                 shown = copy(int(seq), int(kind), 0, int(deliveries), bytes(next(words)))
                 hints.append(base.Mail(agent, shown))
+            case b"mails":
+                agent, first, count = (_text(next(words)) for _ in range(3))
+                seqs = range(int(first), int(first) + int(count))
+                hints += [base.Mail(agent, copy(n, 0, 0, 0, bytes(next(words)))) for n in seqs]
             case b"look":
                 hints.append(base.Mail(_text(next(words)), None))
             case b"withdrawn":

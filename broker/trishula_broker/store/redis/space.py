@@ -13,18 +13,17 @@ from trishula_broker.store import base
 from trishula_broker.store.recent import Recent
 from trishula_broker.store.recorded import recorded
 from trishula_broker.store.redis.answers import answer, question
-from trishula_broker.store.redis.encoding import Arguments, operation, outcome
-from trishula_broker.store.redis.hints import HINT_BYTES, Listener, encode_hint
+from trishula_broker.store.redis.encoding import Arguments
+from trishula_broker.store.redis.hints import HINT_BYTES, Listener
 from trishula_broker.store.redis.link import Begun as Sent
 from trishula_broker.store.redis.link import Command, Link, script_call
 from trishula_broker.store.redis.messages import encode
 from trishula_broker.store.redis.places import Place
+from trishula_broker.store.redis.runs import OPERATIONS, arguments, outcomes
 from trishula_broker.store.redis.scripts import ANSWER, TRIM
 from trishula_broker.store.redis.trail import entry
 from trishula_protocol import limits
 
-OPERATIONS: Final = 1_000
-"""Operations that one script does at most."""
 POINTERS: Final = 2_000
 """Copies after which a script ends; the one operation that passes it is still done wholly."""
 
@@ -52,10 +51,20 @@ class Begun:
     """A commit that was encoded, and perhaps sent in part."""
 
     encoded: Sequence[Arguments]
+    counts: Sequence[int] = ()
+    """Of each of these, how many operations it stands for."""
     commands: Sequence[Command] = ()
     size: int = 0
     """Of the operations that were sent, packed."""
     sent: Sent | None = None
+
+    def piece(self, done: int) -> Sequence[Arguments]:
+        """What the next script does, where ``done`` of the encoded ones were done."""
+        behind, left = done, OPERATIONS
+        while behind < len(self.counts) and self.counts[behind] <= left:
+            left -= self.counts[behind]
+            behind += 1
+        return self.encoded[done:behind]
 
 
 def prefix(namespace: str) -> str:
@@ -116,12 +125,13 @@ class Space:
 
     def begin(self, now: int, ops: Sequence[base.Operation]) -> Begun:
         """Encode ``ops``, and send what one script does where nothing must be done before."""
-        begun = Begun([operation(op, encode_hint) for op in ops])
+        begun = Begun(*arguments(ops))
         hears = self._listener is None or self._listener.started
         if self.listed and hears and self.link.is_open:
-            piece = begun.encoded[:OPERATIONS]
             begun.commands, begun.size = self._commands(
-                piece, None if self._settings.own_clock else now, arriving=not self._arrived
+                begun.piece(0),
+                None if self._settings.own_clock else now,
+                arriving=not self._arrived,
             )
             begun.sent = self.link.begin(begun.commands)
         return begun
@@ -132,14 +142,15 @@ class Space:
         """As :meth:`base.Store.commit`, of what was begun."""
         if self._listener is not None and not self._listener.started:
             await self._listener.start()
-        outcomes: list[base.Outcome] = []
+        told: list[base.Outcome] = []
+        done = 0
         while True:
             try:
-                if begun.sent is not None and not outcomes:
+                if begun.sent is not None and not done:
                     found, size = await self._finish(begun), begun.size
                 else:
                     found, size = await self._run(
-                        begun.encoded[len(outcomes) : len(outcomes) + OPERATIONS],
+                        begun.piece(done),
                         None if self._settings.own_clock else now,
                         arriving=not self._arrived,
                     )
@@ -150,23 +161,25 @@ class Space:
             self._arrived = True
             self._epochs.last = max(self._epochs.last, epoch)
             at = clock if self._settings.own_clock else now
-            some = ops[len(outcomes) : len(outcomes) + count]
-            fresh = [outcome(op, one, at) for op, one in zip(some, answers, strict=True)]
-            outcomes += fresh
+            counts = begun.counts[done : done + count]
+            some = ops[len(told) : len(told) + sum(counts)]
+            fresh = outcomes(some, counts, answers, at)
+            told += fresh
+            done += count
             if pos and pos <= self._added:
                 self.recent.clear()  # it was set back, and nobody was told
             self._added = pos or self._added
             if pos and self._followed:
-                done = tuple(recorded(some, fresh))
-                self.recent.add(base.Entry(pos, at, self._settings.node, done), size)
+                kept = tuple(recorded(some, fresh))
+                self.recent.add(base.Entry(pos, at, self._settings.node, kept), size)
             for one in fresh if self._followed else ():
                 if isinstance(one, base.Archived):
                     self.recent.remove_upto(one.first - 1)
-            if len(outcomes) == len(ops):
+            if len(told) == len(ops):
                 break
         if self._listener is not None:
             await self._listener.catch_up(number)
-        return outcomes
+        return told
 
     async def _run(
         self, ops: Sequence[Arguments], now: int | None, *, arriving: bool

@@ -73,6 +73,43 @@ class _Accept(_Op):
         )
 
 
+class _Sends(_Op):
+    """See ``runs.py``."""
+
+    sender: str
+    epoch: int
+    name: str
+    priority: int
+    ids: tuple[str, ...]
+    sizes: tuple[int, ...]
+    rests: tuple[Raw, ...]
+
+    def ops(self) -> list[base.Operation]:
+        """The operations that were joined."""
+        address = Address(Kind.AGENT, self.name)
+        return [
+            self._accept(address, id_, size, _blob(rest))
+            for id_, size, rest in zip(self.ids, self.sizes, self.rests, strict=True)
+        ]
+
+    def _accept(self, to: Address, id_: str, size: int, rest: memoryview) -> base.Accept:
+        end = len(rest) - size
+        header, body = _header(rest[:end]), bytes(rest[end:])
+        return base.Accept(
+            self.sender,
+            self.epoch,
+            to,
+            id_,
+            header.type,
+            self.priority,
+            None,
+            None,
+            header.receipt,
+            None,
+            body,
+        )
+
+
 class _Settle(_Op):
     agent: str
     epoch: int
@@ -286,9 +323,9 @@ class _Archive(_Op):
 
 
 _Any = (
-    _Accept | _Settle | _Read | _Delivered | _Requeue | _Discard | _Register | _Leave | _Forget
-    | _Pause | _Assign | _Unassign | _Retry | _EndNode | _Introduce | _Revoke | _Update | _Fetch
-    | _Sweep | _Beat | _Tell | _Archive | _OrderFolder
+    _Accept | _Sends | _Settle | _Read | _Delivered | _Requeue | _Discard | _Register | _Leave
+    | _Forget | _Pause | _Assign | _Unassign | _Retry | _EndNode | _Introduce | _Revoke | _Update
+    | _Fetch | _Sweep | _Beat | _Tell | _Archive | _OrderFolder
 )  # fmt: skip
 _entry: Final = msgspec.msgpack.Decoder(tuple[int, str, list[_Any], list[Raw]]).decode
 
@@ -322,10 +359,25 @@ def entry(pos: int, packed: bytes) -> base.Entry:
         answer = memoryview(packed_answer)
         if answer == _NOTHING:
             continue
+        if isinstance(packed_op, _Sends):
+            run = packed_op.ops()
+            accepted = _accepted(run, answer)
+            given += [op for op, _ in accepted]
+            outcomes += [outcome(op, seq, at) for op, seq in accepted]
+            continue
         op = packed_op.op()
         given.append(op)
         outcomes.append(outcome(op, _found(op, answer), at))
     return base.Entry(pos, at, node, tuple(recorded(given, outcomes)))
+
+
+def _accepted(
+    run: Sequence[base.Operation], answer: memoryview
+) -> list[tuple[base.Operation, int]]:
+    """Those of a run that were accepted, with their seqs."""
+    found = _answer(answer)
+    seqs = range(found, found + len(run)) if isinstance(found, int) else found
+    return [(op, seq) for op, seq in zip(run, seqs, strict=True) if seq is not False]
 
 
 def _found(op: base.Operation, answer: memoryview) -> Any:

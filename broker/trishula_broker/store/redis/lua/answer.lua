@@ -74,7 +74,7 @@ function ANSWER.peek(mailbox, limit)
   local q = P .. 'q:' .. mailbox
   local counts, oldest = {}, false
   for priority = 1, 5 do
-    local from, to = priority * 2 ^ 48, '(' .. string.format('%.0f', (priority + 1) * 2 ^ 48)
+    local from, to = priority * 2 ^ 48, '(' .. string.format('%d', (priority + 1) * 2 ^ 48)
     counts[priority] = call('ZCOUNT', q, from, to)
     local first = call('ZRANGEBYSCORE', q, from, to, 'LIMIT', 0, 1)[1]
     if first and (not oldest or tonumber(first) < tonumber(oldest)) then oldest = first end
@@ -161,7 +161,7 @@ function ANSWER.trail(after, limit, limit_bytes)
   local last, first = tonumber(state[1] or 0), tonumber(state[2] or 1)
   local found, left = {}, tonumber(limit_bytes)
   for pos = math.max(tonumber(after) + 1, first), last do
-    local entry = #found < tonumber(limit) and call('HGET', P .. 'trail', string.format('%.0f', pos))
+    local entry = #found < tonumber(limit) and call('HGET', P .. 'trail', string.format('%d', pos))
     if not entry then break end
     left = left - #entry
     if left < 0 and found[1] then break end
@@ -177,7 +177,7 @@ function ANSWER.archives(since)
     local node, newest = all[i], unpack_blob(all[i + 1])[4]
     local numbers = {}
     for number = math.max(tonumber(since), newest - 9999, 0), newest do
-      numbers[#numbers + 1] = string.format('%.0f', number)
+      numbers[#numbers + 1] = string.format('%d', number)
     end
     local digests, known = each('digests:' .. node, numbers), {}
     for j = 1, #numbers do

@@ -18,6 +18,11 @@ local function prefetch()
       found_ids[#found_ids + 1] = op[6]
       want(op[2])
       if op[4] == 'agent' then want(op[5]) end
+    elseif code == 'sends' then
+      local sent, n = op[6], #found_ids
+      for j = 1, #sent do found_ids[n + j] = sent[j] end
+      want(op[2])
+      want(op[4])
     elseif code == 'settle' or code == 'read' or code == 'delivered' or code == 'requeue' then
       want(op[2])
       local seqs, tail, named = op[4], ':' .. op[2], {}
@@ -41,6 +46,12 @@ local function is_recorded(op, outcome)
   if type(outcome) == 'number' then return true end  -- accepted
   local code, first = op[1], outcome[1]
   if first == -1 then return false end
+  if code == 'sends' then
+    for i = 1, #outcome do
+      if type(outcome[i]) == 'number' then return true end
+    end
+    return false
+  end
   if code == 'settle' or code == 'read' or code == 'delivered' then
     -- Each of its seqs that is stale, or was so before, has its place in the answer.
     return #op[4] >= #(type(first) == 'table' and first or outcome)
@@ -59,12 +70,21 @@ local function is_recorded(op, outcome)
   return false
 end
 
+-- What `sends` answered, without those that were not accepted.
+local function accepted_of(outcome)
+  if type(outcome) == 'number' then return outcome end
+  local accepted = {}
+  for i = 1, #outcome do accepted[i] = type(outcome[i]) == 'number' and outcome[i] end
+  return accepted
+end
+
 -- Adds what was done to the trail: one entry, of what is packed already.
 local function record(outcomes)
   local kept, some = {}, false
   for i = 1, #outcomes do
     kept[i] = is_recorded(ops[i], outcomes[i]) and outcomes[i]
     some = some or kept[i]
+    if kept[i] and ops[i][1] == 'sends' then kept[i] = accepted_of(outcomes[i]) end
   end
   if not some then return 0 end
   local done = given
@@ -76,8 +96,8 @@ local function record(outcomes)
   end
   local entry = '\148' .. pack(NOW) .. pack(NODE) .. done .. pack(kept)
   last_entry = last_entry + 1
-  hset(TRAIL, fmt('%.0f', last_entry), entry)
-  hset(STATE, 'trail', fmt('%.0f', last_entry))
+  hset(TRAIL, fmt('%d', last_entry), entry)
+  hset(STATE, 'trail', fmt('%d', last_entry))
   hset(STATE, 'trail_bytes', trail_bytes + #entry)
   return last_entry
 end

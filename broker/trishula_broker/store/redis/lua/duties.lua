@@ -78,7 +78,7 @@ local function expired_copies(node, whole, after, limit)
       local member, at = part[i], tonumber(part[i + 1])
       if not (behind and at == after[1] and member <= behind) then
         local colon = find(member, ':', 1, true)
-        local seq, name = fmt('%.0f', tonumber(sub(member, 1, colon - 1))), sub(member, colon + 1)
+        local seq, name = fmt('%d', tonumber(sub(member, 1, colon - 1))), sub(member, colon + 1)
         local where = node_of(name)
         local concerns = node == '' or where == node or (whole and not where)
         if (concerns and #found == limit) or looked == LOOKS then return found, place end
@@ -94,7 +94,7 @@ end
 
 -- When the next copy that concerns `node` expires. It may be too early by one that does not.
 local function next_expiry(node, whole)
-  local part = call('ZRANGEBYSCORE', EXPIRING, '(' .. fmt('%.0f', NOW), '+inf', 'WITHSCORES',
+  local part = call('ZRANGEBYSCORE', EXPIRING, '(' .. fmt('%d', NOW), '+inf', 'WITHSCORES',
     'LIMIT', 0, 100)
   for i = 1, #part, 2 do
     local where = node_of(sub(part[i], find(part[i], ':', 1, true) + 1))
@@ -105,7 +105,7 @@ end
 
 -- The names in `key` that are due, by name, and when the next one is.
 local function due_names(key)
-  local now = fmt('%.0f', NOW)
+  local now = fmt('%d', NOW)
   local names = call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, LOOKS)
   table.sort(names)
   local later = call('ZRANGEBYSCORE', key, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)

@@ -33,10 +33,18 @@ local function hint_mail(name, seq, held, entry)
     hint(node, 'look', name)
     return
   end
-  local kind, deliveries = tostring(held[KIND]), tostring(held[DELIVERIES])
+  local kind, deliveries = fmt('%d', held[KIND]), fmt('%d', held[DELIVERIES])
   local list = hints_to(node)  -- as hint() does it, but there are many of these
   list[#list + 1] = struct.pack('>I4c0I4c0I4c0I4c0I4c0I4c0', 4, 'mail', #name, name, #seq, seq,
     #kind, kind, #deliveries, deliveries, #entry, entry)
+end
+
+-- The same of `n` plain messages from `first` on, whose entries are in `told`, a length before each.
+local function hint_mails(node, name, first, n, told)
+  local list = hints_to(node)
+  hint(node, 'mails', name, fmt('%d', first), fmt('%d', n))
+  local at = #list
+  for i = 1, #told do list[at + i] = told[i] end
 end
 
 -- Cluster nodes pass ordinary messages on to one another; sharded ones stay with the slot.

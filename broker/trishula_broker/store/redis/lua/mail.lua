@@ -24,7 +24,7 @@ local function append(sender, id, thread, header, body)
   last_seq = last_seq + 1
   log_bytes = log_bytes + #body
   state_changed = true
-  local seq = fmt('%.0f', last_seq)
+  local seq = fmt('%d', last_seq)
   local box = box_of(sender)
   local nth = box.v[SENT] + 1
   box.v[SENT] = nth
@@ -60,7 +60,7 @@ local function post(to, id, thread, header, body)
   if not live_of(to) or earlier('hub', id) then return false end
   local seq, entry = append('hub', id, thread, header, body)
   local box = box_of(to)
-  point(box, seq, args.priority * PLACE + last_seq, 1, #body, pack_new(#body, 1))
+  point(box, seq, fmt('%d', args.priority * PLACE + last_seq), 1, #body, pack_new(#body, 1))
   hint_mail(to, seq, new_copy(#body, 1), entry)
   return last_seq
 end
@@ -132,7 +132,7 @@ function APPLY.accept(op)
     end
   end
   local seq, entry = append(sender, id, thread, header, body)
-  local score = priority * PLACE + last_seq
+  local score = fmt('%d', priority * PLACE + last_seq)
   local expires_at = ttl and NOW + ttl
   local what = (sender == 'hub' and 1 or 0) + (kind == 'capability' and 2 or 0) + (ttl and 4 or 0)
   local packed = pack_new(size, what)
@@ -169,6 +169,78 @@ function APPLY.accept(op)
   return { 0, accepted, names, full or {}, pool or false, behind, notice }
 end
 
+-- Plain messages of one agent to another, see runs.py: as many times `accept`. Answers the seq of
+-- the first when all were accepted, else of each what `accept` answers.
+function APPLY.sends(op)
+  local sender, name, priority, sent_ids, sizes, rests = op[2], op[4], op[5], op[6], op[7], op[8]
+  local fenced = fence(sender, op[3])
+  if fenced then return fenced end
+  local live, from, to = live_of(name), box_of(sender), box_of(name)
+  local where = live and live[1] > 0 and live[2] ~= NODE and live[2]
+  local log, by_id, held = fields_of(LOG), fields_of(IDS), fields_of(COPIES)
+  local queue, theirs, own = added_to(to.q), added_to(to.h), added_to(from.h)
+  local first, tail, place, bytes = last_seq + 1, ':' .. name, priority * PLACE, 0
+  local nth, messages_left, bytes_left =
+    from.v[SENT], args.messages - to.v[MESSAGES], args.bytes - to.v[BYTES]
+  local answers
+  local told = {}
+  for i = 1, #sent_ids do
+    local id, size = sent_ids[i], sizes[i]
+    local before = earlier(sender, id)
+    local refused
+    if before then
+      refused = { 1, tonumber(before), entries[before] or call('HGET', LOG, before) }
+    elseif not live then
+      refused = { 2 }
+    elseif messages_left < 1 or bytes_left < size then
+      refused = { 3, { name } }
+    else
+      last_seq = last_seq + 1
+      nth = nth + 1
+      messages_left, bytes_left, bytes = messages_left - 1, bytes_left - size, bytes + size
+      local seq = fmt('%d', last_seq)
+      local entry = struct.pack('>dI4I4', NOW, size, nth % 4294967296) .. rests[i]
+      entries[seq] = entry
+      local n = #log
+      log[n + 1], log[n + 2] = seq, entry
+      local known = ids[id]
+      known = (known and known .. ',' or '') .. sender .. ' ' .. seq
+      ids[id] = known
+      n = #by_id
+      by_id[n + 1], by_id[n + 2] = id, known
+      local field, packed = seq .. tail, pack_new(size, 0)
+      copies[field] = packed
+      n = #held
+      held[n + 1], held[n + 2] = field, packed
+      n = #queue
+      queue[n + 1], queue[n + 2] = fmt('%d', place + last_seq), seq
+      n = #theirs
+      theirs[n + 1], theirs[n + 2] = seq, seq
+      n = #own
+      own[n + 1], own[n + 2] = seq, seq
+      if where then
+        n = #told
+        told[n + 1], told[n + 2] = struct.pack('>I4', #entry), entry
+      end
+    end
+    if refused and not answers then
+      answers = {}
+      for j = 1, i - 1 do answers[j] = first + j - 1 end
+    end
+    if answers then answers[i] = refused or last_seq end
+  end
+  local n = last_seq - first + 1
+  if n > 0 then
+    local v = to.v
+    v[COUNT], v[SIZE], v[MESSAGES], v[BYTES] = v[COUNT] + n, v[SIZE] + bytes, v[MESSAGES] + n, v[BYTES] + bytes
+    from.v[SENT] = nth
+    changed_boxes[name], changed_boxes[sender] = to, from
+    log_bytes, state_changed, pointers = log_bytes + bytes, true, pointers + n
+    if where then hint_mails(where, name, first, n, told) end
+  end
+  return answers or first
+end
+
 function APPLY.fetch(op)
   local name, after, limit, limit_bytes = op[2], op[4], op[5], op[6]
   local fenced = fence(name, op[3])
@@ -176,7 +248,7 @@ function APPLY.fetch(op)
   if is_paused(name) then return { 0 } end
   flush()
   local box = box_of(name)
-  local from = after and '(' .. fmt('%.0f', after[1] * PLACE + after[2]) or '-inf'
+  local from = after and '(' .. fmt('%d', after[1] * PLACE + after[2]) or '-inf'
   local found, size, more, offset, page = {}, 0, false, 0, limit + 1
   repeat
     local seqs = call('ZRANGEBYSCORE', box.q, from, '+inf', 'LIMIT', offset, page)
@@ -196,7 +268,7 @@ function APPLY.fetch(op)
     end
     offset = offset + page
   until more or #seqs < page
-  local due = call('ZRANGEBYSCORE', box.d, '(' .. fmt('%.0f', NOW), NOW + DELAYS[#DELAYS],
+  local due = call('ZRANGEBYSCORE', box.d, '(' .. fmt('%d', NOW), NOW + DELAYS[#DELAYS],
     'WITHSCORES', 'LIMIT', 0, 1)
   return { 0, shown(found), more and 1 or false, due[2] and tonumber(due[2]) or false }
 end

@@ -71,7 +71,7 @@ local MOST = 4000  -- constant
 local function write(command, key, list)
   local n = #list
   if n <= MOST then
-    call(command, key, unpack_list(list))
+    if n > 0 then call(command, key, unpack_list(list)) end
     return
   end
   for i = 1, n, MOST do
@@ -79,18 +79,24 @@ local function write(command, key, list)
   end
 end
 
-local function hset(key, field, value)
+local function fields_of(key)
   local list = fields[key]
   if not list then
     list = {}
     fields[key] = list
   end
+  return list
+end
+
+local function hset(key, field, value)
+  local list = fields_of(key)
   local n = #list
   list[n + 1] = field
   list[n + 2] = value
 end
 
-local function zadd(key, score, member)
+-- Scores and members that are to be added to a sorted set, in turn.
+local function added_to(key)
   local gone = removed[key]
   if gone then
     if added[key] then
@@ -105,6 +111,12 @@ local function zadd(key, score, member)
     list = {}
     added[key] = list
   end
+  return list
+end
+
+-- A score that is text costs Redis less than a number, which it prints with all of its digits.
+local function zadd(key, score, member)
+  local list = added_to(key)
   local n = #list
   list[n + 1] = score
   list[n + 2] = member

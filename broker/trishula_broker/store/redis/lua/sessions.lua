@@ -30,7 +30,7 @@ local function set_live(name, epoch, node)
   if before and before[1] > 0 then call('ZREM', P .. 'n:' .. before[2], name) end
   if epoch > 0 then call('ZADD', P .. 'n:' .. node, 0, name) end
   lives[name] = { epoch, node }
-  call('HSET', LIVE, name, fmt('%.0f', epoch) .. ' ' .. node)
+  call('HSET', LIVE, name, fmt('%d', epoch) .. ' ' .. node)
 end
 
 -- Attempts that were read have ended.
@@ -174,7 +174,7 @@ function APPLY.revoke(op)
     issued_before = math.max(issued_before, known)
     ends = (ends < 0 or over < 0) and -1 or math.max(ends, over)
   end
-  local value = fmt('%.0f %.0f', issued_before, ends)
+  local value = fmt('%d %d', issued_before, ends)
   call('HSET', REVOKED, field, value)
   local nodes = call('HKEYS', P .. 'nodes')
   for i = 1, #nodes do hint(nodes[i], 'tell', told) end

@@ -111,7 +111,8 @@ end
 -- kind, and in times that many have in common: so they are neither packed nor unpacked one by one.
 local packed_new  -- by size * 8 + kind
 local news        -- {size, kind} by how it is packed
-local ends        -- by when it was delivered: the rest of one that is done now
+local ends        -- by when it was delivered, those that are done now by how they were packed;
+                        -- at 1 the rest of such a one
 
 BEGIN[#BEGIN + 1] = function() packed_new, news, ends = {}, {}, {} end
 
@@ -138,12 +139,17 @@ end
 
 -- What such a copy looks like once it was delivered `at`, and is done now.
 local function pack_done(packed, at)
-  local rest = ends[at]
-  if not rest then  -- an array of ten, see OUTCOME
-    rest = '\0\0\0' .. pack(at) .. '\0\0' .. pack(NOW) .. pack('done')
-    ends[at] = rest
+  local known = ends[at]
+  if not known then  -- an array of ten, see OUTCOME
+    known = { '\0\0\0' .. pack(at) .. '\0\0' .. pack(NOW) .. pack('done') }
+    ends[at] = known
   end
-  return '\154' .. sub(packed, 2) .. rest
+  local done = known[packed]
+  if not done then
+    done = '\154' .. sub(packed, 2) .. known[1]
+    known[packed] = done
+  end
+  return done
 end
 
 -- The copy when it is there and waits.
@@ -221,7 +227,7 @@ local function hold(box, seq, held)
   local message = message_at(seq)
   copies[seq .. ':' .. box.name] = held
   changed_copies[seq .. ':' .. box.name] = held
-  zadd(box.q, message[4][PRIORITY] * PLACE + seq, seq)
+  zadd(box.q, fmt('%d', message[4][PRIORITY] * PLACE + seq), seq)
   zadd(box.h, seq, seq)
   if EXPIRES[held[KIND]] then
     zadd(EXPIRING, message[1] + message[4][TTL], due_member(seq, box.name))

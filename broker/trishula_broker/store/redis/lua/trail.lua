@@ -38,12 +38,12 @@ local function settle_trail(by_node)
   if first > last then return first, false end
   local gone = {}
   for pos = first, last do
-    local name = fmt('%.0f', pos)
+    local name = fmt('%d', pos)
     gone[#gone + 1] = name
     trail_bytes = trail_bytes - call('HSTRLEN', TRAIL, name)
   end
   call('HDEL', TRAIL, unpack_list(gone))
-  call('HSET', STATE, 'trail_first', fmt('%.0f', last + 1), 'trail_bytes', trail_bytes)
+  call('HSET', STATE, 'trail_first', fmt('%d', last + 1), 'trail_bytes', trail_bytes)
   return last + 1, last < upto
 end
 
@@ -60,11 +60,11 @@ function APPLY.archive(op)
     local newest, list = known[NEWEST], {}
     for i = 1, #digests do
       newest = math.max(newest, digests[i][1])
-      list[2 * i - 1], list[2 * i] = fmt('%.0f', digests[i][1]), digests[i][2]
+      list[2 * i - 1], list[2 * i] = fmt('%d', digests[i][1]), digests[i][2]
     end
     if list[1] then write('HSET', P .. 'digests:' .. node, list) end
     for number = math.max(0, known[NEWEST] - DIGESTS + 1), newest - DIGESTS do
-      call('HDEL', P .. 'digests:' .. node, fmt('%.0f', number))
+      call('HDEL', P .. 'digests:' .. node, fmt('%d', number))
     end
     for i = 1, #heads do call('HSET', P .. 'heads:' .. node, heads[i][1], heads[i][2]) end
     by_node[node] = { upto, NOW, false, newest }

@@ -47,7 +47,7 @@ local function trim(keys, argv)
       break
     end
     looks = looks - 1
-    local name = fmt('%.0f', seq)
+    local name = fmt('%d', seq)
     local message = message_at(name)
     local jump = not message and call('HGET', P .. 'jumps', name)
     local stays = false
@@ -100,7 +100,7 @@ local function trim(keys, argv)
     end
     seq = jump and tonumber(jump) or seq + 1
   end
-  if gap then hset(STATE, 'first', fmt('%.0f', seq)) end
+  if gap then hset(STATE, 'first', fmt('%d', seq)) end
   flush()
   return { gone, done and 0 or seq - 1, trail_left and 1 or false }
 end
