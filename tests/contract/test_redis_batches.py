@@ -123,7 +123,8 @@ async def test_what_is_sent_together_costs_one_operation_of_the_script(
 
 
 async def test_a_run_ends_where_a_script_does(world: World, redis: RedisServer) -> None:
-    ops = [world.settle("bob", 1), *(world.mail("ada", "bob", f"m{n}") for n in range(OPERATIONS))]
+    ops: list[base.Operation] = [world.settle("bob", 1)]
+    ops += [world.mail("ada", "bob", f"m{n}") for n in range(OPERATIONS)]
     assert arguments(ops)[1] == [1, OPERATIONS - 1, 1]
     await world.do(*ops)
     assert scripts(redis) == 2
