@@ -24,7 +24,8 @@ TESTS_AT_ONCE ?= 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format bench scale load peers screenshots demo fuzz chaos lock clean
+.PHONY: help setup run test check format docs bench scale load peers screenshots demo fuzz chaos lock \
+	clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -34,7 +35,7 @@ setup: $(STAMPS)/dev ## set up .venv with everything the developers need
 run: $(STAMPS)/run ## serve a hub; ARGS="..." is passed on
 	$(BIN)/broker serve $(ARGS)
 
-test: $(STAMPS)/dev $(STAMPS)/system ## run the tests; ARGS="..." is passed to pytest
+test: $(STAMPS)/dev $(STAMPS)/docs $(STAMPS)/system ## run the tests; ARGS="..." is passed to pytest
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
 		--numprocesses=$(TESTS_AT_ONCE) --dist=worksteal $(ARGS)
 
@@ -46,6 +47,9 @@ check: $(STAMPS)/dev ## lint, formatting, types
 format: $(STAMPS)/dev ## format, and fix what ruff can fix safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMPS)/docs ## build docs/ as a site in build/site, to be read offline; warnings are errors
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict --quiet
 
 bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.bench $(ARGS)
@@ -109,6 +113,13 @@ $(STAMPS)/peers: $(STAMPS)/venv requirements/peers.txt
 	PYTHON="$(PYTHON)" sh tools/venv.sh .venv/peers
 	.venv/peers/bin/python -m pip --disable-pip-version-check --quiet install \
 		--require-hashes -r requirements/peers.txt
+	@touch $@
+
+# What builds the site, likewise.
+$(STAMPS)/docs: $(STAMPS)/venv requirements/docs.txt
+	PYTHON="$(PYTHON)" sh tools/venv.sh .venv/docs
+	.venv/docs/bin/python -m pip --disable-pip-version-check --quiet install \
+		--require-hashes -r requirements/docs.txt
 	@touch $@
 
 $(STAMPS)/system: $(STAMPS)/venv tools/system-packages.sh Makefile

@@ -32,3 +32,4 @@ compile dev requirements/dev.txt --extra dev pyproject.toml "$work/build.in"
 echo "-c $PWD/requirements/dev.txt" >>"$work/build.in"
 compile broker requirements/run.txt --extra broker pyproject.toml "$work/build.in"
 compile peers requirements/peers.txt --group pyproject.toml:peers -c requirements/dev.txt
+compile docs requirements/docs.txt --group pyproject.toml:docs
