@@ -1,6 +1,6 @@
-"""What MkDocs is told beside mkdocs.yml: README and changelog are pages, too, and what
-pages link to outside docs/ comes along. So the same Markdown has good links in the repository and on
-the site."""
+"""What MkDocs is told beside mkdocs.yml: README and changelog are pages, too, and what pages link
+to outside docs/ comes along. So the same Markdown has good links in the repository and on the site.
+"""
 
 from __future__ import annotations
 
