@@ -34,6 +34,13 @@ http {{
 """
 
 
+def nginx_command() -> str:
+    """Where the command is; Debian keeps daemons where not every user looks."""
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:{_PATH}")
+    assert found is not None, "nginx is missing: `make test` installs it"
+    return found
+
+
 class Nginx:
     """nginx before two hubs, its files in ``directory``.
 
@@ -71,9 +78,7 @@ class Nginx:
         main = self.directory / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""  # a worker must reach its files
         main.write_text(MAIN.format(directory=self.directory, user=user))
-        command = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:{_PATH}")
-        assert command is not None, "nginx is missing: `make test` installs it"
-        begin = [command, "-p", str(self.directory), "-e", str(self.directory / "main.log")]
+        begin = [nginx_command(), "-p", str(self.directory), "-e", str(self.directory / "main.log")]
         begin += ["-c", str(main)]
         tried = subprocess.run([*begin, "-t"], capture_output=True, text=True, check=False)
         assert tried.returncode == 0, tried.stderr
