@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.guide import Block, blocks, pages
 from trishula_broker.cli import COMMANDS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -62,3 +63,16 @@ def test_commands_and_settings_that_a_page_names_are_there(page: str) -> None:
     assert set(re.findall(r"`\[(\w+)\]", text)) <= tables
     for table, key in re.findall(rf"`({'|'.join(tables)})\.(\w+)`", text):
         assert key in settings[table] or (table, key) in HEALTH, f"{table}.{key}"
+
+
+def toml_blocks() -> list[Block]:
+    return [block for page in pages() for block in blocks(page, "toml")]
+
+
+@pytest.mark.parametrize("block", toml_blocks(), ids=str)
+def test_settings_in_a_block_are_there(block: Block) -> None:
+    known = (ROOT / "deploy" / "broker.toml").read_text()
+    for table, values in tomllib.loads(block.text).items():
+        assert re.search(rf"^\[?{table}\b", known, re.MULTILINE)
+        for key in values if isinstance(values, dict) else ():
+            assert key in tomllib.loads(known)[table], f"{block}: {table}.{key}"
