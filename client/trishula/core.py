@@ -408,8 +408,7 @@ class AgentCore:
         if error.code == ErrorCode.STALE_ACK:
             seqs = (error.details or {}).get("seqs", [])
             lost = self.inbox.stale(seq for seq in seqs if isinstance(seq, int))
-            if lost:
-                self._events.append(StaleMail(lost))
+            self._events.append(StaleMail(lost))
             return
         self._events.append(Trouble(f"{error.code}: {error.message}"))
 

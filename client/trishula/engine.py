@@ -57,7 +57,8 @@ class Engine:
 
     Args:
         on_mail: takes new deliveries.
-        on_lost: the connection is gone; deliveries not taken are the hub's again.
+        on_lost: deliveries that the core does not hold any more are the hub's again: the
+            connection is gone, or they were recalled.
         on_settled: the application may have fewer unsettled messages than before.
         on_presence: takes the hub's news for watchers.
         on_change: the agent became active, lost its connection, or failed for good.
@@ -294,9 +295,12 @@ class Engine:
                 if self._folder is not None:
                     self._folder.order(event.on)
             case StaleMail():
+                self._on_lost()
                 for delivery in event.deliveries:
                     _log.warning(
-                        "%s: %s went to another session while it was handled", self._name, delivery
+                        "%s: %s is another session's now, or was recalled, while it was handled",
+                        self._name,
+                        delivery,
                     )
             case Waits():
                 text = "%s: the hub accepts nothing now, and what was sent waits: %s"

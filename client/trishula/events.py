@@ -86,7 +86,8 @@ class Presence(Event, frozen=True, gc=False):
 
 
 class StaleMail(Event, frozen=True, gc=False):
-    """Taken by the application, but held by another agent or session now."""
+    """Held by another agent or session now, or taken back by its sender: what the application
+    has of it, ``deliveries``. What it has not begun is not held any more."""
 
     deliveries: list[Delivery]
 

@@ -207,15 +207,33 @@ class Inbox:
             unconfirmed.pop(seq, None)
 
     def stale(self, seqs: Iterable[int]) -> list[Delivery]:
-        """These are not ours any more. Those still with the application are returned."""
+        """These are not ours any more. Those still with the application are returned; those that
+        wait for it are not held any more."""
         lost: list[Delivery] = []
+        others: set[int] = set()
         for seq in seqs:
             self._unconfirmed.pop(seq, None)
             delivery = self._taken.pop(seq, None)
             if delivery is not None:
                 self._reads.pop(seq, None)
                 lost.append(delivery)
+            else:
+                others.add(seq)
+        if others:
+            self._take_back(
+                delivery
+                for delivery in self._held.values()
+                if delivery.stage is _WAITING and delivery.seq in others
+            )
         return lost
+
+    def _take_back(self, deliveries: Iterable[Delivery]) -> None:
+        """The hub's copies of these are the hub's again; a file in the shared folder stays."""
+        for delivery in list(deliveries):
+            if delivery.key in self.filed:
+                delivery.seq = None
+            else:
+                del self._held[delivery.key]
 
     # what the application says
 
@@ -327,14 +345,7 @@ class Inbox:
         """The hub takes back what the application has not begun; it will deliver it again."""
         self._connected = False
         self._renew_at = None
-        self._held = {
-            key: delivery
-            for key, delivery in self._held.items()
-            if delivery.stage is not Stage.WAITING or key in self.filed
-        }
-        for delivery in self._held.values():
-            if delivery.stage is Stage.WAITING:
-                delivery.seq = None  # of the hub's copy; the file stays
+        self._take_back(each for each in self._held.values() if each.stage is _WAITING)
         self._rejects = {key: seqs for key, seqs in self._rejects.items() if not key[1]}
 
     def acks(self) -> list[AgentAck]:

@@ -79,7 +79,8 @@ class Intake:
         self._wake()
 
     def lost(self) -> None:
-        """What was not begun is the hub's again; what lies in the shared folder stays."""
+        """What was not begun and is not held any more is the hub's again; what lies in the shared
+        folder stays."""
         holds = self.engine.core.inbox.holds
         self._unread = deque(delivery for delivery in self._unread if holds(delivery))
         self._jobs = deque(job for job in self._jobs if holds(job[0]))

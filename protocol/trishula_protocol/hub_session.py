@@ -15,7 +15,7 @@ from trishula_protocol.address import HUB
 from trishula_protocol.bodies import HubAck, Register, error_payload
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.envelope import DirectError, Envelope
-from trishula_protocol.errors import CloseCode, ProtocolError
+from trishula_protocol.errors import CloseCode, ErrorCode, ProtocolError
 
 _Item = TypeVar("_Item", str, int)
 
@@ -253,6 +253,16 @@ class HubSession:
             self._troubled.append(self)
         self.errors.append((error, about))
         self.say(DirectError("ERROR", HUB, error.reply_to, error_payload(error)))
+
+    def withdrawn(self, seqs: list[int]) -> None:
+        """Tell that these, which went out, are not for this session any more. Nothing was at
+        fault: this is in no record of refusals."""
+        error = ProtocolError(
+            ErrorCode.STALE_ACK,
+            "seqs: taken back before they were read; do not begin them",
+            details={"seqs": seqs},
+        )
+        self.say(DirectError("ERROR", HUB, None, error_payload(error)))
 
     def accepted(self, envelope_id: str) -> None:
         """Acknowledge a message; acknowledgements of one moment share an envelope."""

@@ -295,6 +295,7 @@ class AgentHost:
             case events.Answered():
                 event.out.waiter(event.payload)
             case events.StaleMail():
+                self._waiting = deque(filter(core.inbox.holds, self._waiting))
                 for delivery in event.deliveries:
                     self._stale(core, delivery)
             case events.Active():

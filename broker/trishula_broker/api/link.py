@@ -320,8 +320,11 @@ class Link:
             if waits is not None and not waits.done():
                 waits.set_exception(refused(error))
         elif error.code == ErrorCode.STALE_ACK and error.details is not None:
-            for seq in error.details.get("seqs", ()):
+            gone = error.details.get("seqs", ())
+            for seq in gone:
                 _resolve(self._settling.get(seq), False)
+            # What nobody has polled may have been recalled.
+            self._mail = deque(each for each in self._mail if each.seq not in gone)
 
     def flush(self) -> None:
         """Nothing is held back."""

@@ -75,10 +75,12 @@ class Delivery:
             self.offer(message.to, base.Copy(message, 0, 0, None))
 
     def withdraw(self, agent: str, seq: int) -> None:
-        """A copy ended by somebody else's doing: it must not go out any more."""
+        """A copy ended by somebody else's doing: it must not go out any more, and where it is out
+        nobody need begin it."""
         seat = self._roster.seats.get(agent)
         if seat is not None:
-            seat.mailbox.withdraw(seq)
+            if seat.mailbox.withdraw(seq):
+                seat.session.withdrawn([seq])
             self.stir(seat)
 
     def look_at(self, agent: str) -> None:

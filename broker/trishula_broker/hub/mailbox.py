@@ -85,13 +85,14 @@ class Mailbox:
         """A waiting copy ended or was moved away."""
         self._window.remove(seq)
 
-    def withdraw(self, seq: int) -> None:
-        """A copy ended, or was moved, by somebody else's doing."""
-        self.release(seq)
+    def withdraw(self, seq: int) -> bool:
+        """A copy ended, or was moved, by somebody else's doing; whether it is out."""
+        held = self.release(seq)
         if self._fetching:
             self.doubt()  # the answer may still have it
         else:
             self._window.remove(seq)
+        return held is not None
 
     def doubt(self) -> None:
         """The window may have missed something: know nothing, fetch again."""

@@ -80,6 +80,21 @@ async def test_a_message_sent_again_under_its_id_is_one(rig: Rig, name: str, oth
         assert (box.count, [head["id"] for head in box.heads]) == (1, ["once"])
 
 
+async def test_what_is_recalled_before_it_is_polled_is_not_handed_out(
+    rig: Rig, name: str, other: str
+) -> None:
+    await known(rig, other)
+    box = f"/mailboxes/{other}/receive"
+    async with rig.agent(name) as dc, rig.client(other) as agni:
+        receipts = [await dc.send(other, n) for n in range(3)]
+        wanted = {"limit": 1, "wait_s": 20}
+        first = good(await agni.post(box, json=wanted), shapes.Received)
+        assert [each["payload"] for each in first.messages] == [0]
+        assert (await dc.recall(receipts[1].id))["recalled"] == [other]
+        rest = good(await agni.post(box, json={"wait_s": 20}), shapes.Received)
+        assert [each["payload"] for each in rest.messages] == [2]
+
+
 async def test_what_is_not_settled_in_its_lease_comes_again(
     rig: Rig, name: str, other: str
 ) -> None:

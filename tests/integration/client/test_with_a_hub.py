@@ -57,6 +57,8 @@ async def test_send_command_and_questions(tmp_path: Path) -> None:
         waiting = await dc.send("agni", "never")
         assert (await anext(agni.messages())).payload == "later"
         assert await dc.recall(waiting.id)
+        await dc.send("agni", "more")
+        assert (await anext(agni.messages())).payload == "more"
         assert await dc.history()
 
 

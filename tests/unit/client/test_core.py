@@ -351,6 +351,14 @@ class TestMail:
         link.pass_time(1_500)
         assert seqs(link.written, "read") == [1]
 
+    def test_mail_that_was_recalled_before_it_was_begun_is_not_held_any_more(self) -> None:
+        link = make_link()
+        link.register()
+        one, two = fresh(link.mail(1, 2))
+        (told,) = link.error(None, "stale_ack", details={"seqs": [1]})
+        assert told == events.StaleMail([])
+        assert [link.core.inbox.holds(each) for each in (one, two)] == [False, True]
+
     def test_settling_twice_says_it_once(self) -> None:
         link = make_link()
         link.register()

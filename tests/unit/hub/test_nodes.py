@@ -117,8 +117,11 @@ def test_what_is_recalled_elsewhere_is_not_delivered() -> None:
         sender.tell("agni", name)
     [first] = receiver.mail()
     assert sender.ask("recall", id="m2")["payload"]["recalled"] == ["agni"]
+    assert receiver.errors() == []  # it was never there
     receiver.ack("done", first["seq"])
     assert ids(receiver) == ["m3"]
+    assert sender.ask("recall", id="m3")["payload"]["recalled"] == ["agni"]
+    assert receiver.errors() == ["stale_ack"]
 
 
 def test_what_is_recalled_while_it_is_being_fetched_is_not_delivered() -> None:

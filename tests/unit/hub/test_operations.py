@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.hub_bench import Bench, Json
+from tests.support.hub_bench import Bench, Json, Peer
 
 
 def test_an_unknown_operation_is_told_what_there_is() -> None:
@@ -179,6 +179,28 @@ def test_recall_takes_back_what_nobody_has_read() -> None:
     assert bench.agent("three").mail() == []
     assert two.ask("peek")["payload"]["count"] == 0
     assert one.ask("recall", id="b1")["payload"]["code"] == "bad_message"
+
+
+def stale(peer: Peer) -> list[int]:
+    payloads = [each["payload"] for each in peer.take() if each["type"] == "ERROR"]
+    assert all(each["code"] == "stale_ack" for each in payloads)
+    return [seq for each in payloads for seq in each["details"]["seqs"]]
+
+
+def test_whoever_holds_what_is_recalled_hears_that_and_nobody_else_does() -> None:
+    bench = Bench()
+    dc, one, two = bench.agent("dc"), bench.agent("one", prefetch=1), bench.agent("two")
+    for name in ("b1", "b2"):
+        dc.tell("broadcast", name)
+    first, second = (mail["seq"] for mail in two.mail())
+    assert [mail["id"] for mail in one.mail()] == ["b1"]
+    two.ack("read", first)
+    dc.ask("recall", id="b1")
+    assert (stale(one), stale(two)) == ([first], [])
+    dc.ask("recall", id="b2")  # which has gone out to the one meanwhile
+    assert (stale(one), stale(two)) == ([second], [second])
+    assert bench.hub.counts.errors.total() == 0  # nobody has done anything wrong
+    assert one.ask("peek")["payload"]["count"] == 0
 
 
 def test_deregister_needs_an_empty_mailbox() -> None:
