@@ -71,7 +71,7 @@ def make_front(
         lambda: driver.clock().wall,
         data,
         config.key_file if keyed else None,
-        ArchivePlace(archive_folder(config), archive_key(config.audit))
+        ArchivePlace(archive_folder(config), archive.caught_up, archive_key(config.audit))
         if config.audit.enabled
         else None,
     )

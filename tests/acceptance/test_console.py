@@ -68,8 +68,10 @@ async def go(page: Page, place: str) -> None:
 async def look(page: Page, name: str) -> None:
     """Serious findings of axe fail; a picture is taken where somebody wants them."""
     for theme in ("light", "dark"):
-        # Nothing is judged in the middle of an animation.
-        await page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
+        # Nothing is judged in the middle of an animation; what is drawn anew ends one before that.
+        await page.evaluate(
+            "Promise.allSettled(document.getAnimations().map((each) => each.finished))"
+        )
         found = await Axe().run(page)
         serious = [
             f"{each['id']}: {each['help']}: {[node['html'] for node in each['nodes']][:3]}"

@@ -64,6 +64,7 @@ async def _records(call: Call, since: str, until: str, **wanted: Any) -> shapes.
         told=int(told or 0),
         **wanted,
     )
+    await place.caught_up(call.caller.namespace)  # or what one has just seen would be missing
     records, found = await call.searches.run(request)
     following = f"{found.next},{found.told}" if found.told else found.next
     return shapes.Records(records, following if found.more else None, found.unread)

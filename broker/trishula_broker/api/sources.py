@@ -17,6 +17,8 @@ class ArchivePlace(NamedTuple):
     """Where the archive is, and what reads it."""
 
     root: Path
+    caught_up: Callable[[str], Awaitable[None]]
+    """Returns when what happened in a namespace until now is there."""
     key: bytes | None = None
     """It is encrypted with this; never shown."""
 

@@ -23,6 +23,8 @@ from trishula_broker.store.trail import Archive, Head
 
 FLUSH_S: Final = 0.5
 """What only this node saw is on the disk after this long at the latest."""
+CATCH_UP_S: Final = 2.0
+"""Whoever wants to read waits so long for the last of it."""
 TIDY_S: Final = 10.0
 AGAIN_S: Final = 0.05
 """Until the store is asked again to keep a trail: sooner than anything else is tried again."""
@@ -205,6 +207,19 @@ class Archiver:
         self._thread.shutdown()
 
     # --- what goes on ---
+
+    async def caught_up(self, namespace: str) -> None:
+        """Return when what happened in ``namespace`` until now can be read in the archive, as far
+        as it can be written; after :data:`CATCH_UP_S` at the latest."""
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                if len(self.local):
+                    await self._in_thread(self.local.flush)
+                follower = self._followers.get(namespace)
+                if follower is not None:
+                    await follower.caught_up()
+        except OSError:  # TimeoutError is one; what keeps the disk from being written is in health
+            pass
 
     async def _keep_local(self) -> None:
         """Write what only this node sees, twice a second."""

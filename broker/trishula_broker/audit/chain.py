@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 ZERO: Final = bytes(32)
 TAIL: Final = len(b',"hash":""}') + 64
 """Bytes of a line behind what its hash is over, without the line's end."""
+_BLOCK: Final = b',"block":"'
+_BLOCK_BYTES: Final = len(_BLOCK) + len('"') + 64
 _LINE: Final = re.compile(rb'\{"n":([1-9][0-9]{0,17}),.*,"hash":"([0-9a-f]{64})"\}\Z', re.DOTALL)
 _sha256: Final = hashlib.sha256
 
@@ -63,6 +65,14 @@ def take_apart(line: bytes) -> Line | None:
     if found is None:
         return None
     return Line(int(found[1]), line[:-TAIL], bytes.fromhex(found[2].decode()))
+
+
+def said(line: bytes) -> bytes:
+    """What a line, without its end, says: all but its hash, and the digest of a block before that.
+    Somebody who looks for ``cafe`` means none of those."""
+    told = line[:-TAIL]
+    block = told[-_BLOCK_BYTES:]
+    return told[:-_BLOCK_BYTES] if block.startswith(_BLOCK) else told
 
 
 def digest_of(before: bytes, hashed: bytes) -> bytes:

@@ -7,6 +7,7 @@ other. What blocks, writing and syncing, is done in the archive's thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -124,6 +125,9 @@ class Follower:
         self._commit_at = self._compare_at = self._tidy_at = 0.0
         self._tidy_failed = ""
         self._full = False
+        self._hurry = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        """Those who want to know when the chain has what there is now."""
         self._failing = False
         self._stuck = False
 
@@ -133,6 +137,8 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
+            self._hurry.clear()
+            waiting, self._waiting = self._waiting, []
             try:
                 moved = await self.step()
                 pause = 0.0 if self._full else POLL_S
@@ -146,8 +152,27 @@ class Follower:
                     self._stuck = True
                     self._alarm(f"the archive of {self.namespace} does not go on: {error!r}")
                 moved, pause = False, RETRY_S
+            if self._full:  # there is more
+                self._waiting += waiting
+            else:
+                for each in waiting:
+                    if not each.done():
+                        each.set_result(None)
             if not moved or pause:
-                await asyncio.sleep(pause or POLL_S)
+                await self._rest(pause or POLL_S)
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+
+    async def caught_up(self) -> None:
+        """Return when all that was committed until now can be read in the chain, or cannot be
+        archived now; never, while it is not followed."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._hurry.set()
+        await done
 
     async def step(self) -> bool:
         """Archive what there is, say so to the store, and do what is due; whether there was any.

@@ -136,6 +136,12 @@ class NodeArchive:
         if self._archiver is not None:
             self._archiver.local.record(namespace, event, fields)
 
+    async def caught_up(self, namespace: str) -> None:
+        """Return when what happened in ``namespace`` until now can be read, as far as it can be
+        written; soon in any case."""
+        if self._archiver is not None:
+            await self._archiver.caught_up(namespace)
+
     @property
     def problem(self) -> str | None:
         """Why it cannot be written, None when it can. Alarms are told beside that: they keep no

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trishula_broker.audit import chain
 from trishula_broker.audit.reading import Archive, Record
 from trishula_broker.audit.sealing import Sealer
 
@@ -84,7 +85,7 @@ def matching(archive: Archive, wanted: Request) -> Iterator[tuple[bytes, Record]
             and (wanted.to is None or _went_to(record, wanted.to))
             and (wanted.thread is None or wanted.thread in (record.get("thread"), record.get("id")))
             and (wanted.type is None or record.get("type") == wanted.type)
-            and any(each in line for each in texts)
+            and any(each in chain.said(line) for each in texts)
         ):
             yield line, record
 

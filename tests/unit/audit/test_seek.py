@@ -55,6 +55,22 @@ def test_pages_have_each_record_once_though_many_are_of_one_moment(
     assert all(len(page) == limit for page in found[:-1])
 
 
+def test_a_text_is_looked_for_in_what_records_say_and_not_in_their_hashes(tmp_path: Path) -> None:
+    one = writer(tmp_path)
+    entry = Entry(1, START, "n1", (accept(1, "café"), accept(2, "c0ffee")))
+    archive(one, [entry])
+    one.close()
+    everything = Request(str(tmp_path), "default", 9, event="accepted")
+    *lines, _ = seek.answer(Archive(tmp_path, None, pytest.fail), everything)
+    records = [msgspec.json.decode(line) for line in lines]
+    assert "block" in records[-1]
+    digests = [record[name] for record in records for name in ("hash", "block") if name in record]
+    for text, count in (("c0ffee", 1), ("café", 1), *((each, 0) for each in digests)):
+        wanted = Request(str(tmp_path), "default", 9, text=text)
+        *found, _ = seek.answer(Archive(tmp_path, None, pytest.fail), wanted)
+        assert len(found) == count, text
+
+
 def test_a_page_has_so_many_bytes_and_one_record_at_least(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

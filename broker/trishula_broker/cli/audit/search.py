@@ -75,6 +75,8 @@ def search(
     with reading():
         import msgspec
 
+        from trishula_broker.audit import chain
+
         archive = place_of(config, data, audit_path).archive()
         out = Output(as_json)
         if any(each is not None for each in (sender, to, thread, kind)):
@@ -92,7 +94,7 @@ def search(
                 and (thread is None or thread in (record.get("thread"), record.get("id")))
                 and (kind is None or record.get("type") == kind)
                 and (event is None or record.get("event") == event)
-                and (text is None or any(each in line for each in texts))
+                and (text is None or any(each in chain.said(line) for each in texts))
             ):
                 some = True
                 if as_json:
