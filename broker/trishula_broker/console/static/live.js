@@ -72,28 +72,39 @@ function passed(what, told) {
   if (!redraw) redraw = setTimeout(flush, 200);
 }
 
+const newest = new Map();  // of a cell, the number of the question whose answer it shows
+let questions = 0;
+
+/** Show an answer: unless a later question's has overtaken it, or nobody is signed in any more. */
+async function show(cell, promise) {
+  const mine = ++questions;
+  const session = ending;
+  try {
+    const value = await promise;
+    if (session !== ending || mine < (newest.get(cell) || 0)) return;
+    newest.set(cell, mine);
+    cell.set(value);
+  } catch (error) { if (session === ending) failed(error); }
+}
+
 let asking = 0;
 
 /** Ask for the agents soon; several reasons in a moment are one question. */
 export function askAgents() {
   if (asking) return;
-  asking = setTimeout(async () => {
+  asking = setTimeout(() => {
     asking = 0;
-    try {
-      // Without the passing names of commands that have ended.
-      const found = (await api.agents()).filter((agent) => agent.online || !agent.ephemeral);
-      state.agents.set(new Map(found.map((agent) => [agent.id, agent])));
-    } catch (error) { failed(error); }
+    // Without the passing names of commands that have ended.
+    show(state.agents, api.agents().then((all) => new Map(all
+      .filter((agent) => agent.online || !agent.ephemeral).map((agent) => [agent.id, agent]))));
   }, 150);
 }
 
-export async function askNodes() {
-  try { state.nodes.set(await api.nodes()); } catch (error) { failed(error); }
-}
+export const askNodes = () => show(state.nodes, api.nodes());
 
 function askRest() {
-  for (const [name, promise] of [["health", api.health()], ["series", api.series()]])
-    promise.then((value) => state[name].set(value), failed);
+  show(state.health, api.health());
+  show(state.series, api.series());
 }
 
 let counting = 0;
@@ -106,7 +117,7 @@ export function askDead() {
   if (counting) return;
   counting = setTimeout(() => {
     counting = 0;
-    api.deadletters().then((letters) => state.dead.set(letters.length), failed);
+    show(state.dead, api.deadletters().then((letters) => letters.length));
   }, DEAD_MS);
 }
 
@@ -168,7 +179,8 @@ export function stop() {
   if (ending) ending.abort();
   ending = null;
   clearTimeout(counting);
-  counting = 0;
+  clearTimeout(asking);
+  counting = asking = 0;
   fresh = [];
   for (const cell of [state.agents, state.nodes, state.health, state.series, state.dead])
     cell.set(null);

@@ -7,6 +7,7 @@ const EVENTS = [
   "accepted", "delivered", "read", "done", "requeued",
   "rejected", "expired", "dead-lettered", "recalled", "dropped", "assigned", "unassigned", "retried",
   "registered", "left", "forgotten", "node-ended", "paused", "resumed", "introduced", "revoked",
+  "folder-mode",
   "connected", "disconnected", "renewed", "refused", "operator",
   "segment", "sealed", "removed", "gap", "rewound", "lost", "altered",
 ];
