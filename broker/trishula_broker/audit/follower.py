@@ -39,9 +39,10 @@ POLL_S: Final = 0.2
 RETRY_S: Final = 1.0
 """Rest after the disk, or the store, failed."""
 COMMIT_S: Final = 1.0
-COMMIT_ENTRIES: Final = 10_000
-"""The store hears how far the archive is this often, or after so many entries. What it hears of is
-on the disk: a sync of a growing file has the store's own wait, so there is one for each."""
+COMMIT_BYTES: Final = 4 << 20
+"""The store hears how far the archive is this often, or after so many bytes of it: the sooner it
+does, the less of the trail it writes to its tables. What it hears of is on the disk: a sync of a
+growing file has the store's own wait, so there is one for each."""
 REMEMBERED: Final = 10_000
 """Entries whose places are looked at again when a store was set back; it loses fewer."""
 HEARD_S: Final = 600.0
@@ -119,6 +120,7 @@ class Follower:
         """Of recent blocks, to compare others' with."""
         self._told: Link | None = None
         self._told_pos = -1
+        self._untold = 0
         self._told_others: tuple[int, ...] = ()
         loop = asyncio.get_running_loop()
         self._time = loop.time
@@ -314,6 +316,7 @@ class Follower:
 
         def append() -> None:
             writer.append(link, chunks, mark, skip)
+            self._untold += sum(map(len, chunks))
             self._digests += ended
             self._known |= dict(ended)
 
@@ -379,7 +382,7 @@ class Follower:
 
     def _is_commit_due(self) -> bool:
         now, writer = self._time(), self.writer
-        if writer.mark.pos - self._told_pos >= COMMIT_ENTRIES:
+        if self._untold >= COMMIT_BYTES:
             return True
         if now < self._commit_at:
             return False
@@ -401,6 +404,7 @@ class Follower:
         head = self._key.head(self._node, self.namespace, kind, link, self._clock())
         op = Archive(self._node, mark.pos, (head, *others), digests)
         self._commit_at = self._time() + COMMIT_S
+        self._untold = 0
         outcome = await self._port.submit(self.namespace, op)
         if not isinstance(outcome, Archived):
             raise StoreUnavailable(f"the store answered {type(outcome).__name__}")

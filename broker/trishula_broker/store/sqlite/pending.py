@@ -29,10 +29,11 @@ from trishula_broker.store.sqlite.mailbox import CopyRecord
 from trishula_broker.store.sqlite.trail import PLACE_BITS, Recorded, SpaceTrail
 from trishula_broker.store.trail import Entry
 
-FOLD_AT: Final = 2_000
-"""Changes after which a commit has them folded."""
-FOLD_BYTES: Final = 2 << 20
-"""Or bytes of bodies and entries. Half a journal holds twice as much."""
+FOLD_AT: Final = 20_000
+"""Changes after which a commit has them folded, if nothing else does first: an archiver that says
+how far it is, which spares the entries it has the tables, or half a journal that fills up."""
+FOLD_BYTES: Final = 12 << 20
+"""Or bytes of bodies and entries in memory."""
 KNOWN: Final = 50_000
 """Or copies and ids in memory, which may merely have been asked for; some 12 MiB."""
 
@@ -166,7 +167,8 @@ class Pending:
     def end(self) -> None:
         """The transaction is complete: make it durable. Another may begin."""
         rows = self._take_recorded()
-        much = self.bytes >= FOLD_BYTES or len(self.copies) + len(self.ids) >= KNOWN
+        full = self._journal.is_filling or self.bytes >= FOLD_BYTES
+        much = full or len(self.copies) + len(self.ids) >= KNOWN
         if much and not self._has_changes():
             self.forget()
         if not self._writing:
