@@ -55,6 +55,7 @@ bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.bench $(ARGS)
 	$(BIN)/python -m loadtests.bench --redis $(ARGS)
 	$(BIN)/python -m loadtests.audit_bench
+	$(BIN)/python -m loadtests.beside --seconds 20
 	$(BIN)/python -m loadtests.failover
 	$(BIN)/python -m loadtests.idle_connections
 	$(BIN)/python -m loadtests.journal_bench

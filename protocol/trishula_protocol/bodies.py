@@ -271,12 +271,14 @@ class Forget(Op, tag="forget"):
 
 class Tap(Op, tag="tap"):
     """Operators: hear of what passes from now on (or stop it); each filter narrows. ``to`` is an
-    address as it was written, or an agent that has a copy."""
+    address as it was written, or an agent that has a copy. ``most``: copies a second; others are
+    missed, and how many is told."""
 
     sender: Name | None = msgspec.field(default=None, name="from")
     to: Annotated[str, msgspec.Meta(max_length=limits.AGENT_LENGTH + 1)] | None = None
     type: Literal["COMMAND", "STATUS", "RESULT", "ERROR"] | None = None
     thread: EnvelopeId | None = None
+    most: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     on: bool = True
 
 

@@ -47,6 +47,34 @@ HEARTBEAT_MS: Final = 60_000
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class News:
+    """An envelope that was told unasked.
+
+    Attributes:
+        envelope: which.
+        size: its bytes, about.
+        shown: what whoever hands it on has made of it; made once for all that hear the same.
+    """
+
+    __slots__ = ("envelope", "shown", "size")
+
+    def __init__(self, envelope: Envelope, size: int) -> None:
+        self.envelope = envelope
+        self.size = size
+        self.shown: bytes | None = None
+
+
+class Memo:
+    """The last frame that had news only. Those who listen to the same are told in equal frames, one
+    after the other: they are taken apart once."""
+
+    __slots__ = ("frame", "news")
+
+    def __init__(self) -> None:
+        self.frame = b""
+        self.news: list[News] = []
+
+
 class Link:
     """One session.
 
@@ -58,6 +86,7 @@ class Link:
         peer: where the caller is.
         receive: whether it takes the agent's mail.
         lease_ms: what ``read`` lasts.
+        memo: shared with others that may be told the same; None for one of its own.
     """
 
     link: int
@@ -73,7 +102,9 @@ class Link:
         *,
         receive: bool = False,
         lease_ms: int = 60_000,
+        memo: Memo | None = None,
     ) -> None:
+        self._memo = memo or Memo()
         self._driver = driver
         self._loop = asyncio.get_running_loop()
         self.agent = agent
@@ -94,8 +125,7 @@ class Link:
         self._free.set()
         self._something = asyncio.Event()
         self._mail: deque[Envelope] = deque()
-        self._news: deque[tuple[Envelope, int]] = deque()
-        """Each with its bytes."""
+        self._news: deque[News] = deque()
         self._news_bytes = 0
         self._full = False
         register = bodies.Register(
@@ -200,7 +230,7 @@ class Link:
         self.acknowledge(stage, list(made), **more)
         await asyncio.gather(*made.values())
 
-    async def news(self) -> Envelope:
+    async def news(self) -> News:
         """The next thing the hub tells unasked.
 
         Raises:
@@ -208,8 +238,15 @@ class Link:
         """
         while not self._news:
             await self._next()
-        found, size = self._news.popleft()
-        self._news_bytes -= size
+        return self._take_news()
+
+    def all_news(self) -> list[News]:
+        """What it has told by now, besides."""
+        return [self._take_news() for _ in range(len(self._news))]
+
+    def _take_news(self) -> News:
+        found = self._news.popleft()
+        self._news_bytes -= found.size
         if self._full and not self._has_news(2):
             self._full = False
             self._driver.writable(self, True)
@@ -279,8 +316,20 @@ class Link:
 
     def send(self, frame: bytes, binary: bool) -> None:
         """What the hub says."""
+        memo = self._memo
+        if frame == memo.frame:
+            self._hear_news(memo.news)
+            return
         items = JSON.decode(frame, from_hub=True)
-        for event in self._session.receive(items, 0):
+        events = self._session.receive(items, 0)
+        if len(events) == 1 and isinstance(events[0], Mail):
+            size = len(frame) // len(items)
+            found = [News(each, size) for each in events[0].envelopes if each.seq is None]
+            if len(found) == len(items):
+                memo.frame, memo.news = frame, found
+                self._hear_news(found)
+                return
+        for event in events:
             if isinstance(event, Accepted):
                 for id_ in event.ids:
                     _resolve(self._waiting.get(id_), None)
@@ -301,12 +350,12 @@ class Link:
                 self.end()
 
     def _heard(self, envelopes: list[Envelope], size: int) -> None:
-        for each in envelopes:
-            if each.seq is None:
-                self._news.append((each, size))
-                self._news_bytes += size
-            else:
-                self._mail.append(each)
+        self._mail += [each for each in envelopes if each.seq is not None]
+        self._hear_news([News(each, size) for each in envelopes if each.seq is None])
+
+    def _hear_news(self, news: list[News]) -> None:
+        self._news += news
+        self._news_bytes += sum([each.size for each in news])
         if self._has_news(1) and not self._full:
             self._full = True
             # Not from within the driver's turn, which has sent this.

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from trishula_broker.api.failures import Failure
-from trishula_broker.api.link import Link
+from trishula_broker.api.link import Link, Memo
 from trishula_broker.auth.identity import Identity
 from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.driver import Driver
@@ -69,6 +69,8 @@ class Links:
         self._kept: dict[Key, Link] = {}
         self._streams: dict[Link, tuple[str, str]] = {}
         """Each with its namespace and agent."""
+        self._memo = Memo()
+        """Of all streams: open pages listen to the same."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -105,7 +107,8 @@ class Links:
             Failure: the hub does not let it in.
         """
         self._count(caller)
-        link = self._make(caller, receive=False, lease_ms=limits.LEASE_DEFAULT_MS)
+        lease_ms = limits.LEASE_DEFAULT_MS
+        link = self._make(caller, receive=False, lease_ms=lease_ms, memo=self._memo)
         self._streams[link] = caller.namespace, caller.agent
         try:
             await link.ready()
@@ -140,7 +143,9 @@ class Links:
                 idle_s = link.lease_ms / 1000 + SETTLE_S if receive else IDLE_S
                 self._deadlines.set(link, idle_s)
 
-    def _make(self, caller: Caller, *, receive: bool, lease_ms: int) -> Link:
+    def _make(
+        self, caller: Caller, *, receive: bool, lease_ms: int, memo: Memo | None = None
+    ) -> Link:
         if self._timer is None:
             self._timer = self._loop.call_later(ALIVE_S, self._look)
         return Link(
@@ -151,6 +156,7 @@ class Links:
             caller.peer,
             receive=receive,
             lease_ms=lease_ms,
+            memo=memo,
         )
 
     def _count(self, caller: Caller) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from random import uniform
 from typing import Any, Final
 
 import msgspec
@@ -18,13 +19,16 @@ from starlette.types import Receive, Scope, Send
 from trishula_broker.api import shapes
 from trishula_broker.api.endpoint import Call
 from trishula_broker.api.failures import Failure
-from trishula_broker.api.link import Link
+from trishula_broker.api.link import Link, News
 from trishula_broker.net.web import ALIVE
 
 EVENT_STREAM: Final = "text/event-stream"
 QUIET_S: Final = 10.0
 """Silence after which a comment is sent, so that both ends know that the other is there; sooner
 where a request has less than three times that."""
+PAUSE_S: Final = (0.05, 0.25)
+"""Between two writes: what comes meanwhile is written together, for writing costs more than what is
+written; and at other moments for each stream, for many pages are told the same at the same time."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -35,7 +39,13 @@ async def stream_live(call: Call) -> Stream:
     query: shapes.LiveQuery = call.query
     async with AsyncExitStack() as making:
         link = await making.enter_async_context(call.links.stream(call.caller))
-        wanted = {"from": query.sender, "to": query.to, "type": query.type, "thread": query.thread}
+        wanted = {
+            "from": query.sender,
+            "to": query.to,
+            "type": query.type,
+            "thread": query.thread,
+            "most": query.most,
+        }
         given = {name: value for name, value in wanted.items() if value is not None}
         await link.ask(op="tap", **given)
         picture = await link.ask(op="watch") if query.presence else None
@@ -83,9 +93,16 @@ async def _events(link: Link, picture: Any, alive: Callable[[], float]) -> Async
         except Failure as failure:
             yield _event("end", {"code": failure.code, "why": failure.text})
             return
-        payload = news.payload
+        yield b"".join([_told(each) for each in (news, *link.all_news())])
+        await asyncio.sleep(uniform(*PAUSE_S))
+
+
+def _told(news: News) -> bytes:
+    if news.shown is None:
+        payload = news.envelope.payload
         kind = payload.pop("tap", None) or payload.get("event", "news")
-        yield _event(kind, payload)
+        news.shown = _event(kind, payload)
+    return news.shown
 
 
 def _event(kind: str, data: Any) -> bytes:

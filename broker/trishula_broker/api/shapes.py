@@ -461,10 +461,12 @@ class Component(msgspec.Struct):
 
 
 class LiveQuery(Given):
-    """What to hear of; each narrows. ``presence`` adds who comes and goes."""
+    """What to hear of; each narrows. ``presence`` adds who comes and goes; ``most``: copies a
+    second, the others are counted by ``missed``."""
 
     sender: Name | None = msgspec.field(default=None, name="from")
     to: Address | None = None
     type: Kind | None = None
     thread: EnvelopeId | None = None
     presence: bool = True
+    most: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100

@@ -1,4 +1,8 @@
-"""Who listens to what passes: a session here, or another node; see :mod:`.taps`."""
+"""Who listens to what passes: sessions here, or another node; see :mod:`.taps`.
+
+Sessions that want the same are told of it together: what passes is looked at and encoded once,
+however many pages are open.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,19 @@ from typing import Any, Final
 
 import msgspec
 
+from trishula_broker.hub.now import Now
 from trishula_broker.hub.operations.render import envelope_of
 from trishula_broker.store import base
 from trishula_protocol.address import HUB
+from trishula_protocol.codec import Codec
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.hub_session import HubSession
 
 TELL_BYTES: Final = 256 << 10
 """Bytes told to another node at once, but for the last copy; what comes until these have gone is
 not told of when it is more. Other hints go the same way, and must not wait for long."""
+SLICES: Final = 5
+"""Parts of a second over which the copies of one are spread."""
 COPY_BYTES: Final = 200
 """Of a copy, beside its body."""
 
@@ -30,41 +38,85 @@ def fits(wanted: base.Wanted, passed: base.Passed) -> bool:
     )
 
 
+class Group:
+    """Sessions here that want the same copies, as many a second, in the same encoding.
+
+    Attributes:
+        members: by link.
+        missed: copies that there were too many of in their second, of all that ever listened.
+    """
+
+    def __init__(self, wanted: base.Wanted, most: int | None, codec: Codec) -> None:
+        self.wanted = wanted
+        self.members: dict[int, Here] = {}
+        self.missed = 0
+        self._most = most
+        self._codec = codec
+        self._left = 0
+        self._until = 0
+
+    def __repr__(self) -> str:
+        return f"<Group {len(self.members)} most={self._most} missed={self.missed}>"
+
+    @property
+    def paced(self) -> bool:
+        """Whether it is told of so many copies a second only."""
+        return self._most is not None
+
+    def hear(self, passed: base.Passed, node: str, now: Now) -> None:
+        """Something passed at ``node``."""
+        if self._most is not None and not self._in_time(self._most, now.mono):
+            self.missed += 1
+            return
+        part: list[bytes] = []
+        for here in self.members.values():
+            # Who is paced hears what it missed once a second, and not before each copy.
+            if here.has_room(now.wall, telling=not self.paced):
+                part = part or [self._codec.encode(_news(_describe(passed, node), now.wall))]
+                here.session.deliver(part)
+            else:
+                here.missed += 1
+
+    def _in_time(self, most: int, mono: int) -> bool:
+        """Whether there is one more now; they are spread over a second."""
+        if mono >= self._until:
+            self._until = mono + 1_000 // min(most, SLICES)
+            self._left = max(1, most // SLICES)
+        self._left -= 1
+        return self._left >= 0
+
+
 class Here:
     """A session that listens.
 
     Attributes:
-        missed: copies it was not told of, since it was told how many.
+        missed: copies it was not told of, since it was told how many; besides its group's.
     """
 
-    def __init__(self, session: HubSession, wanted: base.Wanted, room: int, missed: int) -> None:
-        self.wanted = wanted
+    def __init__(self, session: HubSession, group: Group, room: int, missed: int) -> None:
+        self.group = group
+        self.session = session
         self.missed = missed
-        self._session = session
+        self._told = group.missed
         self._room = room
 
     def __repr__(self) -> str:
-        return f"<Here {self._session!r} missed={self.missed}>"
+        return f"<Here {self.session!r} missed={self.all_missed}>"
 
-    def hear(self, passed: base.Passed, node: str, wall: int) -> None:
-        """Something passed at ``node``."""
-        if self.has_room(wall):
-            self._say(_describe(passed, node), wall)
-        else:
-            self.missed += 1
+    @property
+    def all_missed(self) -> int:
+        """What it has to be told that it missed."""
+        return self.missed + self.group.missed - self._told
 
-    def has_room(self, wall: int) -> bool:
-        """Whether it can be told more now. Tells what it missed first."""
-        session = self._session
-        if session.stalled_at is not None or session.buffered >= self._room:
+    def has_room(self, wall: int, *, telling: bool = True) -> bool:
+        """Whether it can be told more now. Tells what it missed first, if ``telling``."""
+        session = self.session
+        if session.stalled_at is not None or session.buffered >= self._room or session.closed:
             return False
-        if self.missed:
-            missed, self.missed = self.missed, 0
-            self._say({"tap": "missed", "missed": missed}, wall)
+        if telling and (missed := self.all_missed):
+            self.missed, self._told = 0, self.group.missed
+            session.say(_news({"tap": "missed", "missed": missed}, wall))
         return True
-
-    def _say(self, payload: dict[str, Any], wall: int) -> None:
-        self._session.say(Envelope("STATUS", sender=HUB, timestamp=wall, payload=payload))
 
 
 class Elsewhere:
@@ -106,6 +158,10 @@ class Elsewhere:
         first = self._first if self.waiting else self._count
         waiting, self.waiting, self._bytes = self.waiting, [], 0
         return base.Tapped(node, self.since, first, tuple(waiting))
+
+
+def _news(payload: dict[str, Any], wall: int) -> Envelope:
+    return Envelope("STATUS", sender=HUB, timestamp=wall, payload=payload)
 
 
 def _describe(passed: base.Passed, node: str) -> dict[str, Any]:

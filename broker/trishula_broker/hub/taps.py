@@ -14,7 +14,7 @@ from typing import Final
 
 from trishula_broker.hub.agenda import Agenda
 from trishula_broker.hub.commits import Commits, Unavailable
-from trishula_broker.hub.listening import Elsewhere, Here, fits
+from trishula_broker.hub.listening import Elsewhere, Group, Here, fits
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.roster import Roster
@@ -46,6 +46,7 @@ class Taps:
         self._agenda = agenda
         self._room = settings.outgoing_bytes
         self._here: dict[int, Here] = {}
+        self._groups: dict[tuple[base.Wanted, int | None, str], Group] = {}
         self._elsewhere: dict[str, Elsewhere] = {}
         self._since = 0
         self._counts: dict[str, int] = {}
@@ -59,26 +60,38 @@ class Taps:
 
     # --- who listens here ---
 
-    def begin(self, session: HubSession, wanted: base.Wanted, now: Now) -> None:
-        """``session`` hears what is ``wanted`` from now on, instead of what it heard before."""
+    def begin(self, session: HubSession, wanted: base.Wanted, most: int | None, now: Now) -> None:
+        """``session`` hears what is ``wanted`` from now on, instead of what it heard before; at
+        most so many copies a second."""
         if not self._here:
             self._since = max(now.wall, self._since + 1)
             self._counts = {}
-        earlier = self._here.get(session.link)
-        missed = 0 if earlier is None else earlier.missed
-        self._here[session.link] = Here(session, wanted, self._room, missed)
+        earlier = self._leave(session)
+        key = (wanted, most, session.codec.subprotocol)
+        group = self._groups.setdefault(key, Group(wanted, most, session.codec))
+        missed = 0 if earlier is None else earlier.all_missed
+        here = self._here[session.link] = Here(session, group, self._room, missed)
+        group.members[session.link] = here
         self._say_so()
         self._regard(now)
 
     def end(self, session: HubSession, now: Now) -> None:
         """``session`` hears nothing more."""
-        if self._here.pop(session.link, None) is not None:
+        if self._leave(session) is not None:
             self._say_so()
             self._regard(now)
 
+    def _leave(self, session: HubSession) -> Here | None:
+        here = self._here.pop(session.link, None)
+        if here is not None:
+            del here.group.members[session.link]
+            if not here.group.members:
+                self._groups = {k: group for k, group in self._groups.items() if group.members}
+        return here
+
     def _say_so(self) -> None:
         if not self._membership.alone:
-            wanted = tuple(dict.fromkeys(here.wanted for here in self._here.values()))
+            wanted = tuple(dict.fromkeys(group.wanted for group in self._groups.values()))
             self._tell(base.Tapping(self._membership.node, self._since, wanted))
 
     def _regard(self, now: Now) -> None:
@@ -156,9 +169,9 @@ class Taps:
                     self._pass_on(other)
 
     def _hand_out(self, passed: base.Passed, node: str, now: Now) -> None:
-        for here in self._here.values():
-            if fits(here.wanted, passed):
-                here.hear(passed, node, now.wall)
+        for group in self._groups.values():
+            if fits(group.wanted, passed):
+                group.hear(passed, node, now)
 
     # --- between nodes ---
 

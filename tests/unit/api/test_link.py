@@ -31,10 +31,10 @@ REGISTERED = {
 class Host:
     """Stands where the driver does: keeps what the link says, and answers what it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, memo: linking.Memo | None = None) -> None:
         self.said: list[Envelope] = []
         self.writing: list[bool] = []
-        self.link = Link(cast(Driver, self), "default", "dc", None, "peer")
+        self.link = Link(cast(Driver, self), "default", "dc", None, "peer", memo=memo)
         self.say(Envelope("RESULT", sender="hub", reply_to="register", payload=REGISTERED))
 
     def connect(self, namespace: str, connection: Link, *_: Any) -> None:
@@ -93,7 +93,7 @@ async def test_a_listener_that_is_slow_has_so_much_waiting_and_no_more(size: int
         await host.turn()
     heard = 0
     while host.writing == [False]:
-        assert len((await host.link.news()).payload["x"]) == size
+        assert len((await host.link.news()).envelope.payload["x"]) == size
         heard += 1
     assert host.writing == [False, True]
     assert told // 2 <= heard < told
@@ -156,3 +156,19 @@ class Everybody(Host):
 
     def receive(self, connection: Link, items: list[Item], size: int) -> None:
         pass
+
+
+async def test_what_many_are_told_alike_is_taken_apart_once() -> None:
+    memo = linking.Memo()
+    hosts = [Host(memo), Host(memo)]
+    heard = []
+    for host in hosts:
+        for n in (1, 2):
+            host.say(news(n))
+            await host.turn()
+        heard.append([await host.link.news(), *host.link.all_news()])
+    assert [[len(each.envelope.payload["x"]) for each in told] for told in heard] == [[1, 2]] * 2
+    host = Host(memo)
+    host.say(news(2))
+    await host.turn()
+    assert await host.link.news() is heard[1][1]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.support.hub_bench import Bench, Json, Peer
 from tests.support.identities import identity
 from tests.unit.hub.test_nodes import Pair, agent, make_pair
+from trishula_broker.hub import listening
 from trishula_broker.hub.settings import HubSettings
-from trishula_broker.store.base import Batch
+from trishula_broker.store.base import Batch, Passed
 from trishula_protocol.codec import MSGPACK
 
 
@@ -432,3 +433,74 @@ def test_a_tap_ends_when_a_new_token_does_not_allow_it() -> None:
     dc.tell("dc", "m2")
     assert told(eye) == []
     assert eye.ask("tap")["payload"]["code"] == "forbidden"
+
+
+@given(
+    st.integers(1, 60),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 700)), min_size=1, max_size=20),
+)
+def test_a_paced_tap_hears_so_many_a_second_and_every_other_is_counted(
+    most: int, bursts: list[tuple[int, int]]
+) -> None:
+    bench = Bench()
+    dc = bench.agent("dc")
+    operators = [bench.agent("op1"), bench.agent("op2")]
+    everything = bench.agent("op3")
+    for operator in operators:
+        assert operator.ask("tap", most=most, type="STATUS")["payload"] == {"on": True}
+    everything.ask("tap", type="STATUS")
+    heard: list[list[tuple[int, str]]] = [[], []]
+    missed = [0, 0]
+    sent = 0
+
+    def look() -> None:
+        for n, operator in enumerate(operators):
+            for copy in copies(operator):
+                if copy["tap"] == "missed":
+                    missed[n] += copy["missed"]
+                else:
+                    heard[n].append((bench.now.mono, copy["envelope"]["id"]))
+
+    for count, pause in bursts:
+        for _ in range(count):
+            dc.tell("op3", f"m{sent}")
+            sent += 1
+        look()
+        bench.advance(pause)
+        look()
+    bench.advance(2_000)
+    look()
+    assert heard[0] == heard[1]
+    assert missed[0] == missed[1] == sent - len(heard[0])
+    assert [copy["tap"] for copy in copies(everything)].count("accepted") == sent
+    for at, _ in heard[0]:
+        assert sum(at <= each < at + 1_000 for each, _ in heard[0]) <= most * 2
+
+
+def test_what_many_listen_to_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    dc, operators = bench.agent("dc"), [bench.agent(f"op{n}") for n in range(20)]
+    for operator in operators:
+        operator.ask("tap")
+    described: list[Passed] = []
+
+    def counted(passed: Passed, node: str) -> Json:
+        described.append(passed)
+        return describe(passed, node)
+
+    describe = listening._describe
+    monkeypatch.setattr(listening, "_describe", counted)
+    dc.tell("op1", "m1")
+    assert [told(operator) for operator in operators] == [[("accepted", "m1")]] * 20
+    assert len(described) == 1
+
+
+def test_who_has_left_is_not_told_and_the_others_are() -> None:
+    bench = Bench()
+    dc, one, two = bench.agent("dc"), bench.agent("op1"), bench.agent("op2")
+    for operator in (one, two):
+        operator.ask("tap", most=1_000)
+    one.ask("tap", on=False)
+    dc.tell("dc", "m1")
+    assert told(one) == []
+    assert told(two) == [("accepted", "m1")]

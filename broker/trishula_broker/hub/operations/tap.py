@@ -19,7 +19,9 @@ def tap(call: Call, op: bodies.Tap) -> None:
             except ProtocolError as error:
                 call.error(ErrorCode.BAD_MESSAGE, f"payload.{error.message}")
                 return
-        taps.begin(call.session, base.Wanted(op.sender, op.to, op.type, op.thread), call.now)
+        taps.begin(
+            call.session, base.Wanted(op.sender, op.to, op.type, op.thread), op.most, call.now
+        )
     else:
         taps.end(call.session, call.now)
     call.result({"on": op.on})
