@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
@@ -268,8 +269,8 @@ class Space:
                 gap = query.limit if until is None else until - after - 1
                 limit = min(gap, query.limit - len(found))
                 asked = question(base.Trail(after, limit, max(left, 0)))
-                (rows,) = await self._asking.call(script_call(ANSWER, self.key, *asked))
-                some = [(entry(pos, packed), len(packed)) for pos, packed in rows]
+                (places,) = await self._asking.call(script_call(ANSWER, self.key, *asked))
+                some = await self._entries(places)
             for one, size in some:
                 left -= size
                 if found and left < 0:
@@ -279,6 +280,14 @@ class Space:
             if len(some) < gap:
                 break
         return tuple(found)
+
+    async def _entries(self, places: Sequence[int]) -> list[tuple[base.Entry, int]]:
+        """Those at ``places``, up to one that was removed meanwhile, and their sizes."""
+        if not places:
+            return []
+        (rows,) = await self._asking.call(("HMGET", f"{self.key}trail", *places))
+        there = takewhile(lambda row: row[1] is not None, zip(places, rows, strict=True))
+        return [(entry(pos, packed), len(packed)) for pos, packed in there]
 
     async def trim(
         self, now: int, after: int, most_bytes: int, most: int, retention: base.Retention

@@ -155,17 +155,18 @@ end
 -- -> field, value...; see sessions.lua
 function ANSWER.revoked() return call('HGETALL', P .. 'revoked') end
 
--- after, limit, bytes -> {position, entry}...
+-- after, limit, bytes -> position, position... of entries that are no more together; who asks gets
+-- them with HMGET, for what passes through Lua is hashed there, byte by byte.
 function ANSWER.trail(after, limit, limit_bytes)
   local state = call('HMGET', P .. 'state', 'trail', 'trail_first')
   local last, first = tonumber(state[1] or 0), tonumber(state[2] or 1)
   local found, left = {}, tonumber(limit_bytes)
   for pos = math.max(tonumber(after) + 1, first), last do
-    local entry = #found < tonumber(limit) and call('HGET', P .. 'trail', string.format('%d', pos))
-    if not entry then break end
-    left = left - #entry
-    if left < 0 and found[1] then break end
-    found[#found + 1] = { pos, entry }
+    if #found == tonumber(limit) then break end
+    local size = call('HSTRLEN', P .. 'trail', string.format('%d', pos))
+    left = left - size
+    if size == 0 or (left < 0 and found[1]) then break end
+    found[#found + 1] = pos
   end
   return found
 end
