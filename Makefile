@@ -49,7 +49,7 @@ format: $(STAMPS)/dev ## format, and fix what ruff can fix safely
 	$(BIN)/ruff format .
 
 docs: $(STAMPS)/docs ## build docs/ as a site in build/site, to be read offline; warnings are errors
-	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 
 bench: $(STAMPS)/dev $(STAMPS)/system ## measure throughput, latency and memory
 	$(BIN)/python -m loadtests.bench $(ARGS)

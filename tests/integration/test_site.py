@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.support.browser import Watched, browser
 from tests.support.guide import ROOT, pages
 
 MKDOCS: Final = ROOT / ".venv" / "docs" / "bin" / "mkdocs"
@@ -56,20 +57,28 @@ def test_what_builds_it_is_locked_with_hashes_and_without_addresses() -> None:
     assert "://" not in LOCK
 
 
-@pytest.mark.skipif(not MKDOCS.exists(), reason="MkDocs is not there: `make docs` installs it")
-async def test_it_builds_without_a_warning_and_needs_nothing_from_elsewhere(
-    tmp_path: Path,
-) -> None:
-    building = await asyncio.create_subprocess_exec(
-        *(str(MKDOCS), "build", "--strict", "--quiet", "--site-dir", str(tmp_path)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It, built."""
+    if not MKDOCS.exists():
+        pytest.skip("MkDocs is not there: `make docs` installs it")
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [str(MKDOCS), "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        text=True,
     )
-    said, _ = await building.communicate()
-    assert (building.returncode, said.decode()) == (0, "")
-    built = {path: Page(path) for path in sorted(tmp_path.rglob("*.html"))}
+    assert built.returncode == 0, built.stdout
+    assert "WARNING" not in built.stdout
+    return folder
+
+
+def test_it_needs_nothing_from_elsewhere_and_its_links_lead_somewhere(site: Path) -> None:
+    built = {path: Page(path) for path in sorted(site.rglob("*.html"))}
     assert len(built) > len(pages())
     for path, page in built.items():
         assert "```" not in path.read_text(), path.name
@@ -80,6 +89,17 @@ async def test_it_builds_without_a_warning_and_needs_nothing_from_elsewhere(
         if path.name != "404.html":
             for link in page.links:
                 leads_somewhere(path, link, built)
+
+
+async def test_it_is_searched_as_files(site: Path) -> None:
+    async with browser() as chromium:
+        page = await chromium.new_page()
+        watched = Watched(page)
+        await page.goto((site / "index.html").as_uri())
+        await page.locator("input.md-search__input").fill("TrishulaNobodyLeads")
+        found = page.locator(".md-search-result__link[href*='#trishulanobodyleads']")
+        await found.first.wait_for(state="attached")
+        assert watched.complaints == []
 
 
 def leads_somewhere(path: Path, link: str, built: dict[Path, Page]) -> None:
