@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from trishula_broker.hub.commits import RETRY_MS, Unavailable
@@ -13,12 +12,13 @@ from trishula_broker.hub.refusals import about
 from trishula_broker.hub.roster import Roster
 from trishula_broker.hub.standing import Standing, standing_of
 from trishula_broker.store import base
+from trishula_protocol.address import BROADCAST
 from trishula_protocol.envelope import ANSWER_TYPES, AUTH, Envelope
 from trishula_protocol.errors import ErrorCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
 
 LOOKUPS: Final = 64
-"""Answers of one session that wait for it to be known whom they answer; each may be a frame."""
+"""Messages of one session that wait for it to be known whom answers answer; each may be a frame."""
 
 Accept = Callable[[HubSession, Envelope, Now], None]
 
@@ -29,8 +29,8 @@ class Guard:
     Who may receive from somebody may answer: an answer goes to whoever sent what it answers, also
     where the token's ``send`` does not name that address. So does a STATUS about it, while the
     session holds it. What that holds is at hand; of what was held earlier the store knows who sent
-    it. While the store is asked, what the session sends to the same address waits: it must not
-    overtake.
+    it. While the store is asked, what the session sends waits where it may reach the same agent: it
+    must not overtake.
 
     Args:
         accept: takes what is let through.
@@ -40,10 +40,8 @@ class Guard:
         self._roster = roster
         self._questions = questions
         self._accept = accept
-        self._looking: Counter[int] = Counter()
-        """link → answers that wait, and what waits behind them."""
-        self._behind: dict[tuple[int, str], list[Envelope]] = {}
-        """(link, address) → what waits behind the answer that is looked up there."""
+        self._waiting: dict[int, list[_Waiting]] = {}
+        """link → answers that are looked up and what waits behind them, as they came."""
 
     def send(self, session: HubSession, envelope: Envelope, now: Now) -> None:
         """Check a message and have it accepted.
@@ -51,25 +49,38 @@ class Guard:
         Raises:
             ProtocolError: it is refused.
         """
+        waiting = self._waiting.get(session.link)
+        if waiting and _meets(envelope, waiting):
+            self._wait(session, envelope)
+        elif self._is_unclear(session, envelope):
+            self._look(session, self._wait(session, envelope))
+        else:
+            self._let_through(session, envelope, now)
+
+    def _let_through(self, session: HubSession, envelope: Envelope, now: Now) -> None:
         standing = standing_of(session)
         assert standing is not None
-        if self._behind and envelope.to is not None:
-            behind = self._behind.get((session.link, envelope.to))
-            if behind is not None:
-                self._count(session, envelope)
-                behind.append(envelope)
-                return
-        if standing.limited:
-            standing.check_type(envelope.type)
-            to = envelope.to
-            assert to is not None
-            if not standing.may_send(to) and not self._answers_held(session, envelope):
-                if envelope.type not in ANSWER_TYPES:
-                    raise standing.not_allowed(to)
-                self._look(session, envelope)
-                return
         envelope.headers[AUTH] = standing.auth
         self._accept(session, envelope, now)
+
+    def _is_unclear(self, session: HubSession, envelope: Envelope) -> bool:
+        """Whether only the store knows if it may be sent.
+
+        Raises:
+            ProtocolError: it may not.
+        """
+        standing = standing_of(session)
+        assert standing is not None
+        if not standing.limited:
+            return False
+        standing.check_type(envelope.type)
+        to = envelope.to
+        assert to is not None
+        if standing.may_send(to) or self._answers_held(session, envelope):
+            return False
+        if envelope.type not in ANSWER_TYPES:
+            raise standing.not_allowed(to)
+        return True
 
     def _answers_held(self, session: HubSession, envelope: Envelope) -> bool:
         """Whether it answers something that ``session`` holds, to whoever sent that."""
@@ -86,45 +97,53 @@ class Guard:
             for each in held.values()
         )
 
-    def _count(self, session: HubSession, envelope: Envelope) -> None:
-        if self._looking[session.link] >= LOOKUPS:
+    def _wait(self, session: HubSession, envelope: Envelope) -> _Waiting:
+        waiting = self._waiting.setdefault(session.link, [])
+        if len(waiting) >= LOOKUPS:
             raise ProtocolError(
                 ErrorCode.RATE_LIMITED,
-                f"to: {LOOKUPS} of your answers wait for it to be known whom they answer; "
-                "send it again under the same id",
+                f"to: {LOOKUPS} of your messages wait for it to be known whom answers among them "
+                "answer; send it again under the same id",
                 reply_to=envelope.id,
                 retry_after_ms=RETRY_MS,
             )
-        self._looking[session.link] += 1
+        one = _Waiting(envelope)
+        waiting.append(one)
+        return one
 
-    def _look(self, session: HubSession, envelope: Envelope) -> None:
-        self._count(session, envelope)
-        assert envelope.reply_to is not None
-        assert envelope.to is not None
-        self._behind[session.link, envelope.to] = []
-        query = base.Trace(session.agent, envelope.reply_to)
-        self._questions.ask(query, self._looked, (session, envelope))
+    def _look(self, session: HubSession, one: _Waiting) -> None:
+        one.looked_up = True
+        assert one.envelope.reply_to is not None
+        query = base.Trace(session.agent, one.envelope.reply_to)
+        self._questions.ask(query, self._looked, (session, one))
 
     def _looked(
         self,
         answer: Sequence[base.Traced] | Unavailable,
-        context: tuple[HubSession, Envelope],
+        context: tuple[HubSession, _Waiting],
         now: Now,
     ) -> None:
-        session, envelope = context
-        assert envelope.to is not None
-        behind = self._behind.pop((session.link, envelope.to))
-        self._looking[session.link] -= 1 + len(behind)
-        if not self._looking[session.link]:
-            del self._looking[session.link]
-        self._judge(session, envelope, answer, now)
-        for each in behind:
-            if session.live:
+        session, one = context
+        others = [each for each in self._waiting.pop(session.link, ()) if each is not one]
+        if not session.live:
+            return  # all of it is sent again
+        self._judge(session, one.envelope, answer, now)
+        left: list[_Waiting] = []
+        for each in others:
+            envelope = each.envelope
+            if not each.looked_up and not _meets(envelope, left):
                 try:
-                    self.send(session, each, now)
+                    if not self._is_unclear(session, envelope):
+                        self._let_through(session, envelope, now)
+                        continue
+                    self._look(session, each)
                 except ProtocolError as error:
-                    error.reply_to = each.id
-                    session.error(error, **about(each))
+                    error.reply_to = envelope.id
+                    session.error(error, **about(envelope))
+                    continue
+            left.append(each)
+        if left:
+            self._waiting[session.link] = left
 
     def _judge(
         self,
@@ -162,6 +181,31 @@ class Guard:
             f"settles: {settles} is not yours, or not any more; it was not settled",
             details={"seqs": [settles]},
         )
+
+
+class _Waiting:
+    """A message that is not accepted yet."""
+
+    __slots__ = ("envelope", "looked_up")
+
+    def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
+        self.looked_up = False
+        """The store is asked whom it answers."""
+
+
+def _meets(envelope: Envelope, waiting: Iterable[_Waiting]) -> bool:
+    """Whether it may reach somebody whom one that waits may reach."""
+    to = envelope.to
+    several = _may_be_several(to)
+    return any(
+        several or each.envelope.to == to or _may_be_several(each.envelope.to) for each in waiting
+    )
+
+
+def _may_be_several(to: str | None) -> bool:
+    """Whether it is not known here who gets what is sent there."""
+    return to is None or to == BROADCAST or to[0] in "#@"
 
 
 def _received(traced: Sequence[base.Traced], agent: str, sender: str | None) -> bool:

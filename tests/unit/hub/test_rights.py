@@ -271,6 +271,29 @@ def test_an_answer_that_is_looked_up_is_not_overtaken_by_a_later_one() -> None:
     assert [each["reply_to"] for each in dc.take() if each["type"] == "ERROR"] == ["r3"]
 
 
+def test_an_answer_that_is_looked_up_is_not_overtaken_by_what_goes_to_a_group() -> None:
+    bench = bench_with("agni")
+    asker = bench.proven(identity("varuna"), groups=["ops"])
+    dc = bench.proven(identity("dc", send=("agni", "#ops", "broadcast")))
+    asker.tell("dc", "q1")
+    [asked] = dc.mail()
+    dc.ack("done", asked["seq"])
+    dc.take()
+    bench.hold_questions = True
+    dc.send(
+        answer_to("varuna", "q1") | {"id": "r1"},
+        {"type": "STATUS", "to": "agni", "id": "s1", "payload": 1},
+        {"type": "STATUS", "to": "#ops", "id": "s2", "payload": 2},
+        {"type": "STATUS", "to": "agni", "id": "s3", "payload": 3},
+        {"type": "STATUS", "to": "broadcast", "id": "s4", "payload": 4},
+    )
+    assert dc.acks("accepted") == ["s1"]  # the others may go where the answer goes, or behind that
+    bench.hold_questions = False
+    bench.run()
+    assert dc.acks("accepted") == ["r1", "s2", "s3", "s4"]
+    assert [each["id"] for each in asker.mail()] == ["r1", "s2", "s4"]
+
+
 def test_what_one_sent_itself_is_nothing_to_answer() -> None:
     bench = bench_with("agni")
     dc = bench.proven(identity("dc", send=("agni",)))
