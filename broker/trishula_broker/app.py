@@ -193,6 +193,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         stopping = _signals(access.tls, manager, log)
         bridge = _start_bridge(config, port, log, with_tokens=authenticator is not None)
         process.settle()
+        front.pulse.start()
         if worker is None:
             _say_serving(config, port, manager)
             manager.watch(asyncio.get_running_loop())
@@ -207,6 +208,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
             )
         log.info("serving", host=config.host, port=port, pid=os.getpid(), **about(config))
         await stopping.wait()
+        front.pulse.close()
         manager.stopping(f"draining, connections={driver.connections}")
         await bridge.close()
         log.info("draining", connections=driver.connections)

@@ -25,6 +25,7 @@ from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
 from trishula_broker.net.listener import Listener
 from trishula_broker.net.refusals import Refusals
+from trishula_broker.pulse import Pulse
 from trishula_broker.store.base import Store
 from trishula_broker.workers.worker import Worker
 
@@ -38,12 +39,14 @@ class Front(NamedTuple):
     listener: Listener
     api: Api
     series: Series
+    pulse: Pulse
 
     async def close(self) -> None:
         """Answer nobody any more."""
         await self.listener.close()
         self.api.close()
         self.series.close()
+        self.pulse.close()
 
 
 def make_front(
@@ -86,7 +89,7 @@ def make_front(
         process.raise_descriptors(),
         access.tls,
     )
-    return Front(listener, api, series)
+    return Front(listener, api, series, Pulse(driver, lambda: archive.problem, archive.record))
 
 
 def _metrics(

@@ -71,6 +71,7 @@ SETTINGS: Final = {
         told=False,
     ),
     "docs/quick-start.md": Setting(),
+    "docs/reports.md": Setting(before="broker serve"),
     "docs/tokens.md": Setting(
         before="broker keys init\nbroker token create dc >dc.token",
         swaps={

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "backup": ("store", "auth"),
     "backup/keys": ("auth", "audit.heads"),
     "bridge": ("auth", "config"),
+    "report": ("audit.messages", "audit.reading", "audit.times", "audit.segment", "visible"),
     "workers": ("config", "net.sockets", "notify"),
     "notify": ("net.ports",),
     "credentials": (),

@@ -11,6 +11,6 @@ EVENTS: Final = (
     *("assigned", "unassigned", "retried"),
     *("registered", "left", "forgotten", "node-ended", "paused", "resumed", "introduced"),
     *("revoked", "folder-mode"),
-    *("connected", "disconnected", "renewed", "refused", "operator"),
+    *("connected", "disconnected", "renewed", "refused", "operator", "pulse"),
     *("segment", "sealed", "removed", "gap", "rewound", "lost", "altered"),
 )

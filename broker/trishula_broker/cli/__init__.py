@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "forget": "Forget an agent that is no more.",
     "tap": "Print what passes between agents, as it passes.",
     "audit": "Verify, search, show and export the archive of what happened.",
+    "report": "Tell the figures of a day or a week, with plots.",
+    "slo": "Say whether anything calls for going back to the shared folder.",
     "doctor": "Look for what is wrong with a hub's host, files, Redis, proxy and clocks.",
     "conformance": "Try the protocol's rules at a hub, and say which hold.",
     "backup": "Put all that a store has into a file, while hubs serve.",

@@ -24,6 +24,10 @@ class ExitCode(IntEnum):
     TIMED_OUT = 4
     MISSED = 5
     """It was done, and is not as good as was asked for."""
+    FIRED = 6
+    """It was looked at, and calls for something to be done."""
+    UNKNOWN = 7
+    """What is known does not suffice to tell."""
     INTERRUPTED = 130
 
 

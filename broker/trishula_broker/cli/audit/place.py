@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -75,12 +75,12 @@ def filters(wrapped: F) -> F:
     for option in (
         click.option("--namespace", metavar="NAME", help="Only records of this namespace."),
         click.option(
-            "--until", metavar="TIME", callback=_moment, help="Only what happened no later."
+            "--until", metavar="TIME", callback=moment_option, help="Only what happened no later."
         ),
         click.option(
             "--since",
             metavar="TIME",
-            callback=_moment,
+            callback=moment_option,
             help="Only what happened since: 2026-11-21T16:20, UTC unless it says otherwise, or "
             "30m, 2h, 7d ago.",
         ),
@@ -89,8 +89,8 @@ def filters(wrapped: F) -> F:
     return wrapped
 
 
-def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> str:
-    """A time as records have it; empty for none."""
+def moment_option(ctx: click.Context, param: click.Parameter, text: str | None) -> str:
+    """The callback of an option: a time as records have it; empty for none."""
     from trishula_broker.audit.times import iso, parse
 
     if text is None:
@@ -131,6 +131,20 @@ def place_of(
         return Place(loaded, root, home, sealer(loaded.audit))
     except UnusableKey as error:
         raise Failure(ExitCode.USAGE, str(error)) from None
+
+
+def other_archives(folders: Iterable[Path], sealer: Sealer | None) -> list[Archive]:
+    """Archives of other hubs of the same store.
+
+    Raises:
+        Failure: there is none.
+    """
+    from trishula_broker.audit.reading import Archive
+
+    for folder in folders:
+        if not folder.is_dir():
+            raise Failure(ExitCode.USAGE, f"--also: there is no archive in {folder}")
+    return [Archive(folder, sealer, _warn) for folder in folders]
 
 
 def unreadable(archive: Archive) -> None:
