@@ -130,6 +130,52 @@ async def test_a_run_ends_where_a_script_does(world: World, redis: RedisServer) 
     assert scripts(redis) == 2
 
 
+async def history(world: World, agent: str, page: int) -> list[int]:
+    """The seqs of all that ``agent`` sent or got, asked for page by page."""
+    seqs: list[int] = []
+    while True:
+        some = await world.ask(base.History(agent, None, seqs[-1] if seqs else 0, page))
+        seqs += [message.seq for message in some]
+        if len(some) < page:
+            return seqs
+
+
+async def test_a_run_that_is_trimmed_in_pieces_leaves_what_waits_in_the_history(
+    world: World, redis: RedisServer
+) -> None:
+    first, *_ = await world.do(*(world.mail("ada", "bob", f"m{n}") for n in range(500)))
+    assert redis.ask("ZCARD", "trishula:{default}:h:bob") == ":1\r\n"
+    seqs = range(first.seq, first.seq + 500)
+    left = [seq for seq in seqs if seq % 130 == 7 or seq % 190 < 2 or seq in seqs[-3:]]
+    await world.do(world.settle("bob", *(seq for seq in seqs if seq not in left)))
+    for agent in ("ada", "bob"):
+        assert await history(world, agent, 33) == [*seqs]
+    world.now += 1_000
+    retention = base.Retention(max_age_ms=1, max_bytes=0, dedup_ms=0)
+    gone = 0
+    while some := await world.store.trim(world.now, retention):
+        gone += some
+    assert gone == len(seqs) - len(left)
+    for agent in ("ada", "bob"):
+        assert await history(world, agent, 3) == left
+    for seq in (*left, left[0] + 1):
+        traced = await world.ask(base.Trace("bob", f"m{seq - first.seq}"))
+        assert [each.message.seq for each in traced] == ([seq] if seq in left else [])
+    await world.do(world.settle("bob", *left))
+    while await world.store.trim(world.now + 1_000, retention):
+        pass
+    assert redis.ask("EXISTS", "trishula:{default}:h:bob") == ":0\r\n"
+
+
+async def test_a_history_skips_what_an_earlier_version_trimmed(
+    world: World, redis: RedisServer
+) -> None:
+    outcomes = await world.do(*(world.mail("ada", "bob", f"m{n}") for n in range(20)))
+    seqs = [outcome.seq for outcome in outcomes]
+    redis.ask("HDEL", "trishula:{default}:log", *map(str, seqs[:7]), str(seqs[11]))
+    assert await history(world, "bob", 4) == [*seqs[7:11], *seqs[12:]]
+
+
 async def test_the_trail_of_many_operations_has_them_all(world: World) -> None:
     await world.do(base.Archive("n", 0))
     ops = [world.mail("ada", "bob", f"m{n}") for n in range(2 * OPERATIONS + 1)]

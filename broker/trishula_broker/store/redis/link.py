@@ -28,9 +28,10 @@ from trishula_broker.store.redis.wire import Answers, Wire
 Command = tuple[str | bytes | int, ...]
 
 OLDEST_VERSION: Final = (7, 0)
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """What the scripts of this version write; 2 has the trail, which nodes of 1 know nothing of: what
-they commit has no entry, and is not archived."""
+they commit has no entry, and is not archived. 3 has histories with members for several messages,
+of which nodes of 2 and 1 cannot show those."""
 SCHEMA_OLDEST: Final = 1
 """What a node must know at least to share it, during an upgrade."""
 RESTORING: Final = "restoring"

@@ -41,7 +41,41 @@ local function seqs_of(id)
   return seqs
 end
 
-local function took_part(agent, seq) return call('ZSCORE', P .. 'h:' .. agent, seq) end
+-- The first and the last of what a member of a history stands for, see space.lua.
+local function bounds(member)
+  local first, last = string.match(member, '^(%d+)-(%d+)$')
+  return tonumber(first or member), tonumber(last or member)
+end
+
+-- The member of an agent's history that `seq` would be in, as a list of none or one.
+local function around(agent, seq)
+  return call('ZREVRANGEBYSCORE', P .. 'h:' .. agent, seq, '-inf', 'LIMIT', 0, 1)
+end
+
+local function took_part(agent, seq)
+  local member = around(agent, seq)[1]
+  if not member then return false end
+  local _, last = bounds(member)
+  return tonumber(seq) <= last
+end
+
+-- Seqs of an agent's history behind `after`, at most `limit`.
+local function behind(agent, after, limit)
+  local seqs, upto = {}, tonumber(after)
+  local function take(members)
+    for i = 1, #members do
+      local first, last = bounds(members[i])
+      for seq = math.max(first, upto + 1), last do
+        if #seqs == limit then return end
+        upto = seq
+        seqs[#seqs + 1] = string.format('%d', seq)
+      end
+    end
+  end
+  take(around(agent, after))
+  take(call('ZRANGEBYSCORE', P .. 'h:' .. agent, '(' .. after, '+inf', 'LIMIT', 0, limit))
+  return seqs
+end
 
 local ANSWER = {}
 
@@ -89,7 +123,18 @@ function ANSWER.peek(mailbox, limit)
 end
 
 function ANSWER.history(agent, after, limit)
-  return messages(call('ZRANGEBYSCORE', P .. 'h:' .. agent, '(' .. after, '+inf', 'LIMIT', 0, limit))
+  local found, left = {}, tonumber(limit)
+  repeat
+    local seqs = behind(agent, after, left)
+    local more = #seqs == left
+    local some = messages(seqs)
+    for i = 1, #some do
+      -- A node of an earlier version may have taken what is in the middle out of the log.
+      if some[i][2] then found[#found + 1] = some[i] end
+    end
+    after, left = seqs[#seqs], tonumber(limit) - #found
+  until not more or left == 0
+  return found
 end
 
 function ANSWER.thread(agent, thread, after, limit)

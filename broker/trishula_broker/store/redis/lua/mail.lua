@@ -178,7 +178,7 @@ function APPLY.sends(op)
   local live, from, to = live_of(name), box_of(sender), box_of(name)
   local where = live and live[1] > 0 and live[2] ~= NODE and live[2]
   local log, by_id, held = fields_of(LOG), fields_of(IDS), fields_of(COPIES)
-  local queue, theirs, own = added_to(to.q), added_to(to.h), added_to(from.h)
+  local queue = added_to(to.q)
   local first, tail, place, bytes = last_seq + 1, ':' .. name, priority * PLACE, 0
   local nth, messages_left, bytes_left =
     from.v[SENT], args.messages - to.v[MESSAGES], args.bytes - to.v[BYTES]
@@ -214,10 +214,6 @@ function APPLY.sends(op)
       held[n + 1], held[n + 2] = field, packed
       n = #queue
       queue[n + 1], queue[n + 2] = fmt('%d', place + last_seq), seq
-      n = #theirs
-      theirs[n + 1], theirs[n + 2] = seq, seq
-      n = #own
-      own[n + 1], own[n + 2] = seq, seq
       if where then
         n = #told
         told[n + 1], told[n + 2] = struct.pack('>I4', #entry), entry
@@ -236,6 +232,9 @@ function APPLY.sends(op)
     from.v[SENT] = nth
     changed_boxes[name], changed_boxes[sender] = to, from
     log_bytes, state_changed, pointers = log_bytes + bytes, true, pointers + n
+    local score, member = fmt('%d', first), fmt(n > 1 and '%d-%d' or '%d', first, last_seq)
+    zadd(to.h, score, member)
+    if from ~= to then zadd(from.h, score, member) end
     if where then hint_mails(where, name, first, n, told) end
   end
   return answers or first

@@ -2,7 +2,8 @@
 --
 -- A mailbox is an agent's name, or "@" and a capability: that one's pool.
 --   q:<mailbox>   sorted set: what waits, seq by priority * 2^48 + seq
---   h:<mailbox>   sorted set: what it sent or has a copy of, seq by seq
+--   h:<mailbox>   sorted set: what it sent or has a copy of, seq by seq; "first-last", by the first,
+--                 is all of what one agent sent another in a row
 --   d:<mailbox>   sorted set: what has a next attempt, seq by the time of it
 --   reads         sorted set of score 0: "mailbox:seq" of what is read and leased
 --   expiring      sorted set: "seq:mailbox" of what waits and expires, by the time of it
@@ -228,7 +229,6 @@ local function hold(box, seq, held)
   copies[seq .. ':' .. box.name] = held
   changed_copies[seq .. ':' .. box.name] = held
   zadd(box.q, fmt('%d', message[4][PRIORITY] * PLACE + seq), seq)
-  zadd(box.h, seq, seq)
   if EXPIRES[held[KIND]] then
     zadd(EXPIRING, message[1] + message[4][TTL], due_member(seq, box.name))
   end
@@ -303,6 +303,7 @@ local function move(box, seq, held, other)
   call('HDEL', COPIES, field)
   if message_at(seq)[4][SENDER] ~= box.name then zrem(box.h, seq) end
   hset(TO, seq, other.name)
+  zadd(other.h, seq, seq)
   hold(other, seq, held)
 end
 

@@ -2,11 +2,58 @@
 -- where the log begins: nothing is left before it.
 --   jumps   hash: seq -> the next one that was used, where a restored backup left numbers out
 
+local histories  -- of mailboxes, by name: the seqs that they lose, in order
+
+BEGIN[#BEGIN + 1] = function() histories = {} end
+
+local function leaves_history(name, seq)
+  local list = histories[name]
+  if not list then
+    list = {}
+    histories[name] = list
+  end
+  if list[#list] ~= seq then list[#list + 1] = seq end
+end
+
+-- What is left of "first-last" without those that are gone goes in its place.
+local function shorten(h, member, gone)
+  local first, last = string.match(member, '^(%d+)-(%d+)$')
+  if not first then return end
+  local left, from = {}, nil
+  for seq = tonumber(first), last + 1 do
+    local stays = seq <= tonumber(last) and not gone[fmt('%d', seq)]
+    if stays then
+      from = from or seq
+    elseif from then
+      left[#left + 1] = fmt('%d', from)
+      left[#left + 1] = fmt(from < seq - 1 and '%d-%d' or '%d', from, seq - 1)
+      from = nil
+    end
+  end
+  call('ZREM', h, member)
+  write('ZADD', h, left)
+end
+
+local function shorten_history(h, seqs)
+  if call('ZREM', h, unpack_list(seqs)) == #seqs then return end
+  local gone = {}
+  for i = 1, #seqs do gone[seqs[i]] = true end
+  local members = call('ZRANGEBYSCORE', h, '(' .. seqs[1], seqs[#seqs])
+  members[#members + 1] = call('ZREVRANGEBYSCORE', h, seqs[1], '-inf', 'LIMIT', 0, 1)[1]
+  for i = 1, #members do shorten(h, members[i], gone) end
+end
+
+local function shorten_histories()
+  for name, seqs in pairs(histories) do
+    shorten_history(P .. 'h:' .. name, seqs)
+    if not live_of(name) and sub(name, 1, 1) ~= '@' then drop_box(box_of(name)) end
+  end
+end
+
 -- Takes a message and its settled copies out of the log.
 local function remove_message(seq, message, names)
   local header = message[4]
   local sender, id, thread = header[SENDER], header[ID], header[THREAD]
-  local touched = { sender }
   local known = {}
   for who, at in string.gmatch(call('HGET', IDS, id) or '', '([^ ,]+) (%d+)') do
     if at ~= seq then known[#known + 1] = who .. ' ' .. at end
@@ -19,14 +66,10 @@ local function remove_message(seq, message, names)
   call('HDEL', LOG, seq)
   call('HDEL', TO, seq)
   if thread and thread ~= id then call('ZREM', P .. 't:' .. thread, seq) end
-  call('ZREM', P .. 'h:' .. sender, seq)
+  leaves_history(sender, seq)
   for i = 1, #names do
     call('HDEL', COPIES, seq .. ':' .. names[i])
-    call('ZREM', P .. 'h:' .. names[i], seq)
-    touched[#touched + 1] = names[i]
-  end
-  for i = 1, #touched do
-    if not live_of(touched[i]) and sub(touched[i], 1, 1) ~= '@' then drop_box(box_of(touched[i])) end
+    leaves_history(names[i], seq)
   end
 end
 
@@ -101,6 +144,7 @@ local function trim(keys, argv)
     seq = jump and tonumber(jump) or seq + 1
   end
   if gap then hset(STATE, 'first', fmt('%d', seq)) end
+  shorten_histories()
   flush()
   return { gone, done and 0 or seq - 1, trail_left and 1 or false }
 end
