@@ -19,6 +19,19 @@ if [ -e "$into" ]; then
     echo "error: $into is there; name another directory, and see docs/deploy.md for an upgrade" >&2
     exit 2
 fi
+# As root it is for a service, whose user has no way into somebody's home.
+python=${PYTHON:-python3}
+if [ "$(id -u)" -eq 0 ] && command -v "$python" >/dev/null 2>&1; then
+    "$python" - <<'END' >&2 || exit 2
+import pathlib, sys
+here = pathlib.Path(sys.executable).resolve()
+shut = [folder for folder in here.parents if not folder.stat().st_mode & 1]
+if shut:
+    print(f"error: nobody but root can run {here}, for {shut[0]} is closed to others; name the "
+          "system's own Python: PYTHON=/usr/bin/python3")
+    sys.exit(1)
+END
+fi
 umask 022 # whoever the hub runs as must be able to read it, and nobody to change it
 
 wheels=$(mktemp -d)
@@ -29,7 +42,7 @@ finish() {
 }
 trap finish EXIT
 
-sh tools/venv.sh "$into"
+PYTHON="$python" sh tools/venv.sh "$into"
 pip="$into/bin/python -m pip --disable-pip-version-check --quiet"
 # Only files whose hash is in the lock; what builds the wheel is in it too, and goes again.
 $pip install --only-binary :all: --require-hashes -r requirements/run.txt

@@ -27,15 +27,13 @@ def log(told: CapturingLogger) -> structlog.typing.FilteringBoundLogger:
     return made
 
 
-def heard_until_silent(listener: Listener) -> int:
-    """How much was said until nothing was for as long as the socket waits."""
-    count = 0
+def hear_until_silent(listener: Listener) -> None:
+    """Return when nothing is said for as long as the socket waits."""
     try:
         while listener.hear():
-            count += 1
+            pass
     except TimeoutError:
         pass
-    return count
 
 
 def test_without_a_socket_nothing_is_said(log: structlog.typing.FilteringBoundLogger) -> None:
@@ -104,7 +102,7 @@ async def test_the_loop_beats_while_it_turns_and_not_while_it_hangs(
         for _ in range(2 * BEATS):
             assert await asyncio.to_thread(listener.hear) == {"WATCHDOG": "1"}
         listener.socket.settimeout(0.3)
-        assert heard_until_silent(listener) <= 1  # in this thread, which is the loop's
+        hear_until_silent(listener)  # in this thread, which is the loop's: it would go on for ever
         listener.socket.settimeout(60.0)
         assert await asyncio.to_thread(listener.hear) == {"WATCHDOG": "1"}
         manager.close()

@@ -206,7 +206,7 @@ async def test_a_service_manager_hears_once_of_all_and_a_worker_that_hangs_is_st
 ) -> None:
     redis.ask("FLUSHALL")
     with ServiceManager(tmp_path / "notify") as manager:
-        hub = workers_of(tmp_path / "data", redis, environ=manager.environ(2.0))
+        hub = workers_of(tmp_path / "data", redis, environ=manager.environ(4.0))
         async with hub, AsyncExitStack() as stack:
             told = await manager.heard("READY")
             assert told["STATUS"] == hub.ready_line.strip()
