@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from trishula_broker.config import Config
 from trishula_broker.notify import ServiceManager
 from trishula_broker.workers.board import Board
-from trishula_broker.workers.pulse import Pulse
+from trishula_broker.workers.watchdog import Watchdog
 from trishula_broker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Supervisor:
         self._log = log
         self._slots = [_Slot(number) for number in range(1, config.workers + 1)]
         self._board = Board(config.node, os.getpid(), config.workers)
-        self._pulse = Pulse(self._board, manager)
+        self._watchdog = Watchdog(self._board, manager)
         self._stopping = False
         self._code = 0
         # The first end of each is the parent's own.
@@ -113,13 +113,13 @@ class Supervisor:
         return self._stopping and not any(slot.pid for slot in self._slots)
 
     def _wait(self, start: float | None) -> float | None:
-        look = self._pulse.wait(time.monotonic())
+        look = self._watchdog.wait(time.monotonic())
         return min((s for s in (start, look) if s is not None), default=None)
 
     def _look(self) -> None:
         """Kill who hangs: its agents go on with another, and it is started again."""
         serving = [slot.number for slot in self._slots if slot.pid and slot.ready]
-        for number in self._pulse.look(time.monotonic(), serving):
+        for number in self._watchdog.look(time.monotonic(), serving):
             pid = self._slots[number - 1].pid
             self._log.error("worker_hangs", node=f"{self._node}-{number}", pid=pid)
             os.kill(pid, signal.SIGKILL)
@@ -174,7 +174,7 @@ class Supervisor:
             os._exit(code)
 
     def _worker(self, number: int) -> Worker:
-        return Worker(number, self._board, self._alive, self._ready_end, self._pulse.worker_s)
+        return Worker(number, self._board, self._alive, self._ready_end, self._watchdog.worker_s)
 
     # --- what it hears ---
 

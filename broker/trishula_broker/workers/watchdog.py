@@ -17,7 +17,7 @@ MISSED: Final = BEATS - 1
 service manager allows for a beat."""
 
 
-class Pulse:
+class Watchdog:
     """Looks at the board, and beats.
 
     Args:
