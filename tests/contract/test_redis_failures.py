@@ -181,6 +181,23 @@ async def test_a_disk_that_cannot_be_written(world: World, server: RedisServer) 
     await works_again(world, "m1")
 
 
+async def test_one_that_still_loads_its_data(world: World, server: RedisServer) -> None:
+    before = await world.send("ada", "bob", "m1")
+    server.ask("EVAL", "for n = 1, 5000 do redis.call('SET', 'load:' .. n, n) end", "0")
+    server.kill()
+    starting = asyncio.create_task(asyncio.to_thread(server.start, "--key-load-delay", "1000"))
+    said = ""
+    async with asyncio.timeout(60):
+        while "Redis is loading its data" not in said:
+            with pytest.raises(base.StoreUnavailable) as caught:
+                await world.send("ada", "bob", "m2")
+            said = str(caught.value)
+            assert await problem(world) is not None
+    server.ask("CONFIG", "SET", "key-load-delay", "0")
+    await starting
+    assert (await works_again(world, "m2")).seq == before.seq + 1
+
+
 async def test_a_commit_that_was_cancelled_leaves_no_answer_behind(world: World) -> None:
     for n in range(20):
         sending = asyncio.create_task(world.send("ada", "bob", f"gone{n}"))

@@ -429,7 +429,8 @@ class Follower:
                     self.mismatches[place] = text = (
                         f"the archives of {self._node} and {archive.node} differ in block {number} "
                         f"of {self.namespace} (entries {first} to {first + blocks.SIZE - 1}): run "
-                        "`broker audit verify` on both"
+                        "`broker audit verify` on both; hubs of two versions may differ while they "
+                        "share a store"
                     )
                     self._alarm(text)
         for number in sorted(self._known)[:-10_000]:
