@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Final
@@ -105,6 +106,13 @@ def test_a_shell_block_is_run_or_says_why_not(block: Block) -> None:
         )
     else:
         assert all((ROOT / path).exists() for path in PATH.findall(block.not_run)), block.not_run
+
+
+def test_a_block_of_python_is_python() -> None:
+    for page in pages():
+        for block in blocks(page, "python"):
+            if block.not_run is None:
+                compile(block.text, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_a_block_with_commands_says_that_it_is_one() -> None:
