@@ -32,29 +32,6 @@ def test_a_paused_agent_gets_its_mail_when_it_is_resumed() -> None:
     assert ids(agni) == ["m3"]
 
 
-def test_what_waits_in_a_pool_is_not_overtaken_by_what_came_later_when_its_agent_is_resumed() -> (
-    None
-):
-    one, two = make_pair()
-    agni = agent(one, "agni", capabilities=["review"])
-    operator = agent(two, "op")
-    operator.ask("pause", agent="agni")
-    operator.tell("@review", "m1")
-    operator.tell("agni", "m2")
-    one.hold_commits = two.hold_commits = True
-    payload = {"op": "resume", "agent": "agni"}
-    operator.send({"type": "COMMAND", "to": "hub", "id": "resume", "payload": payload})
-    ops = two.hub.ops_to_commit()
-    [outcomes] = two.store.apply(two.now.wall, [base.Batch("default", ops)])
-    one.hold_commits = False
-    one.run()  # which hears of that commit before the other hub has gone on
-    assert ids(agni) == ["m1", "m2"]
-    two.hub.committed(outcomes, two.now)
-    two.hold_commits = False
-    two.run()
-    assert ids(agni) == []
-
-
 def test_agents_tells_who_is_paused_and_why() -> None:
     bench = Bench()
     operator = bench.agent("op")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from trishula_broker.hub.now import Now
@@ -20,15 +19,7 @@ def pause(call: Call, op: bodies.Pause) -> None:
 
 def resume(call: Call, op: bodies.Resume) -> None:
     """Hand out again."""
-
-    def found(records: Sequence[base.AgentRecord], now: Now) -> None:
-        _set(call, base.Pause(op.agent, False), {"event": "resumed", "agent": op.agent})
-        # In the same commit, or what has come since would go out before what waits in a pool.
-        for record in records:
-            for capability in record.capabilities:
-                call.desk.assign(capability)
-
-    call.look_up(base.Agents(id=op.agent), found)
+    _set(call, base.Pause(op.agent, False), {"event": "resumed", "agent": op.agent})
 
 
 def _set(call: Call, pause: base.Pause, change: dict[str, Any]) -> None:
