@@ -36,7 +36,12 @@ local function prefetch()
   end
   load_lives(names)
   load_boxes(names)
-  load_copies(held)
+  if next(copies) then
+    load_copies(held)
+  else
+    local found = hmget(COPIES, held)
+    for i = 1, #held do copies[held[i]] = found[i] end
+  end
   local known = hmget(IDS, found_ids)
   for i = 1, #found_ids do ids[found_ids[i]] = known[i] end
 end

@@ -316,20 +316,30 @@ function APPLY.settle(op)
   if fenced then return fenced end
   local box, named = box_of(name), op.fields
   local stale = { 0 }
+  local written, gone = fields_of(COPIES), removed_from(box.q)
+  local n, bytes, n_hub, bytes_hub = 0, 0, 0, 0
   for i = 1, #seqs do
-    local seq = seqs[i]
-    local field = named[i]
+    local field, at = named[i], ats[i]
     local held = copies[field]
-    local new = type(held) == 'string' and new_of(held)
-    if new and new[KIND] < 2 then  -- neither by a capability nor one that expires
-      held = pack_done(held, ats[i])
-      copies[field] = held
-      hset(COPIES, field, held)
-      zrem(box.q, seq)
-      count(box, new[1], new[KIND], -1)
+    local new = held and (news[held] or (type(held) == 'string' and new_of(held)))
+    local kind = new and new[KIND]
+    if new and kind < 2 then  -- neither by a capability nor one that expires
+      local size, known, last = new[1], ends[at], #written
+      local ended = known and known[held] or pack_done(held, at)
+      copies[field] = ended
+      written[last + 1], written[last + 2] = field, ended
+      gone[#gone + 1] = seqs[i]
+      n, bytes = n + 1, bytes + size
+      if kind == 1 then n_hub, bytes_hub = n_hub + 1, bytes_hub + size end
     else
-      mark_one(box, seq, field, i, ats[i], done, stale)
+      mark_one(box, seqs[i], field, i, at, done, stale)
     end
+  end
+  if n > 0 then
+    local v = box.v
+    v[COUNT], v[SIZE] = v[COUNT] - n, v[SIZE] - bytes
+    v[MESSAGES], v[BYTES] = v[MESSAGES] - n + n_hub, v[BYTES] - bytes + bytes_hub
+    changed_boxes[name] = box
   end
   return stale
 end

@@ -122,13 +122,18 @@ local function zadd(key, score, member)
   list[n + 2] = member
 end
 
-local function zrem(key, member)
+local function removed_from(key)
   local list = removed[key]
   if not list then
-    removed[key] = { member }
-  else
-    list[#list + 1] = member
+    list = {}
+    removed[key] = list
   end
+  return list
+end
+
+local function zrem(key, member)
+  local list = removed_from(key)
+  list[#list + 1] = member
 end
 
 local function flush_writes()
