@@ -52,6 +52,9 @@ class Delivery:
         self._agenda = agenda
         self._settings = settings
         self._stirred: dict[int, Seat] = {}
+        self._shared: dict[tuple[int, bool], bytes] = {}
+        """What a session is sent of a message to many, by seq and whether it is MessagePack: made
+        once for all of those that are given it in the same :meth:`run`."""
         self.endings = Endings(commits, membership, self.offer_notice, self._not_ended)
         """Ends copies that cannot be delivered, of mailboxes here or elsewhere."""
 
@@ -134,6 +137,7 @@ class Delivery:
             for seat in stirred.values():
                 if seat.session.live and seat.agent not in arriving:
                     self._deliver(seat, now)
+            self._shared.clear()
 
     def _deliver(self, seat: Seat, now: Now) -> None:
         session, mailbox = seat
@@ -141,17 +145,26 @@ class Delivery:
             bound = self._settings.outgoing_bytes
             copies = mailbox.take(bound - session.buffered, now.wall)
             if copies:
-                stored = session.codec.stored
+                stored, agent = session.codec.stored, seat.agent
                 parts = []
                 for copy in copies:
                     message = copy.message
-                    left = None
                     if message.expires_at is not None or copy.attempts or copy.deliveries:
                         if self._ends(seat, copy, now):
                             continue
-                        if message.expires_at is not None:
-                            left = message.expires_at - now.wall
-                    parts.append(stored(message.body, message.seq, copy.attempts + 1, left))
+                        at = message.expires_at
+                        left = None if at is None else at - now.wall
+                        part = stored(message.body, message.seq, copy.attempts + 1, left)
+                    elif message.to == agent:
+                        part = stored(message.body, message.seq, 1, None)
+                    else:  # others are given the same
+                        key = message.seq, session.codec.binary
+                        shared = self._shared.get(key)
+                        if shared is None:
+                            shared = stored(message.body, message.seq, 1, None)
+                            self._shared[key] = shared
+                        part = shared
+                    parts.append(part)
                     if message.receipt:
                         self._roster.receipt(message.sender, "delivered", seat.agent, message.id)
                 session.deliver(parts)
