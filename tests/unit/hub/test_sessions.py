@@ -287,6 +287,23 @@ def test_a_msgpack_session_hears_bin_for_base64() -> None:
     assert mail["payload"] == {"b": b"\x00\xff"}
 
 
+def test_what_goes_to_many_comes_to_each_in_its_codec_and_its_sender_hears_of_each() -> None:
+    bench = Bench()
+    sender = bench.agent("dc")
+    pages = [bench.agent(name, groups=["ops"]) for name in ("a", "b")]
+    packed = [bench.peer(MSGPACK) for _ in range(2)]
+    for n, peer in enumerate(packed):
+        payload = {"op": "register", "agent": f"p{n}", "groups": ["ops"]}
+        command = {"type": "COMMAND", "to": "hub", "id": "r", "payload": payload}
+        peer.raw(msgspec.msgpack.encode(command))
+    value = {"b": {"$base64": "AP8="}}
+    sender.tell("#ops", "m1", value, receipt=True)
+    assert [each.mail()[0]["payload"] for each in pages] == [value] * 2
+    assert [each.mail()[0]["payload"] for each in packed] == [{"b": b"\x00\xff"}] * 2
+    told = [ack["payload"]["by"] for ack in sender.take() if "by" in ack["payload"]]
+    assert sorted(told) == ["a", "b", "p0", "p1"]
+
+
 def test_mail_that_is_taken_over_a_hundred_times_unread_is_given_up() -> None:
     bench = Bench()
     sender = bench.agent("sender", heartbeat_ms=60_000)
