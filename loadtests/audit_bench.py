@@ -26,7 +26,7 @@ import uvloop
 from loadtests.bench import BODY, cpu_s, play
 from loadtests.bench import Setup as BenchSetup
 from tests.support.hub_process import HubProcess
-from tests.support.trails import FULL, NAME, START, archive, entries, writer
+from tests.support.trails import FULL, NAME, START, archive, as_file, entries, writer
 from trishula_broker.audit import segment, verify
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.store.trail import ArchiveRecord
@@ -62,7 +62,7 @@ class Trail:
     def put(self, each: segment.Segment, lines: list[bytes]) -> None:
         """Write a segment as if it had always been so."""
         text = b"".join(lines)
-        each.path.write_bytes(segment.compress(text) if each.sealed else text)
+        each.path.write_bytes(as_file(each, text, None))
 
 
 def flip(trail: Trail) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from trishula_broker.audit import blocks, chain
+from trishula_broker.audit import blocks, chain, segment
 from trishula_broker.audit.blocks import marked, with_block
 from trishula_broker.audit.messages import single
+from trishula_broker.audit.packing import Packer
 from trishula_broker.audit.records import Records
-from trishula_broker.audit.sealing import Sealer
-from trishula_broker.audit.segment import TRAIL, ChainName
+from trishula_broker.audit.sealing import MAGIC, Sealer
+from trishula_broker.audit.segment import TRAIL, ChainName, Segment
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.writer import ChainWriter
 from trishula_broker.store import base
@@ -83,6 +84,19 @@ def writer(
     made = ChainWriter(root, name, "n1", settings, sealer, clock or Clock())
     made.open()
     return made
+
+
+def as_file(each: Segment, text: bytes, sealer: Sealer | None) -> bytes:
+    """What a segment of these lines has to be."""
+    if each.sealed:
+        text = segment.compress(text)
+    elif each.packed:
+        text = b"".join(Packer().pack(text.splitlines(keepends=True)))
+    if not each.encrypted:
+        return text
+    assert sealer is not None
+    bound = each.bound_name(NAME)
+    return sealer.file(text, bound) if each.sealed else MAGIC + sealer.seal(text, bound, 0)
 
 
 def told(lines: Iterable[bytes]) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ from trishula_broker.audit.blocks import Mark, with_block
 from trishula_broker.audit.chain import Link
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.records import SLICE, VERSION, Records
-from trishula_broker.audit.sealing import CHUNK
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.times import iso
 from trishula_broker.audit.writer import ChainWriter
@@ -294,12 +293,12 @@ class Follower:
         number, work = link.number - skip, 0
         ended: list[tuple[int, str]] = []
         begun: list[bytes] = []
-        chunks: list[bytes] = []
+        closed: list[bytes] = []
         for entry in entries:
             mark = blocks.behind(mark, entry) if self._several else Mark(entry.pos, None)
             for some in self._records.slices(entry, number + 1, version):
                 if work >= SLICE:
-                    link, work = _close(link, begun, chunks), 0
+                    link, work = _close(link, begun, closed), 0
                     await asyncio.sleep(0)  # let the loop do other things
                 number += len(some)
                 work += min(len(entry.done), SLICE)
@@ -312,11 +311,11 @@ class Follower:
                     begun[-1] = with_block(begun[-1], mark)
         if begun:
             begun[-1] = with_block(begun[-1], mark)
-        link = _close(link, begun, chunks)
+        link = _close(link, begun, closed)
 
         def append() -> None:
-            writer.append(link, chunks, mark, skip)
-            self._untold += sum(map(len, chunks))
+            writer.append(link, closed, mark, skip)
+            self._untold += sum(map(len, closed))
             self._digests += ended
             self._known |= dict(ended)
 
@@ -437,12 +436,11 @@ class Follower:
             del self._known[number]
 
 
-def _close(link: Link, begun: list[bytes], chunks: list[bytes]) -> Link:
-    """Chain what was begun, and put it behind ``chunks``: while it is still in the cache."""
+def _close(link: Link, begun: list[bytes], closed: list[bytes]) -> Link:
+    """Chain what was begun, and put it behind ``closed``: while it is still in the cache."""
     link, lines = chain.close(link, begun)
     begun.clear()
-    size = sum(map(len, lines))
-    chunks += [b"".join(lines)] if size <= CHUNK else lines
+    closed += lines
     return link
 
 

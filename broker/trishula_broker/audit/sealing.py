@@ -13,7 +13,6 @@ import base64
 import binascii
 import os
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -100,20 +99,6 @@ class Sealer:
         text = nonce + self._aead.encrypt(nonce, clear, _bound(name, number, last))
         return _LENGTH.pack(len(text)) + text
 
-    def lines(self, lines: Sequence[bytes], name: str, number: int) -> tuple[bytes, int]:
-        """``lines`` as chunks of the file ``name`` from ``number`` on, and the number of the next;
-        a torn end of the file never leaves half of a line."""
-        pieces: list[bytes] = []
-        start, size = 0, 0
-        for n, line in enumerate(lines):
-            if size and size + len(line) > CHUNK:
-                pieces.append(b"".join(lines[start:n]))
-                start, size = n, 0
-            size += len(line)
-        pieces.append(b"".join(lines[start:]))
-        sealed = (self.seal(piece, name, n) for n, piece in enumerate(pieces, number))
-        return b"".join(sealed), number + len(pieces)
-
     def file(self, clear: bytes, name: str) -> bytes:
         """``clear`` as a whole, finished file."""
         pieces = [clear[at : at + CHUNK] for at in range(0, len(clear), CHUNK)] or [b""]
@@ -121,11 +106,12 @@ class Sealer:
         chunks = (self.seal(piece, name, n, n == end) for n, piece in enumerate(pieces))
         return MAGIC + b"".join(chunks)
 
-    def open(self, data: bytes, name: str, finished: bool) -> tuple[bytes, int]:
-        """The clear text of the file ``name`` and how many chunks it has.
+    def open(self, data: bytes, name: str, finished: bool) -> tuple[bytes, int, int]:
+        """The clear text of the file ``name``, in how many of its bytes, and of its chunks.
 
         Args:
-            finished: whether it must say that it is whole.
+            finished: whether it must say that it is whole. Another may, by an empty chunk, which
+                is not counted: it is about to be.
 
         Raises:
             Unreadable: with what could be read before.
@@ -146,10 +132,13 @@ class Sealer:
             elif end > len(data) or len(text) < _NONCE + _TAG:
                 why = f"chunk {number} is cut off"
             else:
-                for last in (True, False) if finished else (False,):
+                is_end = not finished and end == len(data) and len(text) == _NONCE + _TAG
+                for last in (True, False) if finished or is_end else (False,):
                     try:
                         bound = _bound(name, number, last)
                         clear.append(self._aead.decrypt(text[:_NONCE], text[_NONCE:], bound))
+                        if last and is_end:
+                            return b"".join(clear), at, number
                         ended = last
                         break
                     except InvalidTag:
@@ -162,7 +151,7 @@ class Sealer:
             at, number = end, number + 1
         if finished and not ended:
             raise Unreadable(f"it is cut off behind chunk {number - 1}", b"".join(clear), at)
-        return b"".join(clear), number
+        return b"".join(clear), at, number
 
 
 def _bound(name: str, number: int, last: bool) -> bytes:

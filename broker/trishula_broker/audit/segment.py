@@ -1,8 +1,10 @@
 """Segments: the files of a chain, and how their content is read.
 
-``00000001.jsonl`` is open, ``00000001.jsonl.zst`` sealed: compressed, and never written again.
-With a key each has ``.enc`` at the end. What a segment is called inside its chain, and its form,
-is bound into the encryption, so one file cannot stand for another.
+``00000001.open.jsonl.zst`` is open, compressed piece by piece
+(:mod:`trishula_broker.audit.packing`); ``00000001.jsonl.zst`` is sealed, and never written again.
+Earlier versions did not compress the open one, ``00000001.jsonl``. With a key each has ``.enc`` at
+the end. What a segment is called inside its chain is bound into the encryption, so one file cannot
+stand for another.
 """
 
 from __future__ import annotations
@@ -17,10 +19,9 @@ from urllib.parse import quote, unquote
 
 import zstandard
 
+from trishula_broker.audit.packing import BEGIN, LEVEL, unpack
 from trishula_broker.audit.sealing import Sealer, Unreadable
 
-LEVEL: Final = 1
-"""Of zstd: the quickest; records are mostly hashes, which no level makes smaller."""
 NO_KEY: Final = (
     "it is encrypted, and no key was given (audit.key_file, or the variable TRISHULA_AUDIT_KEY)"
 )
@@ -29,7 +30,9 @@ TOGETHER: Final = 4 << 20
 """Bytes of a file that is made that go to the disk together."""
 LOCAL: Final = "local"
 TRAIL: Final = "trail"
-_NAME: Final = re.compile(r"(?P<number>[0-9]{8})\.jsonl(?P<zst>\.zst)?(?P<enc>\.enc)?\Z")
+_NAME: Final = re.compile(
+    r"(?P<number>[0-9]{8})(?:(?P<open>\.open)?\.jsonl(?P<zst>\.zst)|\.jsonl)(?P<enc>\.enc)?\Z"
+)
 
 
 class ChainName(NamedTuple):
@@ -67,15 +70,24 @@ class Segment(NamedTuple):
     number: int
     sealed: bool
     encrypted: bool
+    packed: bool = True
+    """Compressed; only open ones of earlier versions are not."""
 
     def bound_name(self, chain: ChainName) -> str:
         """What the encryption binds it to."""
-        return f"{chain}/{self.number:08}{'.zst' if self.sealed else ''}"
+        return f"{chain}/{self.number:08}{'.zst' if self.packed else ''}"
 
 
-def file_name(number: int, sealed: bool, encrypted: bool) -> str:
+def file_name(number: int, sealed: bool, encrypted: bool, packed: bool = True) -> str:
     """What a segment's file is called."""
-    return f"{number:08}.jsonl{'.zst' * sealed}{'.enc' * encrypted}"
+    state = "" if sealed or not packed else ".open"
+    return f"{number:08}{state}.jsonl{'.zst' * packed}{'.enc' * encrypted}"
+
+
+def open_names(number: int) -> list[str]:
+    """What its file may be called before it is sealed."""
+    forms = [(encrypted, packed) for encrypted in (False, True) for packed in (False, True)]
+    return [file_name(number, False, encrypted, packed) for encrypted, packed in forms]
 
 
 def segments(folder: Path) -> list[Segment]:
@@ -84,7 +96,9 @@ def segments(folder: Path) -> list[Segment]:
     for path in folder.iterdir() if folder.is_dir() else ():
         name = _NAME.match(path.name)
         if name is not None:
-            segment = Segment(path, int(name["number"]), bool(name["zst"]), bool(name["enc"]))
+            packed, encrypted = bool(name["zst"]), bool(name["enc"])
+            sealed = packed and not name["open"]
+            segment = Segment(path, int(name["number"]), sealed, encrypted, packed)
             known = found.get(segment.number)
             if known is None or segment.sealed:
                 found[segment.number] = segment
@@ -101,7 +115,7 @@ class Content(NamedTuple):
     good: int = 0
     """Bytes of an open segment's file that hold them."""
     chunks: int = 0
-    """Of an open encrypted one."""
+    """Of an open one, as they were written: pieces, encrypted or not."""
     torn: bool = False
     """The problem is its end, as a crash leaves it."""
 
@@ -114,13 +128,22 @@ def content(data: bytes, segment: Segment, chain: ChainName, sealer: Sealer | No
         if sealer is None:
             return Content(b"", NO_KEY)
         try:
-            data, chunks = sealer.open(data, segment.bound_name(chain), segment.sealed)
+            data, good, chunks = sealer.open(data, segment.bound_name(chain), segment.sealed)
         except Unreadable as error:
             problem, data = str(error), error.clear
             good, chunks, torn = error.good, error.chunks, error.torn
-    if segment.sealed:
+    if segment.sealed and not data.startswith(BEGIN):
         data, damage = _decompress(data)
         problem = problem or damage
+    elif segment.packed:
+        try:
+            data, pieces = unpack(data, segment.sealed)
+            chunks = chunks if segment.encrypted else pieces
+        except Unreadable as error:
+            data = error.clear
+            if not segment.encrypted:
+                good, chunks, torn = error.good, error.chunks, error.torn
+            problem = problem or str(error)
     return Content(data, problem, good, chunks, torn)
 
 
@@ -140,7 +163,7 @@ def _decompress(data: bytes) -> tuple[bytes, str | None]:
 
 
 def compress(text: bytes) -> bytes:
-    """A segment's lines as they are sealed; zstd's own checksum is behind them."""
+    """A segment's lines, sealed in one go; zstd's own checksum is behind them."""
     return b"".join(compressed([text]))
 
 
@@ -235,6 +258,24 @@ def put_pieces(path: Path, pieces: Iterable[bytes]) -> tuple[int, str]:
     temporary.replace(path)
     sync_folder(path.parent)
     return size, digest.hexdigest()
+
+
+def extend(path: Path, size: int, data: bytes) -> None:
+    """Put ``data`` behind the first ``size`` bytes of a file, and on the disk.
+
+    Raises:
+        OSError: it is not there, or not whole.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.ftruncate(handle, size)
+        os.lseek(handle, size, os.SEEK_SET)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def digest_of(path: Path) -> tuple[int, str]:

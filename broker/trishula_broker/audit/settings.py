@@ -17,7 +17,7 @@ class AuditSettings(msgspec.Struct, frozen=True):
     redact: tuple[str, ...] = ()
     """Paths into the envelope whose values are replaced by their digest."""
     segment_bytes: int = 64 << 20
-    """A segment is sealed when it is this large,"""
+    """A segment is sealed when its lines, before they are compressed, are this large,"""
     segment_age_s: int = 3600
     """or when its first record is this old."""
     max_age_s: int = 0

@@ -5,16 +5,32 @@ Blocks, like the writer it belongs to, which has the open segment.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from trishula_broker.audit import chain, segment
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.segment import ChainName, Segment
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.tail import own
+
+DENSE: Final = 16 << 10
+"""Bytes of lines in a piece, of a file that need not be compressed again as a whole."""
+
+
+class Written(NamedTuple):
+    """What is known of a file that was just written to its end."""
+
+    size: int
+    """Its bytes,"""
+    chunks: int
+    """pieces,"""
+    text: int
+    """and bytes of lines in those."""
+    digest: hashlib._Hash | None
 
 
 class Tidying:
@@ -49,6 +65,8 @@ class Tidying:
         """Sealed, and not yet said to be."""
         self._digests: dict[int, tuple[int, str]] = {}
         """What those have of bytes, and their SHA-256, where it is known."""
+        self._written: dict[int, Written] = {}
+        """Of those to be sealed, where this process wrote them."""
 
     def __repr__(self) -> str:
         return f"<Tidying {self._name} unsealed={len(self._unsealed)} unsaid={len(self._unsaid)}>"
@@ -59,10 +77,12 @@ class Tidying:
     def begin(self, unsealed: Sequence[Segment], unsaid: Sequence[Segment]) -> None:
         """What an earlier process left."""
         self._unsealed, self._unsaid = list(unsealed), list(unsaid)
+        self._written.clear()
 
-    def add(self, written: Segment) -> None:
-        """A segment is written no more."""
-        self._unsealed.append(written)
+    def add(self, segment: Segment, written: Written) -> None:
+        """A segment is written no more, and on the disk."""
+        self._unsealed.append(segment)
+        self._written[segment.number] = written
 
     def run(self) -> None:
         """Seal what is to be sealed, and remove what retention allows.
@@ -72,7 +92,7 @@ class Tidying:
         """
         while self._unsealed:
             sealed = self.seal(self._unsealed[0])
-            self._unsealed.pop(0)
+            self._written.pop(self._unsealed.pop(0).number, None)
             if sealed is not None:
                 self._unsaid.append(sealed)
         while self._unsaid:
@@ -88,8 +108,12 @@ class Tidying:
         if path.exists() and not old.path.exists():  # all but the folder was on the disk before
             segment.sync_folder(self._folder)
             return sealed
+        written = self._written.get(old.number)
+        if written is not None and written.text >= DENSE * written.chunks:
+            self._finish(old, sealed, written)
+            return sealed
         pieces: Iterator[bytes]
-        if self._sealer is None and not old.encrypted:
+        if self._sealer is None and not old.encrypted and not old.packed:
             pieces = segment.compressed(segment.whole_lines(old.path))
         else:
             held = segment.read(old, self._name, self._sealer)
@@ -103,6 +127,20 @@ class Tidying:
         old.path.unlink(missing_ok=True)
         segment.sync_folder(self._folder)
         return sealed
+
+    def _finish(self, old: Segment, sealed: Segment, written: Written) -> None:
+        """Seal what needs only another name, and where it is encrypted to say that it is whole."""
+        size, digest = written.size, written.digest and written.digest.copy()
+        if self._sealer is not None:
+            end = self._sealer.seal(b"", sealed.bound_name(self._name), written.chunks, True)
+            segment.extend(old.path, size, end)
+            size += len(end)
+            if digest is not None:
+                digest.update(end)
+        old.path.replace(sealed.path)
+        segment.sync_folder(self._folder)
+        if digest is not None:
+            self._digests[old.number] = size, digest.hexdigest()
 
     def _say_sealed(self, sealed: Segment) -> None:
         size, digest = self._digests.get(sealed.number) or segment.digest_of(sealed.path)

@@ -8,6 +8,7 @@ nothing of stores or hubs.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,12 +18,13 @@ from typing import Any, NamedTuple
 from trishula_broker.audit import chain, segment, tail
 from trishula_broker.audit.blocks import Mark, marked, with_block
 from trishula_broker.audit.chain import Link
+from trishula_broker.audit.packing import Packer
 from trishula_broker.audit.records import VERSION, own_record
 from trishula_broker.audit.sealing import MAGIC, Sealer
 from trishula_broker.audit.segment import LOCAL, ChainName, Segment
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.tail import BOOKKEEPING, Tail
-from trishula_broker.audit.tidying import Tidying
+from trishula_broker.audit.tidying import Tidying, Written
 
 
 class Damaged(Exception):
@@ -37,6 +39,7 @@ class _Place(NamedTuple):
     skip: int
     size: int
     chunks: int
+    text: int
     idle: bool
 
 
@@ -83,7 +86,14 @@ class ChainWriter:
         self._file = -1
         self._open: Segment | None = None
         self._size = 0
+        """Bytes of the open file,"""
         self._chunks = 0
+        """pieces in it,"""
+        self._text = 0
+        """and bytes of the lines in those."""
+        self._digest: hashlib._Hash | None = None
+        """Of the file, where all of it was written by this process."""
+        self._packer = Packer()
         self._began = 0
         self._idle = True
         self._synced = self._place
@@ -110,8 +120,8 @@ class ChainWriter:
         found = segment.segments(self.folder)
         for each in found:
             if each.sealed:  # what it was made from may still be there
-                for encrypted in (False, True):
-                    (self.folder / segment.file_name(each.number, False, encrypted)).unlink(True)
+                for left_open in segment.open_names(each.number):
+                    (self.folder / left_open).unlink(True)
         while found:
             last = found[-1]
             held = segment.read(last, self.name, self._sealer)
@@ -131,6 +141,7 @@ class ChainWriter:
             self.found = self.link
             self.problem = self.problem or tail.damage(last, whole)
             fits = last.encrypted == (self._sealer is not None) and ends.version == VERSION
+            fits = fits and last.packed
             goes_on = fits and not last.sealed and not self.problem  # a damaged file is left
             written = found[:-1] if goes_on else found
             self._tidying.begin(
@@ -138,8 +149,8 @@ class ChainWriter:
                 tail.unsaid(found, whole, self.name, self._sealer),
             )
             if goes_on:
-                size = held.good if last.encrypted else len(whole)
-                self._continue(last, size, held.chunks)
+                self._text = len(whole)
+                self._continue(last, held.good, held.chunks)
             else:
                 self._begin(last.number + 1)
             return
@@ -238,7 +249,10 @@ class ChainWriter:
         try:
             self._sync(self._file)
         except OSError:  # nobody knows what of it is on the disk: it is written again
-            self.link, self.mark, self.skip, self._size, self._chunks, self._idle = self._synced
+            at = self._synced
+            self.link, self.mark, self.skip, self._idle = at.link, at.mark, at.skip, at.idle
+            self._size, self._chunks, self._text = at.size, at.chunks, at.text
+            self._digest = None
             self._cut()
             raise
         self._synced = self._place
@@ -256,7 +270,9 @@ class ChainWriter:
 
     @property
     def _place(self) -> _Place:
-        return _Place(self.link, self.mark, self.skip, self._size, self._chunks, self._idle)
+        return _Place(
+            self.link, self.mark, self.skip, self._size, self._chunks, self._text, self._idle
+        )
 
     def say(self, event: str, fields: dict[str, Any], mark: Mark | None = None) -> None:
         """Write one record of the archive's own.
@@ -273,19 +289,27 @@ class ChainWriter:
             self.write([record], mark)
 
     def _append(self, link: Link, lines: Sequence[bytes]) -> None:
-        data, chunks = b"".join(lines), self._chunks
+        pieces = self._packer.pack(lines)
         if self._sealer is not None:
             assert self._open is not None
-            name = self._open.bound_name(self.name)
-            data, chunks = self._sealer.lines(lines, name, chunks)
+            name, seal = self._open.bound_name(self.name), self._sealer.seal
+            pieces = [seal(piece, name, n) for n, piece in enumerate(pieces, self._chunks)]
         try:
-            _write_all(self._file, data)
+            for piece in pieces:
+                _write_all(self._file, piece)
         except OSError:
             self._cut()
             raise
-        self._size += len(data)
-        self._chunks = chunks
+        for piece in pieces:
+            self._count(piece)
+        self._chunks += len(pieces)
+        self._text += sum(map(len, lines))
         self.link = link
+
+    def _count(self, written: bytes) -> None:
+        self._size += len(written)
+        if self._digest is not None:
+            self._digest.update(written)
 
     def _cut(self) -> None:
         """Go on where the file is known to be whole."""
@@ -298,7 +322,7 @@ class ChainWriter:
     @property
     def is_due(self) -> bool:
         """Whether the open segment is to be sealed."""
-        if self._size >= self._settings.segment_bytes:
+        if self._text >= self._settings.segment_bytes:
             return True
         age = self._clock() - self._began
         return not self._idle and age >= self._settings.segment_age_s * 1000
@@ -309,24 +333,26 @@ class ChainWriter:
             os.ftruncate(self._file, size)
             self._sync(self._file)
         os.lseek(self._file, size, os.SEEK_SET)
-        self._open, self._size, self._chunks = last, size, chunks
+        self._open, self._size, self._chunks, self._digest = last, size, chunks, None
         self._synced = self._place
 
     def _begin(self, number: int) -> None:
         """Open segment ``number``; its first record says what it continues."""
         if self._file >= 0:
             self.sync()
-        before = (self._file, self._open, self._size, self._chunks, self._began, self._idle)
+        before = (self._file, self._open, self._began, self._idle)
         link = self.link
+        was = Written(self._size, self._chunks, self._text, self._digest)
         encrypted = self._sealer is not None
         path = self.folder / segment.file_name(number, False, encrypted)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             self._open = Segment(path, number, False, encrypted)
-            self._size = self._chunks = 0
+            self._size = self._chunks = self._text = 0
+            self._digest = hashlib.sha256()
             if encrypted:
                 _write_all(self._file, MAGIC)
-                self._size = len(MAGIC)
+                self._count(MAGIC)
             self._began, self._idle = self._clock(), True
             self._append(*chain.extend(self.link, [self._header(number)]))
             self._sync(self._file)
@@ -334,7 +360,8 @@ class ChainWriter:
         except BaseException:
             # Only what was there before counts, also where the new file cannot be removed.
             file = self._file
-            self._file, self._open, self._size, self._chunks, self._began, self._idle = before
+            self._file, self._open, self._began, self._idle = before
+            self._size, self._chunks, self._text, self._digest = was
             with suppress(OSError):
                 os.ftruncate(file, 0)
             os.close(file)
@@ -346,7 +373,7 @@ class ChainWriter:
         if before[0] >= 0:
             os.close(before[0])
             assert before[1] is not None
-            self._tidying.add(before[1])
+            self._tidying.add(before[1], was)
 
     def _header(self, number: int) -> bytes:
         """The first record of segment ``number``."""

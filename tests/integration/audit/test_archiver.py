@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.contract.world import World
-from tests.support.trails import START, Clock, told
+from tests.support.trails import START, Clock, as_file, told
 from trishula_broker.audit import chain, segment, verify
 from trishula_broker.audit import follower as following
 from trishula_broker.audit import writer as writing
@@ -189,6 +189,20 @@ async def test_a_head_is_of_what_would_survive_a_crash(
             pass
 
 
+def rewrite(
+    each: segment.Segment,
+    name: segment.ChainName,
+    change: Callable[[list[bytes]], list[bytes]],
+    packed: bool = True,
+) -> None:
+    """Change the lines of an open segment; not ``packed`` as earlier versions wrote it."""
+    lines = segment.read(each, name, None).text.splitlines(keepends=True)
+    each.path.unlink()
+    path = each.path.with_name(segment.file_name(each.number, False, False, packed))
+    anew = each._replace(path=path, packed=packed)
+    path.write_bytes(as_file(anew, b"".join(change(lines)), None))
+
+
 async def exchange(world: World, first: int, last: int) -> None:
     for n in range(first, last + 1):
         sent = await world.send("dc", "agni", f"m{n}")
@@ -277,9 +291,12 @@ def test_an_archive_of_any_version_goes_on_wherever_a_crash_tore_it(
             follower = node.archiver._followers[NS]
             await follower.step()
             await node.archiver.close()
-        path = segment.segments(follower.writer.folder)[-1].path
-        lines = path.read_bytes().splitlines(keepends=True)
-        path.write_bytes(b"".join(lines[: len(lines) - cut]))
+        rewrite(
+            segment.segments(follower.writer.folder)[-1],
+            follower.writer.name,
+            lambda lines: lines[: len(lines) - cut],
+            packed=version == VERSION,
+        )
         node.archiver = node.make()
         await node.archiver.open()
         if again:
@@ -545,10 +562,9 @@ async def test_a_cut_end_is_still_found_when_a_hub_has_gone_on_behind_it(
     await node.archiver.finish(10)
     last = node.records(kind)[-1]["n"]
     await node.archiver.close()
-    folder = segment.ChainName(kind, NS if kind == segment.TRAIL else "").folder(node.archiver.root)
-    [each] = segment.segments(folder)
-    lines = each.path.read_bytes().splitlines(keepends=True)
-    each.path.write_bytes(b"".join(lines[:-2]))
+    name = segment.ChainName(kind, NS if kind == segment.TRAIL else "")
+    [each] = segment.segments(name.folder(node.archiver.root))
+    rewrite(each, name, lambda lines: lines[:-2])
     for turn in range(2):  # what is said once is enough, and stays
         node.archiver = node.make()
         await node.archiver.open()
@@ -572,17 +588,22 @@ async def test_an_end_written_anew_is_still_found_when_a_hub_has_gone_on_behind_
     await exchange(node.world, 1, 5)
     await node.archiver.finish(10)
     await node.archiver.close()
-    [each] = segment.segments(segment.ChainName(segment.TRAIL, NS).folder(node.archiver.root))
-    *lines, accepted, done = each.path.read_bytes().splitlines()
-    end = chain.take_apart(lines[-1])
-    assert end is not None
-    assert b'"m5"' in accepted
-    records = [
-        line[line.index(b",") + 1 : -chain.TAIL]
-        for line in (accepted.replace(b'"m5"', b'"m6"'), done, done)
-    ]
-    _, anew = chain.extend(chain.Link(end.number, end.digest), records)
-    each.path.write_bytes(b"".join([*(line + b"\n" for line in lines), *anew]))
+    name = segment.ChainName(segment.TRAIL, NS)
+    [each] = segment.segments(name.folder(node.archiver.root))
+
+    def forged(lines: list[bytes]) -> list[bytes]:
+        *before, accepted, done = (line[:-1] for line in lines)
+        end = chain.take_apart(before[-1])
+        assert end is not None
+        assert b'"m5"' in accepted
+        records = [
+            line[line.index(b",") + 1 : -chain.TAIL]
+            for line in (accepted.replace(b'"m5"', b'"m6"'), done, done)
+        ]
+        _, anew = chain.extend(chain.Link(end.number, end.digest), records)
+        return [*lines[:-2], *anew]
+
+    rewrite(each, name, forged)
     await node.again()
     await node.archiver.finish(10)
     found = await node.whole()

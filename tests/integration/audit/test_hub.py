@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import random
 import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,9 @@ import pytest
 from tests.integration.cli.command import Broker, Done
 from tests.integration.folder.rig import until
 from tests.support.hub_process import HubProcess
+from tests.support.trails import NAME, as_file
 from trishula import Agent
+from trishula_broker.audit import segment
 
 KEY = "00" * 31 + "01"
 SECRET = "swordfish"
@@ -50,6 +53,14 @@ async def health(hub: HubProcess) -> dict[str, Any]:
     return found
 
 
+def tamper(data: Path, old: bytes, new: bytes) -> None:
+    """Change what an archive's only segment says."""
+    [each] = segment.segments(NAME.folder(data / "audit"))
+    text = segment.read(each, NAME, None).text
+    assert old in text
+    each.path.write_bytes(as_file(each, text.replace(old, new, 1), None))
+
+
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[HubProcess]:
     async with HubProcess(tmp_path / "data") as running:
@@ -71,13 +82,12 @@ async def test_an_archive_is_verified_while_the_hub_runs_and_after(hub: HubProce
 async def test_what_was_done_to_it_is_said_and_ends_with_1(hub: HubProcess) -> None:
     await exchange(hub, {"n": 1}, {"n": 2})  # the second is in the clear, and can be changed
     await hub.terminate()
-    path = hub.data / "audit" / "trail" / "default" / "00000001.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'{"n":2}', b'{"n":3}'))
+    tamper(hub.data, b'{"n":2}', b'{"n":3}')
     done = await audit("verify", "--json", data=hub.data)
     assert done.code == 1
     [report, _] = json.loads(done.out)
     assert "was changed" in report["findings"][0]["what"]
-    assert report["findings"][0]["segment"] == "00000001.jsonl"
+    assert report["findings"][0]["segment"] == "00000001.open.jsonl.zst"
     # Far from its store it says what it cannot see.
     moved = hub.data.parent / "elsewhere"
     moved.mkdir()
@@ -243,4 +253,5 @@ def small_disk_room(folder: Path) -> int:
 
 async def _send(dc: Agent, numbers: range) -> None:
     for n in numbers:
-        await dc.send("agni", {"n": n, "fill": "x" * 3_000})
+        fill = random.Random(n).randbytes(6_000).hex()  # more than a page, also compressed
+        await dc.send("agni", {"n": n, "fill": fill})

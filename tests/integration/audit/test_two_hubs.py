@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.audit.test_hub import audit
+from tests.integration.audit.test_hub import audit, tamper
 from tests.support.hub_process import HubProcess
 from tests.support.redis_server import RedisServer
 from trishula import Agent
@@ -48,8 +48,7 @@ async def test_both_archive_all_and_agree(tmp_path: Path) -> None:
         shorter = min(len(first), len(second))
         assert shorter > MESSAGES
         assert first[:shorter] == second[:shorter]
-        path = one.data / "audit" / "trail" / "default" / "00000001.jsonl"
-        path.write_bytes(path.read_bytes().replace(b'"payload":7}', b'"payload":8}', 1))
+        tamper(one.data, b'"payload":7}', b'"payload":8}')
         done = await audit("verify", "--redis", redis.url, data=one.data)
         assert done.code == 1
         assert "was changed" in done.out

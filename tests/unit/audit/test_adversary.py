@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.trails import NAME, START, archive, entries, writer
+from tests.support.trails import NAME, START, archive, as_file, entries, writer
 from trishula_broker.audit import chain, segment
 from trishula_broker.audit.chain import Link
 from trishula_broker.audit.heads import NodeKey
@@ -81,14 +81,7 @@ class Archive:
 
     def put(self, each: Segment, lines: list[bytes]) -> None:
         data = b"".join(line + b"\n" for line in lines)
-        if each.sealed:
-            data = segment.compress(data)
-        if each.encrypted:
-            assert self.sealer is not None
-            bound = each.bound_name(NAME)
-            chunk = self.sealer.seal(data, bound, 0)
-            data = self.sealer.file(data, bound) if each.sealed else MAGIC + chunk
-        each.path.write_bytes(data)
+        each.path.write_bytes(as_file(each, data, self.sealer))
 
     def fit(self) -> None:
         """Make every number, hash and digest fit again."""
@@ -159,19 +152,20 @@ def _swap_names(it: Archive, random: Random) -> None:
 
 
 def _other_form(it: Archive, random: Random) -> None:
-    """Sealed for open, encrypted for clear, or the other way round."""
+    """Sealed for open, compressed or not, encrypted for clear, or the other way round."""
     each = random.choice(it.files)
     lines = it.lines(each)
     encrypted = it.sealer is not None and random.random() < 0.5
     sealed = random.random() < 0.5
-    path = it.folder / segment.file_name(each.number, sealed, encrypted)
+    packed = sealed or random.random() < 0.5
+    path = it.folder / segment.file_name(each.number, sealed, encrypted, packed)
     each.path.unlink()
-    it.put(Segment(path, each.number, sealed, encrypted), lines)
+    it.put(Segment(path, each.number, sealed, encrypted, packed), lines)
 
 
 def _renumber(it: Archive, random: Random) -> None:
     each = random.choice(it.files)
-    name = segment.file_name(random.randrange(20), each.sealed, each.encrypted)
+    name = segment.file_name(random.randrange(20), each.sealed, each.encrypted, each.packed)
     each.path.rename(it.folder / name)
 
 

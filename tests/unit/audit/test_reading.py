@@ -25,7 +25,9 @@ def write(root: Path, chains: list[list[int]]) -> None:
             b'"at":"%b","ns":"%b","event":"read"' % (iso(START + at).encode(), str(name).encode())
             for at in times
         ]
-        (folder / file_name(1, False, False)).write_bytes(b"".join(extend(Link(), records)[1]))
+        (folder / file_name(1, False, False, False)).write_bytes(
+            b"".join(extend(Link(), records)[1])
+        )
 
 
 @settings(max_examples=50)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.trails import NAME, START, Clock, archive, entries, writer
+from tests.support.trails import NAME, START, Clock, archive, as_file, entries, writer
 from trishula_broker.audit import blocks, segment
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.sealing import Sealer
@@ -58,17 +58,7 @@ class Made:
 
     def rewrite(self, folder: Path, each: segment.Segment, lines: list[bytes]) -> None:
         """What somebody would do who has the files, and the key."""
-        data = b"".join(lines)
-        if each.sealed:
-            data = segment.compress(data)
-        if each.encrypted:
-            assert self.sealer is not None
-            bound = each.bound_name(NAME)
-            data = (
-                self.sealer.file(data, bound)
-                if each.sealed
-                else b"TRISHULA-AUDIT-1\n" + self.sealer.seal(data, bound, 0)
-            )
+        data = as_file(each, b"".join(lines), self.sealer)
         (folder / each.path.name).write_bytes(data)
 
 
@@ -241,7 +231,7 @@ def test_what_is_not_encrypted_where_there_is_a_key_is_told(work: Path) -> None:
         one.close()
     [report] = verify(work, Store(None), KEY)
     assert report.findings == []
-    assert any("00000001.jsonl: not encrypted" in note for note in report.notes)
+    assert any("00000001.open.jsonl.zst: not encrypted" in note for note in report.notes)
     assert not any("00000002" in note for note in report.notes)
 
 

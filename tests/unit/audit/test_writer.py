@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.trails import NAME, START, Clock, archive, entries, told, writer
+from tests.support.trails import NAME, START, Clock, archive, as_file, entries, told, writer
 from trishula_broker.audit import segment
 from trishula_broker.audit.chain import Link, digest_of, take_apart
 from trishula_broker.audit.sealing import Sealer, UnusableKey, parse_key
@@ -126,6 +127,74 @@ def test_a_segment_sealed_without_a_record_gets_one(tmp_path: Path) -> None:
     assert events(tmp_path).count("sealed") == 1
     writer(tmp_path, SMALL).tidy()
     assert events(tmp_path).count("sealed") == 1
+
+
+@SEALERS
+def test_what_was_written_in_large_pieces_is_sealed_as_it_stands(
+    tmp_path: Path, sealer: Sealer | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = AuditSettings(segment_bytes=100_000)
+    one = writer(tmp_path, settings, sealer)
+    archive(one, list(entries(3, each=300)), settings)
+    one.make_room()
+    [old, _] = segment.segments(NAME.folder(tmp_path))
+    content = old.path.read_bytes()
+    with monkeypatch.context() as patched:
+        for name in ("read", "compressed", "compress", "digest_of"):
+            patched.setattr(segment, name, None)
+        one.tidy()
+    [sealed, _] = segment.segments(NAME.folder(tmp_path))
+    assert sealed.sealed
+    data = sealed.path.read_bytes()
+    assert data.startswith(content)
+    assert (data == content) is (sealer is None)  # encrypted, it says that it is whole
+    one.close()
+    [record] = [each for each in told(texts(tmp_path, sealer)) if each["event"] == "sealed"]
+    assert (record["bytes"], record["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert_chained(tmp_path, sealer)
+    if sealer is not None:  # as a crash leaves it that came before its new name
+        sealed.path.rename(old.path)
+        assert segment.read(old, NAME, sealer).problem is None
+        old.path.write_bytes(data[:-3])
+        assert segment.read(old, NAME, sealer).torn
+
+
+def test_what_was_written_in_small_pieces_is_compressed_anew(tmp_path: Path) -> None:
+    one = writer(tmp_path)
+    for n in range(1, 100):
+        archive(one, list(entries(1, first=n)), sync=False)
+    one._settings = SMALL
+    one.make_room()
+    [old, _] = segment.segments(NAME.folder(tmp_path))
+    before = old.path.stat().st_size
+    one.tidy()
+    one.close()
+    [sealed, _] = segment.segments(NAME.folder(tmp_path))
+    assert sealed.path.stat().st_size < before / 2
+    assert_chained(tmp_path)
+
+
+@SEALERS
+def test_a_segment_of_a_version_that_did_not_compress_it_is_sealed_and_gone_on_from(
+    tmp_path: Path, sealer: Sealer | None
+) -> None:
+    one = writer(tmp_path, sealer=sealer)
+    archive(one, list(entries(3)))
+    one.close()
+    [only] = segment.segments(NAME.folder(tmp_path))
+    text = segment.read(only, NAME, sealer).text
+    path = only.path.with_name(segment.file_name(1, False, only.encrypted, False))
+    path.write_bytes(as_file(only._replace(path=path, packed=False), text, sealer))
+    only.path.unlink()
+    again = writer(tmp_path, sealer=sealer)
+    assert again.mark.pos == 3
+    archive(again, list(entries(1, first=4)))
+    again.tidy()
+    again.close()
+    assert [each.sealed for each in segment.segments(NAME.folder(tmp_path))] == [True, False]
+    assert not path.exists()
+    assert_chained(tmp_path, sealer)
+    assert events(tmp_path, sealer).count("accepted") == 4
 
 
 def test_what_is_opened_at_the_second_try_says_once_what_it_sealed(tmp_path: Path) -> None:
