@@ -181,6 +181,7 @@ def _names(names: tuple[str, ...]) -> str:
 class _Together(msgspec.Struct):
     hash: str
     messages: list[_Told]
+    block: str | None = None
 
 
 _together: Final = msgspec.json.Decoder(_Together).decode
@@ -200,9 +201,11 @@ def single(line: bytes) -> Iterator[bytes]:
         return
     try:
         together = _together(line)
-        for told in together.messages:
-            said = _encode(_filled(told))[1:-1]
-            yield b'%b%b,"hash":"%b"}' % (begin[0], said, together.hash.encode())
+        end = f',"hash":"{together.hash}"}}'.encode()
+        last = b"" if together.block is None else f',"block":"{together.block}"'.encode()
+        for n, told in enumerate(together.messages, 1):
+            block = last if n == len(together.messages) else b""
+            yield b"".join((begin[0], _encode(_filled(told))[1:-1], block, end))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return
 
