@@ -40,7 +40,8 @@ def archive(root: Path, records: Iterable[Json]) -> Archive:
     for name, lines in chains.items():
         folder = name.folder(root)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / file_name(1, False, False)).write_bytes(b"".join(extend(Link(), lines)[1]))
+        path = folder / file_name(1, False, False, packed=False)
+        path.write_bytes(b"".join(extend(Link(), lines)[1]))
     return Archive(root, None, print)
 
 
