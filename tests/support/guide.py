@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 SHELLS: Final = frozenset({"sh", "shell"})
-LONGEST_S: Final = 120.0
+LONGEST_S: Final = 240.0
 """Then a page hangs."""
 DEFAULT_PORT: Final = "8765"
 
