@@ -332,7 +332,7 @@ def _start_bridge(
 def _bridge_ended(task: asyncio.Task[None], log: FilteringBoundLogger) -> None:
     """The hub goes on without it."""
     if not task.cancelled():
-        log.error("bridge ended", why=str(task.exception() or "no agent is left to bridge"))
+        log.error("bridge_ended", why=str(task.exception() or "no agent is left to bridge"))
 
 
 class BridgeTask:

@@ -49,17 +49,42 @@ def make_log(
             structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=_traceback)
         )
     level = logging.getLevelNamesMapping()[config.level.upper()]
-    # Libraries (uvicorn, asyncio) speak through the standard library; warnings of theirs matter.
-    logging.basicConfig(
-        stream=out, level=max(level, logging.WARNING), format="%(name)s: %(message)s"
-    )
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(out),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
+    _take_libraries(logger, max(level, logging.WARNING))
     return logger
+
+
+def _take_libraries(logger: structlog.typing.FilteringBoundLogger, level: int) -> None:
+    """Libraries (uvicorn, asyncio), and the SDK in a bridge, speak through the standard library:
+    warnings of theirs matter, and are lines like any other."""
+    root = logging.getLogger()
+    for handler in root.handlers:
+        if isinstance(handler, _Library):
+            root.removeHandler(handler)
+    root.addHandler(_Library(logger, level))
+    root.setLevel(min(root.level or level, level))
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+class _Library(logging.Handler):
+    """Passes the standard library's records on."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger, level: int) -> None:
+        super().__init__(level)
+        self._log = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            more = {"exc_info": record.exc_info} if record.exc_info else {}
+            text = record.getMessage()
+            level = max(record.levelno // 10 * 10, logging.DEBUG)
+            self._log.log(min(level, logging.CRITICAL), text, logger=record.name, **more)
+        except Exception:  # what cannot be said is told as logging does, and stops nobody
+            self.handleError(record)
 
 
 def _shown(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:

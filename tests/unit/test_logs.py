@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+from collections.abc import Iterator
 
 import pytest
 
@@ -64,3 +66,42 @@ def test_a_traceback_does_not_write_to_a_terminal() -> None:
     assert "Traceback" in out.getvalue()
     assert "\\u001b[2J" in out.getvalue()
     assert out.getvalue().replace("\n", "").isprintable()
+
+
+@pytest.fixture
+def libraries() -> Iterator[None]:
+    """The root logger as it was before."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("libraries")
+def test_what_libraries_say_is_a_line_like_any_other() -> None:
+    out = io.StringIO()
+    make_log(LogConfig(), io.StringIO())
+    make_log(LogConfig(), out)  # another takes its place
+    library = logging.getLogger("a.library")
+    library.info("not this")
+    library.warning("%s waits\nfor %d", "it", 5)
+    try:
+        fail("s3cret")
+    except ValueError:
+        library.exception("failed")
+    waits, failed = map(json.loads, out.getvalue().splitlines())
+    assert (waits["event"], waits["level"]) == ("it waits\nfor 5", "warning")
+    assert waits["logger"] == failed["logger"] == "a.library"
+    assert failed["exception"][0]["exc_value"] == "a bug"
+    assert "s3cret" not in out.getvalue()
+
+
+@pytest.mark.usefixtures("libraries")
+def test_a_record_that_cannot_be_formatted_stops_nobody(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_log(LogConfig(), io.StringIO())
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    logging.getLogger("a.library").warning("%d", "no number")
+    assert capsys.readouterr().out == ""

@@ -46,6 +46,8 @@ REMEMBERED: Final = 10_000
 """Entries whose places are looked at again when a store was set back; it loses fewer."""
 HEARD_S: Final = 600.0
 """And this often although nothing happened: who is silent for a day is no archiver any more."""
+LATE_MS: Final = 10_000
+"""The log hears of an archive that has been further behind than this, for as long."""
 COMPARE_S: Final = 5.0
 """How often other nodes' digests are looked at."""
 TIDY_S: Final = 10.0
@@ -131,6 +133,8 @@ class Follower:
         """Those who want to know when the chain has what there is now."""
         self._failing = False
         self._stuck = False
+        self._late_since: float | None = None
+        self._late = False
 
     def __repr__(self) -> str:
         return f"<Follower {self.writer!r}>"
@@ -188,6 +192,7 @@ class Follower:
         self._full = len(entries) == LIMIT
         if entries:
             await self._writing(self._write(entries))
+            self._see_how_late(entries[-1])
             self._full = self._full or self.writer.mark.pos < entries[-1].pos
         if self._is_commit_due():
             await self._commit()
@@ -228,6 +233,21 @@ class Follower:
                 return tuple(entries[:LIMIT])
         query = Trail(after=self.writer.mark.pos, limit=LIMIT)
         return tuple(await self._port.query(self.namespace, query))
+
+    def _see_how_late(self, entry: Entry) -> None:
+        """Say it when the archive has been behind for a while, and when it is not any more."""
+        lag_ms = self._clock() - entry.at
+        if lag_ms < LATE_MS:
+            self._late_since = None
+            if self._late:
+                self._late = False
+                self._log.info("audit_caught_up", namespace=self.namespace)
+            return
+        if self._late_since is None:
+            self._late_since = self._time()
+        elif not self._late and self._time() - self._late_since >= LATE_MS / 1000:
+            self._late = True
+            self._log.warning("audit_lags", namespace=self.namespace, seconds=lag_ms // 1000)
 
     # --- writing ---
 

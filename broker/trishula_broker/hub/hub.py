@@ -91,6 +91,7 @@ class Hub:
         self._outlet = Outlet()
         self._draining = False
         self._clock_apart = False
+        self._led = False
         self._agenda = Agenda()
         self._commits = Commits(self._agenda, self._settings.patience_ms)
         self._questions = Questions()
@@ -408,6 +409,10 @@ class Hub:
         for task in self._agenda.due(now.mono):
             task(now)
         self._advance(now)
+        leads = self.leads
+        if self._led and not leads and not self._draining:
+            self._outlet.note("lead_lost", {"leader": self._membership.leader})
+        self._led = leads
 
     def _host_time(self, now: Now) -> Now:
         wall = now.wall

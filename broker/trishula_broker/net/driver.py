@@ -20,11 +20,15 @@ from trishula_broker.net.asking import Asking
 from trishula_broker.net.committing import Committing
 from trishula_broker.net.errands import Errands
 from trishula_broker.net.meter import Meter
+from trishula_broker.net.often import Often
 from trishula_broker.net.ports import Auditor, Committer, Connection, Core, Log
 from trishula_broker.net.spans import Spans
 from trishula_broker.net.trimming import keep_trimming
 from trishula_broker.store.base import (
+    Discard,
+    EndNode,
     Hint,
+    NodeEnded,
     Operation,
     Outcome,
     Retention,
@@ -34,6 +38,10 @@ from trishula_broker.store.base import (
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import CloseCode, ProtocolError
 
+REFUSED: Final = "refused"
+"""The core's record of something that a session was refused."""
+TOLD: Final = ("code", "agent", "peer", "link", "type", "to", "field", "id")
+"""What the log has of that; the audit has all of it. Not ``op``, which may be any text."""
 REGISTERED: Final = "registered"
 """The core's note that the connection ``link`` has registered."""
 
@@ -67,6 +75,8 @@ class Driver:
         self.clock = clock
         self.draining = False
         self.meter = Meter()
+        self.meter.ended = self._ended
+        self._often = Often(log)
         self._store = store
         self._make_core = make_core
         self._log = log
@@ -259,10 +269,14 @@ class Driver:
         for namespace, core in self._cores.items():
             for effect in core.effects():
                 if isinstance(effect, Note):
-                    self._on_note(effect)
+                    self._on_note(namespace, effect)
                     continue
                 if isinstance(effect, Record):
                     self.record(namespace, effect.event, effect.fields)
+                    if effect.event == REFUSED:
+                        kind = namespace, effect.fields["code"]
+                        told = {name: effect.fields[name] for name in TOLD if name in effect.fields}
+                        self._often.info(REFUSED, kind, namespace=namespace, **told)
                     continue
                 connection = connections.get(effect.link)
                 if connection is None:
@@ -284,14 +298,30 @@ class Driver:
         if self._auditor is not None:
             self._auditor.record(namespace, event, fields)
 
-    def _on_note(self, note: Note) -> None:
+    def _on_note(self, namespace: str, note: Note) -> None:
         if note.event == REGISTERED:
             link = note.fields["link"]
             self._unregistered.discard(link)
             if (connection := self._connections.get(link)) is not None:
                 connection.registered()
         self.meter.noted(note.event)
-        self._log.info(note.event, **note.fields)
+        self._log.info(note.event, namespace=namespace, **note.fields)
+
+    def _ended(self, namespace: str, op: Operation, outcome: Outcome) -> None:
+        """What a commit ended that a person may have to look after."""
+        if isinstance(op, Discard):
+            self._often.info(
+                "dead_letter",
+                (namespace, op.agent, op.outcome),
+                namespace=namespace,
+                agent=op.agent,
+                sender=None if op.notice is None else op.notice.to,
+                seq=op.seq,
+                outcome=op.outcome,
+            )
+        elif isinstance(op, EndNode) and isinstance(outcome, NodeEnded):
+            agents = len(outcome.agents)
+            self._log.warning("node_ended", namespace=namespace, ended=op.node, agents=agents)
 
     # --- the store ---
 
@@ -366,6 +396,7 @@ class Driver:
     async def close(self) -> None:
         """Stop at once. A commit in flight is waited for, others are not begun."""
         self._closed = True
+        self._often.close()
         self._committing.stop()
         self._errands.fail("this hub has ended", self.clock())
         if self._timer is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
@@ -23,6 +23,8 @@ SECONDS: Final = (
 SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 LAG_S: Final = 0.25
 """Between two looks at how late the event loop is."""
+DEAD: Final = frozenset({"dead", "rejected"})
+"""Outcomes that make dead letters."""
 REASONS: Final = 100
 """Reasons of refusals that are counted apart; others are counted as ``other``."""
 
@@ -56,6 +58,8 @@ class Meter:
         self.refused: Counter[tuple[str, str]] = Counter()
         self.unproven = 0
         self.lag = Buckets(SECONDS)
+        self.ended: Callable[[str, base.Operation, base.Outcome], None] | None = None
+        """Told of a namespace's copies that became dead letters, and of nodes that were ended."""
         self._arrived: list[tuple[float, int]] = []
         self._under_way: deque[tuple[float, list[tuple[float, int]]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -96,9 +100,14 @@ class Meter:
         for at, envelopes in arrived:
             self.accept.add(now - at, envelopes)
         for batch, decided in zip(batches, outcomes, strict=True):
-            self._count(batch.ops, decided)
+            self._count(batch.namespace, batch.ops, decided)
 
-    def _count(self, ops: Sequence[base.Operation], outcomes: Sequence[base.Outcome]) -> None:
+    def _count(
+        self,
+        namespace: str,
+        ops: Sequence[base.Operation],
+        outcomes: Sequence[base.Outcome],
+    ) -> None:
         messages = self.messages
         done = 0
         for op, outcome in zip(ops, outcomes, strict=True):
@@ -117,6 +126,10 @@ class Meter:
                     self.requeued += len(outcome.copies)
             elif type(op) is base.Discard and type(outcome) is base.Discarded:
                 self.settled[op.outcome] += outcome.done
+                if outcome.done and op.outcome in DEAD and self.ended is not None:
+                    self.ended(namespace, op, outcome)
+            elif type(op) is base.EndNode and self.ended is not None:
+                self.ended(namespace, op, outcome)
         if done:
             self.settled["done"] += done
 

@@ -203,6 +203,28 @@ def rewrite(
     path.write_bytes(as_file(anew, b"".join(change(lines)), None))
 
 
+async def test_the_log_hears_once_that_the_archive_lags_and_that_it_does_no_more(
+    node: Node,
+) -> None:
+    follower = node.archiver._followers[NS]
+    times: list[float] = []
+    follower._time = lambda: times[-1]
+
+    def written(*what: tuple[float, int]) -> None:
+        """At these seconds, entries so many milliseconds old."""
+        for second, behind_ms in what:
+            times.append(second)
+            follower._see_how_late(base.Entry(1, START - behind_ms, "n1", ()))
+
+    written((0, 0), (1, 11_000), (5, 60_000), (6, 500), (7, 20_000), (16, 20_000))
+    assert node.log.lines == []
+    written((17, 21_000), (40, 60_000), (41, 20))
+    assert node.log.lines == [
+        ("audit_lags", {"namespace": NS, "seconds": 21}),
+        ("audit_caught_up", {"namespace": NS}),
+    ]
+
+
 async def exchange(world: World, first: int, last: int) -> None:
     for n in range(first, last + 1):
         sent = await world.send("dc", "agni", f"m{n}")

@@ -431,6 +431,7 @@ def test_who_drains_gives_the_lease_back_at_once() -> None:
     assert leads(pair) == [False, True]
     pair.one.advance(3_000)
     assert leads(pair) == [False, True]
+    assert "lead_lost" not in [note.event for note in pair.one.notes]  # it gave it
 
 
 def test_only_the_leader_reaps_ghosts_and_the_next_one_goes_on() -> None:
@@ -468,6 +469,9 @@ def test_a_leader_that_was_deposed_sweeps_for_itself_alone() -> None:
     pair.one.run()
     assert leads(pair) == [False, True]
     assert swept[-1].lead == 0
+    pair.advance(2_000)
+    told = [note.event for note in pair.one.notes if note.event in ("leading", "lead_lost")]
+    assert told == ["leading", "lead_lost"]
 
 
 def test_two_hubs_of_one_name_are_told_of_each_other() -> None:

@@ -133,3 +133,26 @@ def test_the_core_counts_what_goes_out_and_what_it_refuses() -> None:
     bench.advance(1_500)
     assert [each["attempt"] for each in agni.mail()] == [2]
     assert (counts.handed_out, counts.redelivered) == (2, 1)
+
+
+def test_dead_letters_and_ended_nodes_are_told_as_they_are_counted() -> None:
+    meter = Meter()
+    told: list[tuple[str, base.Operation]] = []
+    meter.ended = lambda namespace, op, outcome: told.append((namespace, op))
+    ops: list[base.Operation] = [
+        base.Discard("dc", 1, 3, "dead", "", None),
+        base.Discard("dc", 1, 4, "rejected", "", None),
+        base.Discard("dc", 1, 5, "expired", "", None),
+        base.Discard("dc", 1, 6, "dead", "", None),
+        base.EndNode("n2", 7, 100),
+    ]
+    outcomes: list[base.Outcome] = [
+        base.Discarded(True),
+        base.Discarded(True),
+        base.Discarded(True),
+        base.Discarded(False, "dead"),
+        base.NodeEnded(("agni",), False, None),
+    ]
+    meter.collected(True)
+    meter.committed([base.Batch("ops", ops)], [outcomes])
+    assert told == [("ops", ops[0]), ("ops", ops[1]), ("ops", ops[4])]

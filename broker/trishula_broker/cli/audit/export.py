@@ -15,6 +15,7 @@ from trishula_broker.cli.audit.place import (
     reading,
     unreadable,
 )
+from trishula_broker.cli.counted import counted
 from trishula_broker.cli.output import Output
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def export(
         if form == "csv":
             table.writerow([*COLUMNS, "more"])
         batch: list[bytes] = []
-        for line, record in archive.records(namespace, since, until):
+        for line, record in counted(archive.records(namespace, since, until)):
             if form == "jsonl":
                 batch.append(line + b"\n")
             else:
