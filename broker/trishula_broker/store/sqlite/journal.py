@@ -17,6 +17,7 @@ owner have other checksums.
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 import sys
@@ -127,10 +128,11 @@ class Journal:
         Raises:
             StoreError: it begins later than that.
         """
-        content = os.pread(self._file, self._size, 0)
         found: dict[int, tuple[bytes, int]] = {}
-        for half in (_TITLE.size, self._middle):
-            found.update(self._read_half(content, half))
+        # Mapped: mostly the first bytes of each half are all that is looked at.
+        with mmap.mmap(self._file, self._size, access=mmap.ACCESS_READ) as content:
+            for half in (_TITLE.size, self._middle):
+                found.update(self._read_half(content, half))
         later = [number for number in found if number > after]
         if later and after + 1 not in found:
             raise _unusable(self._path, "is of a later time")
@@ -144,7 +146,7 @@ class Journal:
             self._end = self._size if self._at > self._middle else self._middle
         return records
 
-    def _read_half(self, content: bytes, at: int) -> dict[int, tuple[bytes, int]]:
+    def _read_half(self, content: mmap.mmap, at: int) -> dict[int, tuple[bytes, int]]:
         """By number, its records, and where each ends. Earlier versions knew no halves: it may go
         on in the other one."""
         found: dict[int, tuple[bytes, int]] = {}
