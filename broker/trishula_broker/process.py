@@ -24,9 +24,9 @@ KEPT_BYTES: Final = 64 << 20
 def settle() -> None:
     """All is made that stays: the collector need not look at it again, what is freed is kept for
     what comes next, and threads take turns more often."""
-    _keep_freed()
     gc.collect()
     gc.freeze()
+    _keep_freed()
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_S)
 
@@ -52,7 +52,9 @@ def raise_descriptors() -> int | None:
 def _keep_freed() -> None:
     """Have glibc keep what is freed, within bounds: to have it from the system anew, a moment
     later, costs more than what most of it is used for."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    mallopt = getattr(libc, "mallopt", None)
     if mallopt is not None:  # other C libraries have none
+        libc.malloc_trim(0)  # of what starting took
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES // 2)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
