@@ -52,9 +52,11 @@ def raise_descriptors() -> int | None:
 def _keep_freed() -> None:
     """Have glibc keep what is freed, within bounds: to have it from the system anew, a moment
     later, costs more than what most of it is used for."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
     mallopt = getattr(libc, "mallopt", None)
     if mallopt is not None:  # other C libraries have none
-        libc.malloc_trim(0)  # of what starting took
+        libc.malloc_trim(0)  # what starting took
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES // 2)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
