@@ -31,6 +31,8 @@ from trishula_broker.store.trail import (
     Trail,
 )
 
+ENTRY: Final = 4
+"""Operations that cost as much as an entry itself: one of a quiet hub has a single one."""
 LIMIT: Final = 1_000
 """Entries asked for together."""
 POLL_S: Final = 0.2
@@ -321,7 +323,7 @@ class Follower:
                     link, work = _close(link, begun, closed), 0
                     await asyncio.sleep(0)  # let the loop do other things
                 number += len(some)
-                work += min(len(entry.done), SLICE)
+                work += ENTRY + min(len(entry.done), SLICE)
                 if skip:  # a crash came before the rest of them
                     skip, some = max(0, skip - len(some)), some[skip:]
                 begun += some

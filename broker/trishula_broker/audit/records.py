@@ -55,6 +55,8 @@ class Records:
     def __init__(self, namespace: str, settings: AuditSettings) -> None:
         self._namespace = namespace
         self._messages = Messages(settings)
+        self._where: dict[str, bytes] = {}
+        """What records of each node say of that and of the namespace."""
 
     def of(self, entry: Entry, number: int = 1, version: int = VERSION) -> list[bytes]:
         """All that ``entry`` tells, in order: lines as the chain closes them, from ``number`` on.
@@ -66,9 +68,8 @@ class Records:
 
     def slices(self, entry: Entry, number: int, version: int = VERSION) -> Iterator[list[bytes]]:
         """The same, a bounded piece of work each."""
-        common = _encode(
-            {"pos": entry.pos, "at": iso(entry.at), "node": entry.node, "ns": self._namespace}
-        )[1:-1]
+        where = self._where.get(entry.node) or self._place(entry.node)
+        common = b'"pos":%d,"at":"%b",%b' % (entry.pos, iso(entry.at).encode(), where)
         done, settled, answered = entry.done, _Settled(), _Answered()
         messages = self._messages
         messages.clear()
@@ -123,6 +124,10 @@ class Records:
                 add(each)
         if found:
             yield found
+
+    def _place(self, node: str) -> bytes:
+        self._where[node] = text = _encode({"node": node, "ns": self._namespace})[1:-1]
+        return text
 
 
 class _Settled:

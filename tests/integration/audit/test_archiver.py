@@ -23,7 +23,7 @@ from trishula_broker.audit.archiver import Archiver
 from trishula_broker.audit.follower import Port
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.lock import Held
-from trishula_broker.audit.records import VERSION
+from trishula_broker.audit.records import SLICE, VERSION
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore
@@ -242,6 +242,39 @@ async def test_all_that_is_committed_is_archived_once_and_in_order(node: Node) -
     assert {head.chain for head in record.heads} == {"trail", "local"}
     assert record.upto == node.records()[-1]["pos"]
     assert await node.world.ask(base.Trail(0, 1000)) == ()  # nothing is kept any more
+
+
+async def test_much_that_was_committed_singly_is_archived_a_little_at_a_time(node: Node) -> None:
+    await node.archiver.finish(10)  # and from here on it does not follow by itself
+    await exchange(node.world, 1, 200)
+    turns = 0
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        handle[:] = [loop.call_soon(turn)]
+
+    handle = [loop.call_soon(turn)]
+    follower = node.archiver._followers[NS]
+    news = await follower._news()
+    assert len(news) == 400
+    made = [0]
+    begun = chain.close
+
+    def close(link: chain.Link, some: list[bytes]) -> tuple[chain.Link, list[bytes]]:
+        made.append(len(some))
+        return begun(link, some)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(chain, "close", close)
+        before = turns
+        await follower._write(news)
+    handle[0].cancel()
+    assert sum(made) == 400
+    assert max(made) <= SLICE // 4
+    assert turns - before >= len(made) - 2  # the loop did other things between any two
+    assert len(node.events()) == 400
 
 
 async def test_it_follows_by_itself(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
