@@ -23,7 +23,8 @@ from trishula_broker.audit.settings import AuditSettings, Body
 from trishula_broker.net.settings import NetSettings
 from trishula_broker.store.base import Retention
 from trishula_protocol import limits
-from trishula_protocol.address import AGENT_PATTERN, tag_fault
+from trishula_protocol.address import AGENT_PATTERN, Kind, parse_address, tag_fault
+from trishula_protocol.errors import ProtocolError
 
 PREFIX: Final = "TRISHULA_"
 SDK_VARIABLES: Final = frozenset(
@@ -200,6 +201,15 @@ class TracingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Messages a second that are followed at most."""
 
 
+class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Alerts as messages (docs/alerts.md)."""
+
+    to: str = ""
+    """Whom they are sent to: an agent, or a group such as ``#ops``; empty for nobody."""
+    namespace: AgentName = "default"
+    """Whose agent or group that is."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All a hub is told. An empty ``data`` or ``node`` is filled in by :func:`load`."""
 
@@ -224,6 +234,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
     tracing: TracingConfig = TracingConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     @property
     def key_file(self) -> Path:
@@ -342,7 +353,21 @@ def _check(config: Config, values: Mapping[str, Value]) -> None:
         )
     if (fault := _url_fault(config.tracing.otlp)) is not None:
         raise ConfigError(path := "tracing.otlp", fault, values[path].origin)
+    if config.alerts.to and not _takes_alerts(config.alerts.to):
+        raise ConfigError(
+            path := "alerts.to",
+            f"must be an agent, such as ops, or a group, such as #ops, not {config.alerts.to!r}",
+            values[path].origin,
+        )
     _check_workers(config, values)
+
+
+def _takes_alerts(to: str) -> bool:
+    """Whether it is an agent or a group."""
+    try:
+        return parse_address(to).kind in (Kind.AGENT, Kind.GROUP)
+    except ProtocolError:
+        return False
 
 
 def _url_fault(url: str) -> str | None:

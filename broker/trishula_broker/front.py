@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trishula_broker import process
 from trishula_broker.access import Access
+from trishula_broker.alerts.speaker import Around, Speaker
+from trishula_broker.alerts.told import Told
 from trishula_broker.api.metrics import Metrics, Source
 from trishula_broker.api.series import Series, totals_of
 from trishula_broker.api.server import Api
@@ -28,6 +30,7 @@ from trishula_broker.net.refusals import Refusals
 from trishula_broker.pulse import Pulse
 from trishula_broker.store.base import Store
 from trishula_broker.workers.worker import Worker
+from trishula_protocol.address import parse_address
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -40,6 +43,7 @@ class Front(NamedTuple):
     api: Api
     series: Series
     pulse: Pulse
+    speaker: Speaker | None
 
     async def close(self) -> None:
         """Answer nobody any more."""
@@ -47,6 +51,8 @@ class Front(NamedTuple):
         self.api.close()
         self.series.close()
         self.pulse.close()
+        if self.speaker is not None:
+            await self.speaker.close()
 
 
 def make_front(
@@ -89,7 +95,27 @@ def make_front(
         process.raise_descriptors(),
         access.tls,
     )
-    return Front(listener, api, series, Pulse(driver, lambda: archive.problem, archive.record))
+    pulse = Pulse(driver, lambda: archive.problem, archive.record)
+    speaker = _speaker(config, driver, store, archive, access, log)
+    return Front(listener, api, series, pulse, speaker)
+
+
+def _speaker(
+    config: Config,
+    driver: Driver,
+    store: Store,
+    archive: NodeArchive,
+    access: Access,
+    log: FilteringBoundLogger,
+) -> Speaker | None:
+    """What sends alerts, if anybody wants them."""
+    alerts, tls = config.alerts, access.tls
+    if not alerts.to:
+        return None
+    data = Path(config.data).expanduser()
+    around = Around(driver, store, archive, data, lambda: None if tls is None else tls.ends)
+    to = parse_address(alerts.to)
+    return Speaker(around, to, alerts.namespace, config.node, log, Told(data))
 
 
 def _metrics(

@@ -324,3 +324,22 @@ async def test_two_that_wait_for_each_others_answers_are_not_stuck(world: World)
         await world.send("bob", "ada", f"a{one}", settles=one)
         await world.send("ada", "bob", f"a{two}", settles=two)
     assert len(await world.waiting("ada")) == len(await world.waiting("bob")) == 5
+
+
+async def test_the_hub_itself_may_send_to_an_agent_or_a_group(world: World) -> None:
+    await world.come("ada", groups=("duty",))
+    await world.come("bob", groups=("duty",))
+    one = await world.send("hub", "ada", "alert.1", epoch=0)
+    both = await world.send("hub", "#duty", "alert.2", epoch=0)
+    assert (one.recipients, set(both.recipients)) == (("ada",), {"ada", "bob"})
+    assert await world.waiting("ada") == [one.seq, both.seq]
+    [again] = await world.do(world.mail("hub", "ada", "alert.1", epoch=0))
+    assert isinstance(again, base.Duplicate)
+    assert again.seq == one.seq
+    for to in ("nobody", "#none"):
+        assert await world.do(world.mail("hub", to, "alert.3", epoch=0)) == [
+            base.Refused("unknown_recipient")
+        ]
+    assert await world.do(world.settle("ada", one.seq)) == [base.Marked((one.seq,), ())]
+    for n in range(10):  # no limit of a mailbox is for it
+        await world.send("hub", "bob", f"more.{n}", epoch=0, size=500)

@@ -280,3 +280,11 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(layers: Laye
 def test_a_certificate_comes_with_its_key(layers: Layers, given: str) -> None:
     with pytest.raises(ConfigError, match=r"^tls\.(cert|key): must be given with tls\."):
         layers({given: "x.pem"})
+
+
+@pytest.mark.parametrize("to", ["broadcast", "@work", "hub", "No One", "#"])
+def test_alerts_go_to_an_agent_or_a_group(layers: Layers, to: str) -> None:
+    with pytest.raises(ConfigError, match=r"^alerts\.to: must be an agent, such as ops, or a"):
+        layers(environ={"TRISHULA_ALERTS_TO": to})
+    for good in ("", "ops", "#ops"):
+        assert layers(environ={"TRISHULA_ALERTS_TO": good}).config.alerts.to == good

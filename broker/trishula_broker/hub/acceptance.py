@@ -14,7 +14,7 @@ from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
 from trishula_broker.hub.roster import Roster
 from trishula_broker.store import base
-from trishula_protocol.address import Address, Kind, parse_address
+from trishula_protocol.address import HUB, Address, Kind, parse_address
 from trishula_protocol.codec import decode_json, encode_json
 from trishula_protocol.envelope import Envelope
 from trishula_protocol.errors import ErrorCode, ProtocolError
@@ -25,6 +25,8 @@ NAMES_COMPARED: Final = 2_000
 """Names looked at for a suggestion; comparing costs tens of microseconds each."""
 NAMES_SHOWN: Final = 3
 """Suggestions: what is not among the nearest few was not meant."""
+POST_PRIORITY: Final = 2
+"""Of the hub's own mail to operators: before most, behind what is urgent."""
 _AGENT: Final = Kind.AGENT  # Python 3.11 is slow to look a member of an Enum up
 _ACCEPTED: Final = base.Accepted
 
@@ -116,6 +118,46 @@ class Acceptance:
         session.unaccepted_bytes += size
         self.unaccepted_bytes += size
         self._commits.submit(op, self._then, session)
+
+    def post(
+        self, to: Address, id_: str, payload: Any, then: Callable[[str | None, Now], None], now: Now
+    ) -> None:
+        """Mail of the hub's own, for an agent or a group; the same ``id_`` is one message.
+
+        Args:
+            then: called with None once it is stored, else with why it is not.
+        """
+        body = encode_json(
+            Envelope(
+                "STATUS",
+                id=id_,
+                sender=HUB,
+                to=str(to),
+                timestamp=now.wall,
+                priority=POST_PRIORITY,
+                payload=payload,
+            )
+        )
+        op = base.Accept(HUB, 0, to, id_, "STATUS", POST_PRIORITY, None, None, False, None, body)
+        self._commits.submit(op, self._posted, then)
+
+    def _posted(
+        self,
+        outcome: base.Outcome | Unavailable,
+        op: base.Accept,
+        then: Callable[[str | None, Now], None],
+        now: Now,
+    ) -> None:
+        why = None
+        if isinstance(outcome, base.Accepted):
+            copy = _copy(op, outcome, None)
+            for agent in outcome.recipients:
+                self._delivery.offer(agent, copy)
+        elif isinstance(outcome, Unavailable):
+            why = outcome.why
+        elif isinstance(outcome, base.Refused):
+            why = f"{outcome.code}: {op.address}"
+        then(why, now)  # a duplicate was stored before
 
     def _held(self, session: HubSession, seq: int) -> Held | None:
         seat = self._roster.seats.get(session.agent)

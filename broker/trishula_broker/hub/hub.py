@@ -43,6 +43,7 @@ from trishula_broker.hub.taps import Taps
 from trishula_broker.hub.tenure import Tenure, close_revoked, standing_for
 from trishula_broker.store import base
 from trishula_protocol import limits
+from trishula_protocol.address import Address
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import CloseCode, ProtocolError
 from trishula_protocol.hub_session import HubSession
@@ -362,6 +363,16 @@ class Hub:
         """Tokens were taken back: end their sessions, here and on every other node."""
         self._tenure.issue(what)
         self._advance(self._time(now))
+
+    # --- the hub's own mail ---
+
+    def post(
+        self, to: Address, id_: str, payload: Any, then: Callable[[str | None, Now], None], now: Now
+    ) -> None:
+        """Send a STATUS of the hub's own; see :meth:`.acceptance.Acceptance.post`."""
+        now = self._time(now)
+        self._acceptance.post(to, id_, payload, then, now)
+        self._advance(now)
 
     # --- other nodes ---
 

@@ -35,6 +35,7 @@ from trishula_broker.store.base import (
     Revocation,
     Store,
 )
+from trishula_protocol.address import Address
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import CloseCode, ProtocolError
 
@@ -159,6 +160,20 @@ class Driver:
         done = self._errands.add(namespace, op)
         if self._closed:
             self._errands.fail("this hub has ended", self.clock())
+        self.wake()
+        return done
+
+    def post(
+        self, namespace: str, to: Address, id_: str, payload: Any
+    ) -> asyncio.Future[str | None]:
+        """Send a STATUS of the hub's own: None once it is stored, else why it is not."""
+        done: asyncio.Future[str | None] = self._loop.create_future()
+
+        def then(why: str | None, now: Now) -> None:
+            if not done.done():
+                done.set_result(why)
+
+        self.core(namespace).post(to, id_, payload, then, self.clock())
         self.wake()
         return done
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from trishula_broker.auth.identity import Identity
@@ -10,6 +10,7 @@ from trishula_broker.hub.counts import Counts
 from trishula_broker.hub.effects import Effect
 from trishula_broker.hub.now import Now
 from trishula_broker.store.base import Hint, Operation, Outcome, Query, Revocation
+from trishula_protocol.address import Address
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import ProtocolError
 
@@ -50,6 +51,9 @@ class Core(Protocol):
     def hinted(self, hints: Sequence[Hint], now: Now) -> None: ...
     def accepting(self, why: str | None, now: Now) -> None: ...
     def introduce(self, agent: str, now: Now) -> None: ...
+    def post(
+        self, to: Address, id_: str, payload: Any, then: Callable[[str | None, Now], None], now: Now
+    ) -> None: ...
     def revoke(self, what: Revocation, now: Now) -> None: ...
     def drain(self, now: Now) -> None: ...
     def timeout(self, now: Now) -> None: ...

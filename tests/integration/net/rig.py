@@ -31,6 +31,7 @@ from trishula_broker.store.base import (
     Sweep,
     Swept,
 )
+from trishula_protocol.address import Address
 from trishula_protocol.codec import Codec, Item
 from trishula_protocol.errors import ProtocolError
 
@@ -132,6 +133,12 @@ class ScriptedHub:
 
     def revoke(self, what: Revocation, now: Now) -> None:
         self.heard.put("revoke", what)
+
+    def post(
+        self, to: Address, id_: str, payload: Any, then: Callable[[str | None, Now], None], now: Now
+    ) -> None:
+        self.heard.put("post", to, id_, payload)
+        then(None, now)
 
     def drain(self, now: Now) -> None:
         self.heard.put("drain")
