@@ -5,7 +5,9 @@ Accepts messages with 200-byte payloads in batches and settles each batch, every
 fan-outs to 100 agents. Prints the median of several rounds, which take turns so that a busy moment
 does not fall on one of them alone, and what a sync of the same disk took in between: a batch takes
 two of them. ``--directory /dev/shm`` shows what is left without a disk. For Redis it also prints
-what the scripts themselves took. ``--trail`` measures each with and without an archiver in turn: it
+what the scripts themselves took, by the clock, and the server's processor time; and as a floor what
+a script costs that adds the same bodies to a stream and takes as many out of it, and knows nothing
+of ids, mailboxes or copies. ``--trail`` measures each with and without an archiver in turn: it
 reads the trail meanwhile, as the audit does, and says once a second how far it is.
 """
 
@@ -20,6 +22,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import msgspec
+import redis.asyncio
+
+from loadtests.bench import cpu_s
 from tests.support.redis_server import RedisServer
 from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
@@ -117,6 +123,34 @@ class Bench:
         return messages * AGENTS / spent
 
 
+_FLOOR = """#!lua name=floor
+redis.register_function('floor', function(keys, argv)
+  local bodies = cmsgpack.unpack(argv[1])
+  local seqs = {}
+  for i = 1, #bodies do seqs[i] = redis.call('XADD', keys[1], '*', 'm', bodies[i]) end
+  return seqs
+end)
+redis.register_function('over', function(keys, argv)
+  return redis.call('XDEL', keys[1], unpack(cmsgpack.unpack(argv[1])))
+end)
+"""
+
+
+async def _floor(server: RedisServer, messages: int, batch: int) -> float:
+    """Messages a second through a stream."""
+    pack = msgspec.msgpack.encode
+    spent = 0.0
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        await client.function_load(_FLOOR)
+        for _ in range(0, messages, batch):
+            bodies = [_accept("agent000", 1, "agent001").body.decode() for _ in range(batch)]
+            start = time.perf_counter()
+            seqs = await client.fcall("floor", 1, "stream", pack(bodies))
+            await client.fcall("over", 1, "stream", pack([seq.decode() for seq in seqs]))
+            spent += time.perf_counter() - start
+    return messages / spent
+
+
 def _sync_ms(where: str | None) -> float:
     """Milliseconds that writing and syncing 200 KB takes, the median of several times."""
     spent: list[float] = []
@@ -130,11 +164,23 @@ def _sync_ms(where: str | None) -> float:
     return statistics.median(spent)
 
 
+async def _measure_floor(messages: int, where: str | None) -> tuple[float, str]:
+    with tempfile.TemporaryDirectory(prefix="store-bench", dir=where) as directory:
+        server = RedisServer(Path(directory))
+        server.start()
+        try:
+            server.ask("CONFIG", "RESETSTAT")
+            figure = await _floor(server, messages, 100)
+            return figure, _scripts_took(server)
+        finally:
+            server.kill()
+
+
 async def _measure(
-    run: Callable[[Bench], Awaitable[float]], where: str | None, redis: bool, trail: bool
+    run: Callable[[Bench], Awaitable[float]], where: str | None, on_redis: bool, trail: bool
 ) -> tuple[float, str]:
     with tempfile.TemporaryDirectory(prefix="store-bench", dir=where) as directory:
-        server = RedisServer(Path(directory)) if redis else None
+        server = RedisServer(Path(directory)) if on_redis else None
         store: base.Store = SqliteStore(Path(directory))
         if server is not None:
             server.start()
@@ -155,12 +201,13 @@ async def _measure(
 
 
 def _scripts_took(server: RedisServer) -> str:
-    """How long the server was busy with scripts, and what it keeps."""
+    """How long the server was busy with scripts and in all, and what it keeps."""
     text = server.ask("INFO", "commandstats", "memory")
     found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     stats = dict(item.split("=") for item in found["cmdstat_fcall"].split(","))
     seconds = int(stats["usec"]) / 1e6
-    return f"scripts {seconds:.2f} s, {int(found['used_memory']) / 1e6:.0f} MB"
+    memory = int(found["used_memory"]) / 1e6
+    return f"scripts {seconds:.2f} s, processor {cpu_s(server.pid):.2f} s, {memory:.0f} MB"
 
 
 def main() -> None:
@@ -185,6 +232,7 @@ def main() -> None:
     results: dict[tuple[str, bool], list[float]] = {(n, w): [] for n in runs for w in ways}
     more: dict[tuple[str, bool], str] = {}
     syncs: list[float] = []
+    floors: list[float] = []
     for _ in range(options.rounds):
         for name, trail in results:
             syncs.append(_sync_ms(options.directory))
@@ -192,6 +240,10 @@ def main() -> None:
             measured = asyncio.run(_measure(run, options.directory, options.redis, trail))
             results[name, trail].append(measured[0])
             more[name, trail] = measured[1]
+        if options.redis:
+            measured = asyncio.run(_measure_floor(options.messages, options.directory))
+            floors.append(measured[0])
+            more["floor", False] = measured[1]
     print(f"a sync: {statistics.median(syncs):.2f} ms  ({min(syncs):.2f}-{max(syncs):.2f})")
     for (name, trail), figures in results.items():
         low, high = min(figures), max(figures)
@@ -201,6 +253,9 @@ def main() -> None:
         if trail:
             ratios = [a / b for a, b in zip(figures, results[name, False], strict=True)]
             print(f"    of that without: {statistics.median(ratios):.2f}")
+    if floors:
+        figure = f"{statistics.median(floors):>10,.0f}  ({min(floors):,.0f}-{max(floors):,.0f})"
+        print(f"floor: a stream, batches of 100: messages/s {figure}  {more['floor', False]}")
 
 
 if __name__ == "__main__":
