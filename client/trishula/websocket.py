@@ -405,11 +405,13 @@ def _refusal(response: Response, uri: WebSocketURI) -> ConnectFailed:
 
 
 def _detail(body: bytes) -> str:
-    """What a refusal says: the ``detail`` of a problem (RFC 9457), or else its beginning."""
+    """What a refusal says: the ``detail`` of a problem (RFC 9457), or else its beginning; nothing
+    of a page for browsers, as proxies send."""
     try:
         return msgspec.json.decode(body, type=_Problem).detail
     except (msgspec.DecodeError, UnicodeError):
-        return body[:200].decode(errors="replace").strip()
+        text = body[:200].decode(errors="replace").strip()
+        return "" if text.startswith("<") else text
 
 
 class _Problem(msgspec.Struct):

@@ -199,6 +199,7 @@ def _unreadable(path: Path, error: OSError) -> KeysError:
     if isinstance(error, FileNotFoundError):
         return KeysError(
             str(path),
-            f"there is no such file; `broker keys init --keys {shlex.quote(str(path))}` makes one",
+            "there is no such file; name the hub's with --keys or --config, or "
+            f"`broker keys init --keys {shlex.quote(str(path))}` makes one",
         )
     return KeysError(str(path), error.strerror or str(error))

@@ -36,6 +36,7 @@ from trishula_broker.backup.redis_reading import (
 )
 from trishula_broker.backup.redis_writing import ANSWER_S, Writing
 from trishula_broker.store.base import StoreError
+from trishula_broker.store.redis.failures import unavailable
 from trishula_broker.store.redis.link import RESTORING, Command, check, exchange
 from trishula_broker.store.redis.scripts import READ
 from trishula_broker.store.redis.space import prefix
@@ -301,6 +302,4 @@ class Source:
                 self.where, f"refused it ({error}): may its user do that, and is there room?"
             ) from None
         except (RedisError, OSError) as error:
-            raise BackupError(
-                self.where, f"cannot be used ({str(error) or type(error).__name__})"
-            ) from None
+            raise BackupError(self.where, str(unavailable(error, self.where))) from None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from trishula_broker.app import redis_password
 from trishula_broker.config import Config
@@ -15,6 +15,7 @@ from trishula_broker.credentials import BadSecret
 from trishula_broker.doctor.clock import offset
 from trishula_broker.doctor.finding import Finding, Level
 from trishula_broker.store.base import StoreError
+from trishula_broker.store.redis.failures import unavailable
 from trishula_broker.store.redis.health import warnings_of
 from trishula_broker.store.redis.link import OLDEST_VERSION, exchange, where_of
 from trishula_broker.store.redis.store import HOME
@@ -57,6 +58,9 @@ async def examine(config: Config) -> list[Finding]:
             finally:
                 await connection.disconnect(nowait=True)
     except (RedisError, OSError, StoreError) as error:
+        if isinstance(error, AuthenticationError):
+            said, _, todo = str(unavailable(error, "redis.url")).partition(": ")
+            return [Finding("redis", "bad", said, todo)]
         why = str(error) or type(error).__name__
         return [Finding("redis", "bad", f"Redis does not answer: {why}", todo)]
     text = info.decode(errors="replace")

@@ -152,7 +152,9 @@ def test_without_keys_the_command_that_makes_them_is_told(run: Run, args: list[s
     done = run(*args)
     assert (done.code, done.out) == (1, "")
     assert re.search(
-        "there is no such file; `broker keys init --keys .*keys.json` makes one", done.err
+        "there is no such file; name the hub's with --keys or --config, or "
+        "`broker keys init --keys .*keys.json` makes one",
+        done.err,
     )
 
 

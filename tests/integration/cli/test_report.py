@@ -82,6 +82,20 @@ async def test_slips_of_the_pen(data: Path, args: tuple[str, ...], why: str) -> 
     assert why in " ".join(done.err.split())
 
 
+@pytest.mark.parametrize("option", ["--also", "--audit"])
+async def test_a_folder_without_an_archive_is_no_report_of_nothing(
+    data: Path, tmp_path: Path, option: str
+) -> None:
+    done = await broker("report", "--data", str(data), option, str(data))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"Error: {option}: there is no archive in {data}; it is in {data / 'audit'}\n"
+    )
+    done = await broker("slo", "--audit", str(tmp_path))
+    assert (done.code, done.out) == (2, "")
+    assert f"no archive in {tmp_path}; name the folder `audit` of a hub's data" in done.err
+
+
 async def test_a_file_that_cannot_be_written_is_said(data: Path, tmp_path: Path) -> None:
     done = await broker("report", "--data", str(data), "--output", str(tmp_path / "no" / "file"))
     assert done.code == 1

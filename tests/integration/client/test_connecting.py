@@ -143,6 +143,15 @@ async def test_a_refusal_is_told_without_its_wrapping() -> None:
         assert "HTTP 404 Not Found: nothing is at /ws (" in await refusal(found, found.url)
 
 
+async def test_a_proxys_page_for_browsers_is_not_told() -> None:
+    async with hub() as found:
+        found.status = (404, {})
+        found.body = "<html>\r\n<head><title>404 Not Found</title></head>\r\n</html>"
+        told = await refusal(found, found.url)
+    assert "HTTP 404 Not Found (" in told
+    assert "<" not in told
+
+
 async def test_an_agent_that_has_worked_outlives_a_proxy_that_is_being_set_up() -> None:
     async with hub() as found, Agent("dc", found.url) as dc:
         found.status = (404, {})

@@ -99,7 +99,10 @@ async def test_without_keys_it_does_not_start_on_an_address_that_others_reach(
 async def test_a_key_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     gone = tmp_path / "gone.json"
     said = await start_fails(tmp_path / "data", "--keys", str(gone))
-    assert said == f"{gone}: there is no such file; `broker keys init --keys {gone}` makes one"
+    assert said == (
+        f"{gone}: there is no such file; name the hub's with --keys or --config, or "
+        f"`broker keys init --keys {gone}` makes one"
+    )
 
 
 # --- files ---

@@ -74,6 +74,32 @@ async def test_a_file_that_cannot_be_used_is_named_by_all_of_them(
     assert (saved.code, saved.err) == (1, f"Error: {todo}\n")
 
 
+@pytest.mark.parametrize(
+    ("environ", "said", "todo"),
+    [
+        ({}, "Redis asks for a password", "set TRISHULA_REDIS_PASSWORD, or redis.password_file"),
+        (
+            {"TRISHULA_REDIS_PASSWORD": "another"},
+            "Redis does not accept the user or the password",
+            "compare redis.username and the password with those in redis.conf",
+        ),
+    ],
+)
+async def test_without_the_right_one_each_says_where_it_is_given(
+    tmp_path: Path, place: Place, environ: dict[str, str], said: str, todo: str
+) -> None:
+    options = ("--redis", place.redis.url, "--data", str(tmp_path / "data"))
+    broker = Broker("")
+    looked = await broker("doctor", *options, "--port", "1", env=environ)
+    assert said in looked.out
+    assert f"→ {todo}" in looked.out
+    saved = await broker("backup", str(tmp_path / "backup"), *options, env=environ)
+    assert saved.code == 1
+    assert f"{said}: {todo}" in saved.err
+    for told in (looked, saved):
+        assert "another" not in told.out + told.err
+
+
 async def test_a_password_in_two_places_is_refused(tmp_path: Path, place: Place) -> None:
     hub = place.hub(tmp_path / "data", TRISHULA_REDIS_PASSWORD=PASSWORD)
     with pytest.raises(RuntimeError, match="the hub ended with 2") as error:

@@ -127,6 +127,8 @@ def place_of(
         if (home / "worker-1" / "audit").is_dir():
             todo = f"its workers have one each: add --data {home / 'worker-1'}, and so on"
         raise Failure(ExitCode.USAGE, f"there is no archive in {root}; {todo}")
+    if audit_path is not None:
+        _holds_one(root, "--audit")
     try:
         return Place(loaded, root, home, sealer(loaded.audit))
     except UnusableKey as error:
@@ -141,10 +143,26 @@ def other_archives(folders: Iterable[Path], sealer: Sealer | None) -> list[Archi
     """
     from trishula_broker.audit.reading import Archive
 
-    for folder in folders:
+    found = list(folders)
+    for folder in found:
         if not folder.is_dir():
             raise Failure(ExitCode.USAGE, f"--also: there is no archive in {folder}")
-    return [Archive(folder, sealer, _warn) for folder in folders]
+        _holds_one(folder, "--also")
+    return [Archive(folder, sealer, _warn) for folder in found]
+
+
+def _holds_one(folder: Path, option: str) -> None:
+    """Refuse a folder of something else, of which a report would say that nothing happened.
+
+    Raises:
+        Failure: it is one; a data directory is told where its archive is.
+    """
+    from trishula_broker.audit.segment import chains
+
+    if not chains(folder):
+        inside = folder / "audit"
+        todo = f"it is in {inside}" if chains(inside) else "name the folder `audit` of a hub's data"
+        raise Failure(ExitCode.USAGE, f"{option}: there is no archive in {folder}; {todo}")
 
 
 def unreadable(archive: Archive) -> None:

@@ -21,8 +21,9 @@ _MEANINGS: Final = {
     "ASK": "the Redis cluster is moving this namespace's slot",
     "BUSY": "Redis is busy with somebody's script",
     "NOPERM": "the Redis user may not do what the hub needs: see its ACL",
-    "NOAUTH": "Redis asks for a password",
-    "WRONGPASS": "Redis does not accept the user or the password",
+    "NOAUTH": "Redis asks for a password: set TRISHULA_REDIS_PASSWORD, or redis.password_file",
+    "WRONGPASS": "Redis does not accept the user or the password: compare redis.username and the "
+    "password with those in redis.conf",
 }
 
 # redis-py cuts the word off the errors that it has a class for.
@@ -39,6 +40,8 @@ _CLASSES: Final = (
     (exceptions.AuthenticationError, "WRONGPASS"),
 )
 
+_NO_PASSWORD: Final = "Authentication required"
+
 
 def unavailable(error: BaseException, where: str) -> StoreUnavailable:
     """``error`` of the Redis at ``where``, as the store's own."""
@@ -48,6 +51,8 @@ def unavailable(error: BaseException, where: str) -> StoreUnavailable:
         return StoreUnavailable(f"Redis at {where} does not answer in time")
     text = str(error) or type(error).__name__
     code = next((code for kind, code in _CLASSES if isinstance(error, kind)), None)
+    if code == "WRONGPASS" and text.startswith(_NO_PASSWORD):
+        code = "NOAUTH"  # redis-py has one class for both
     code = code or text.partition(" ")[0].lstrip("-")
     meaning = _MEANINGS.get(code)
     if meaning is not None:
