@@ -154,7 +154,9 @@ class Member:
                 message.type, message.to or "", message.priority, message.reply_to, message.payload
             ),
         )
-        self._campaign.handed(by_file=message.seq is None)
+        # What was for a capability may move to another: it is one hand-over all the same.
+        by = None if (message.to or "").startswith("@") else self.name
+        self._campaign.handed(key, by, by_file=message.seq is None)
         if message.type == "COMMAND":
             payload = {"of": message.payload["n"]}
             receipt = await message.reply(payload)
@@ -201,7 +203,7 @@ class Campaign:
         self._copying = Copying(*self._folders, self._rng, round_s)
         self._members: dict[str, Member] = {}
         self._places: dict[MessageKey, int] = {}
-        self._handed = 0
+        self._handed_to: set[tuple[MessageKey, str | None]] = set()
         self._sent = 0
         self._quota = 0
         self._progress = asyncio.Event()
@@ -212,9 +214,13 @@ class Campaign:
         """Something has happened."""
         self._progress.set()
 
-    def handed(self, *, by_file: bool) -> None:
-        """A message was handed over."""
-        self._handed += 1
+    @property
+    def _handed(self) -> int:
+        return len(self._handed_to)
+
+    def handed(self, key: MessageKey, by: str | None, *, by_file: bool) -> None:
+        """A message was handed to the agent ``by``; None: to one of those who may have it."""
+        self._handed_to.add((key, by))
         self.report.by_file += by_file
         self._progress.set()
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from trishula_protocol import limits
-from trishula_protocol.envelope import Envelope
+from trishula_protocol.envelope import AUTH, Envelope
 from trishula_protocol.payload import BASE64_KEY
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -53,9 +53,9 @@ msgpack_values = _nested(scalars | st.binary(max_size=20))
 
 ids = st.from_regex(r"[A-Za-z0-9._:-]{1,128}", fullmatch=True)
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
-headers = st.dictionaries(
-    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), texts, max_size=4
-)
+_header_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+headers = st.dictionaries(_header_names.filter(lambda name: name != AUTH), texts, max_size=4)
+"""Without the one that is the hub's alone."""
 
 
 @st.composite
