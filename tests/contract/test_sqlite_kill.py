@@ -77,6 +77,8 @@ async def test_a_killed_process_loses_nothing_it_was_told_is_durable(
     outcomes = await world.do(*(world.mail("ada", "#all", message.id) for message in sent))
     assert {type(outcome) for outcome in outcomes} == {base.Duplicate}
     counted = sum(record.unsettled for record in await world.ask(base.Agents()))
-    waiting = [len(await world.waiting(f"bob{n}")) for n in range(FAN)]
+    found = [await world.fetch(f"bob{n}", None, 100_000, 1 << 30) for n in range(FAN)]
+    waiting = [len(each.copies) for each in found]
+    assert not any(each.more for each in found)
     assert counted == sum(waiting)
     await world.store.close()
