@@ -166,7 +166,8 @@ async def test_a_nearer_deadline_comes_first(rig: Rig) -> None:
 async def test_notes_are_log_lines_and_frames_to_nobody_are_dropped(rig: Rig) -> None:
     rig.hub.do(Note("something", {"agent": "dc"}), Send(999, b"", False))
     rig.driver.wake()
-    assert (await rig.log.heard.next("something")) == ({"agent": "dc"},)
+    told = {"namespace": "default", "agent": "dc"}
+    assert (await rig.log.heard.next("something")) == (told,)
 
 
 async def test_a_registered_connection_is_no_stranger(rig: Rig) -> None:
