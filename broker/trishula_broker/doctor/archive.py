@@ -22,8 +22,9 @@ from trishula_broker.workers.worker import config_of
 def examine(config: Config) -> list[Finding]:
     """A finding for each archive: of several workers each has one."""
     if not config.audit.enabled:
-        what = "no archive is kept: nobody can find out later what happened"
-        return [Finding("audit", "warning", what, "audit.enabled = true")]
+        what = "no archive is looked at: audit.enabled is false, or --no-audit was said here"
+        todo = "keep one: without it nobody can find out later what happened"
+        return [Finding("audit", "warning", what, todo)]
     if config.workers == 1:
         return [_one(config)]
     return [_one(config_of(config, number, 0)) for number in range(1, config.workers + 1)]

@@ -160,6 +160,13 @@ async def test_a_redis_that_may_lose_what_was_accepted_is_told_and_nothing_is_wr
         redis.kill()
 
 
+async def test_an_archive_that_is_left_out_is_told_with_why(tmp_path: Path) -> None:
+    done = await doctor("--data", str(tmp_path / "data"), "--port", "1", "--no-audit")
+    (told,) = of(done, "audit")
+    assert told["level"] == "warning"
+    assert "--no-audit was said here" in told["found"]
+
+
 async def test_a_redis_that_is_away_is_bad_for_itself_and_for_the_hub_that_needs_it(
     tmp_path: Path,
 ) -> None:
