@@ -141,7 +141,7 @@ class ChainWriter:
             self.found = self.link
             self.problem = self.problem or tail.damage(last, whole)
             fits = last.encrypted == (self._sealer is not None) and ends.version == VERSION
-            fits = fits and last.packed
+            fits = fits and last.packed and len(whole) == len(held.text)
             goes_on = fits and not last.sealed and not self.problem  # a damaged file is left
             written = found[:-1] if goes_on else found
             self._tidying.begin(

@@ -197,6 +197,22 @@ def test_a_segment_of_a_version_that_did_not_compress_it_is_sealed_and_gone_on_f
     assert events(tmp_path, sealer).count("accepted") == 4
 
 
+@SEALERS
+def test_a_chain_does_not_go_on_behind_half_a_line(tmp_path: Path, sealer: Sealer | None) -> None:
+    one = writer(tmp_path, sealer=sealer)
+    archive(one, list(entries(2)))
+    one.close()
+    [only] = segment.segments(NAME.folder(tmp_path))
+    text = segment.read(only, NAME, sealer).text
+    only.path.write_bytes(as_file(only, text[:-9], sealer))
+    again = writer(tmp_path, sealer=sealer)
+    archive(again, list(entries(1, first=again.mark.pos + 1)))
+    again.tidy()
+    again.close()
+    assert len(segment.segments(NAME.folder(tmp_path))) == 2
+    assert_chained(tmp_path, sealer)
+
+
 def test_what_is_opened_at_the_second_try_says_once_what_it_sealed(tmp_path: Path) -> None:
     one = writer(tmp_path, SMALL)
     archive(one, list(entries(4)), SMALL)
