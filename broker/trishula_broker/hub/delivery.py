@@ -171,8 +171,9 @@ class Delivery:
                 waited = now.wall - copies[0].message.accepted_at
                 self._counts.out(len(parts), waited, now.mono - session.since)
                 if self._handed_out is not None:
-                    held = mailbox.held
-                    went = [copy for copy in copies if copy.message.seq in held]
+                    went = copies
+                    if len(parts) != len(copies):  # some have ended instead
+                        went = [copy for copy in copies if copy.message.seq in mailbox.held]
                     self._handed_out(seat.agent, went)
                 at = now.mono + NOTE_MS
                 self._agenda.at(at, ("note", session.link), partial(self._note_late, seat))

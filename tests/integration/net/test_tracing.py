@@ -85,14 +85,12 @@ async def test_a_hub_begins_traces_for_a_share_of_what_nobody_traces(tmp_path: P
     config = tmp_path / "broker.toml"
     with OtlpReceiver() as receiver:
         config.write_text(f'[tracing]\notlp = "{receiver.url}/of/its/own"\nratio = 1.0\n')
-        async with (
-            HubProcess(tmp_path / "data", "--config", str(config)) as hub,
-            Agent("dc", hub.url) as dc,
-        ):
-            await dc.send("dc", 1)
-            await dc.send("dc", 2, headers={"traceparent": f"00-{TRACE}-{SENDER}-00"})
-            for _ in range(2):
-                await (await anext(dc.messages())).done()
+        async with HubProcess(tmp_path / "data", "--config", str(config)) as hub:
+            async with Agent("dc", hub.url) as dc:
+                await dc.send("dc", 1)
+                await dc.send("dc", 2, headers={"traceparent": f"00-{TRACE}-{SENDER}-00"})
+                for _ in range(2):
+                    await (await anext(dc.messages())).done()
             assert await hub.terminate() == 0
     seen = receiver.seen  # a hub that ends sends what it has
     assert receiver.paths == {"/of/its/own"}
