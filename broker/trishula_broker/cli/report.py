@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trishula_broker.cli.audit.place import moment_option, other_archives, place_of, reading
+from trishula_broker.cli.audit.place import (
+    also_option,
+    moment_option,
+    other_archives,
+    place_of,
+    place_options,
+    reading,
+)
 from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.cli.output import Output
 from trishula_broker.cli.session import note
@@ -44,23 +51,8 @@ EPILOG = (
     help="Write it there, replacing what is there; - is standard output, the default.",
 )
 @click.option("--namespace", metavar="NAME", help="Only what happened in this namespace.")
-@click.option(
-    "--also",
-    metavar="DIR",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The archive of another hub of the same store: what it saw counts, too. May be repeated.",
-)
-@click.option(
-    "--config", metavar="FILE", type=click.Path(path_type=Path), help="The hub's TOML file."
-)
-@click.option("--data", metavar="DIR", help="The hub's data directory; its default is the hub's.")
-@click.option(
-    "--audit",
-    "audit_path",
-    metavar="DIR",
-    help="The archive's folder; audit in --data by default.",
-)
+@also_option
+@place_options
 def command(
     day: str | None,
     week: str | None,

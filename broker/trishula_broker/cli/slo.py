@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trishula_broker.cli.audit.place import other_archives, place_of, reading, unreadable
+from trishula_broker.cli.audit.place import (
+    also_option,
+    other_archives,
+    place_of,
+    place_options,
+    reading,
+    unreadable,
+)
 from trishula_broker.cli.durations import Span
 from trishula_broker.cli.exits import ExitCode, Failure
 from trishula_broker.cli.options import names
@@ -108,23 +115,8 @@ class Share(click.ParamType[float]):
     help="The token for --metrics; TRISHULA_TOKEN by default.",
 )
 @click.option("--namespace", metavar="NAME", help="Only what happened in this namespace.")
-@click.option(
-    "--also",
-    metavar="DIR",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The archive of another hub of the same store: what it saw counts, too. May be repeated.",
-)
-@click.option(
-    "--config", metavar="FILE", type=click.Path(path_type=Path), help="The hub's TOML file."
-)
-@click.option("--data", metavar="DIR", help="The hub's data directory; its default is the hub's.")
-@click.option(
-    "--audit",
-    "audit_path",
-    metavar="DIR",
-    help="The archive's folder; audit in --data by default.",
-)
+@also_option
+@place_options
 @as_json_option
 def command(
     window: float,

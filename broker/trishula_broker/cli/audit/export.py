@@ -16,7 +16,7 @@ from trishula_broker.cli.audit.place import (
     unreadable,
 )
 from trishula_broker.cli.counted import counted
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 
 if TYPE_CHECKING:
     from io import StringIO
@@ -39,6 +39,7 @@ COLUMNS: Final = (
 )
 @filters
 @place_options
+@as_json_option
 def export(
     form: str,
     namespace: str | None,

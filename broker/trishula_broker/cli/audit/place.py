@@ -1,4 +1,4 @@
-"""Which archive ``broker audit`` reads, and what its commands have in common."""
+"""Which archive ``broker audit``, ``report`` and ``slo`` read, and what these have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import click
 from trishula_broker.cli.durations import seconds
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.options import load_config
-from trishula_broker.cli.output import as_json_option
 from trishula_broker.cli.text import counted, visible
 
 if TYPE_CHECKING:
@@ -50,24 +49,33 @@ def _warn(text: str) -> None:
 
 
 def place_options(wrapped: F) -> F:
-    """The options of :func:`place_of`, and ``--json``."""
-    for option in (
-        as_json_option,
-        click.option(
-            "--config", metavar="FILE", type=click.Path(path_type=Path), help="The hub's TOML file."
-        ),
-        click.option(
-            "--data", metavar="DIR", help="The hub's data directory; its default is the hub's."
-        ),
+    """The options of :func:`place_of`."""
+    for option in (  # the last is shown first
         click.option(
             "--audit",
             "audit_path",
             metavar="DIR",
             help="The archive's folder; audit in --data by default.",
         ),
+        click.option(
+            "--data", metavar="DIR", help="The hub's data directory; its default is the hub's."
+        ),
+        click.option(
+            "--config", metavar="FILE", type=click.Path(path_type=Path), help="The hub's TOML file."
+        ),
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+also_option: Final = click.option(
+    "--also",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The archive of another hub of the same store: what it saw counts, too. May be repeated.",
+)
+"""The folders of :func:`other_archives`."""
 
 
 def filters(wrapped: F) -> F:

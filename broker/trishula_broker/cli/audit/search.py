@@ -15,7 +15,7 @@ from trishula_broker.cli.audit.place import (
     reading,
     unreadable,
 )
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.session import note
 
 
@@ -46,6 +46,7 @@ def _event(ctx: click.Context, param: click.Parameter, text: str | None) -> str 
 @click.option("--text", metavar="TEXT", help="Only records in which this stands somewhere.")
 @filters
 @place_options
+@as_json_option
 def search(
     sender: str | None,
     to: str | None,

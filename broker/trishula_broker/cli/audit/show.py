@@ -15,7 +15,7 @@ from trishula_broker.cli.audit.place import (
     unreadable,
 )
 from trishula_broker.cli.exits import ExitCode, Failure
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.table import aligned
 from trishula_broker.cli.text import payload_text, visible
 
@@ -24,6 +24,7 @@ from trishula_broker.cli.text import payload_text, visible
 @click.argument("id_", metavar="ID")
 @click.option("--namespace", metavar="NAME", help="Only in this namespace.")
 @place_options
+@as_json_option
 def show(
     id_: str,
     namespace: str | None,

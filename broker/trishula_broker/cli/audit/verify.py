@@ -11,7 +11,7 @@ import click
 
 from trishula_broker.cli.audit.place import AUDIT_EPILOG, Place, place_of, place_options, reading
 from trishula_broker.cli.exits import ExitCode, Failure
-from trishula_broker.cli.output import Output
+from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.text import counted, visible
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--redis", metavar="URL", help="The store that has the signed heads, if not SQLite.")
 @place_options
+@as_json_option
 def verify(
     directory: str | None,
     against: str | None,
