@@ -8,10 +8,10 @@ Prometheus need not have been collected.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
-from trishula_broker.hub.counts import DELIVERY_MS, Buckets
+from trishula_broker.hub.counts import Buckets, delivered_of
 from trishula_broker.net.driver import Driver
 
 PULSE: Final = "pulse"
@@ -86,9 +86,8 @@ class Pulse:
         pulse["online"] = sum(
             core.describe(clock)["agents_online"] for core in self._driver.cores.values()
         )
-        for name, bounds in (("accept_s", now[0].bounds), ("delivery_s", now[1].bounds)):
-            at = name == "delivery_s"
-            told = _difference(bounds, before[at].counts, now[at].counts)
+        for name, earlier, later in zip(("accept_s", "delivery_s"), before, now, strict=True):
+            told = _difference(earlier, later)
             if told:
                 pulse[name] = told
         self._record("", PULSE, pulse)
@@ -103,18 +102,15 @@ class Pulse:
             self.tell(ended=True)
 
     def _counted(self) -> tuple[Buckets, Buckets]:
-        accept = Buckets(self._driver.meter.accept.bounds).plus(self._driver.meter.accept)
-        delivery = Buckets(DELIVERY_MS)
-        for core in self._driver.cores.values():
-            delivery = delivery.plus(core.counts.delivered)
-        seconds = Buckets([bound / 1000 for bound in DELIVERY_MS])
-        seconds.counts = delivery.counts
-        return accept, seconds
+        """Latencies of accepting and of delivering until now, in seconds."""
+        accept = self._driver.meter.accept.divided(1)  # one of its own: that one goes on counting
+        counts = (core.counts for core in self._driver.cores.values())
+        return accept, delivered_of(counts).divided(1000)
 
 
-def _difference(
-    bounds: Sequence[float], before: Sequence[int], now: Sequence[int]
-) -> dict[str, int]:
+def _difference(before: Buckets, now: Buckets) -> dict[str, int]:
     """How many more are in each bucket, by its bound in seconds; empty ones are left out."""
-    names = (*(f"{bound:g}" for bound in bounds), "inf")
-    return {name: b - a for name, a, b in zip(names, before, now, strict=True) if b > a}
+    names = (*(f"{bound:g}" for bound in now.bounds), "inf")
+    return {
+        name: b - a for name, a, b in zip(names, before.counts, now.counts, strict=True) if b > a
+    }

@@ -5,15 +5,16 @@ Names, times and thresholds are those of that file; docs/operations.md says what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 from trishula_broker.alerts.sample import History, difference
-from trishula_broker.hub.counts import DELIVERY_MS
+from trishula_broker.hub.counts import DELIVERY_MS, quantile
 from trishula_broker.net.meter import SECONDS
 
 MINUTE_S: Final = 60.0
 DAY_S: Final = 86_400.0
+P99: Final = 0.99
 
 Check = Callable[[History], str | None]
 """What is wrong, for people; None when nothing is."""
@@ -35,25 +36,12 @@ class Rule(NamedTuple):
     unled: bool = False
 
 
-def _p99(bounds: Sequence[float], counts: Sequence[int]) -> float | None:
-    """As ``histogram_quantile`` has it; None without values."""
-    wanted = sum(counts) * 0.99
-    if wanted <= 0:
-        return None
-    passed, low = 0, 0.0
-    for bound, count in zip(bounds, counts, strict=False):
-        if passed + count >= wanted:
-            return low + (bound - low) * (wanted - passed) / count
-        passed, low = passed + count, bound
-    return float(bounds[-1])
-
-
 _DELIVERY_S: Final = tuple(bound / 1000 for bound in DELIVERY_MS)
 
 
 def _slow(limit: float) -> Check:
     def check(history: History) -> str | None:
-        found = _p99(SECONDS, difference(history.ago(300).accept, history.now.accept))
+        found = quantile(SECONDS, difference(history.ago(300).accept, history.now.accept), P99)
         if found is None or found <= limit:
             return None
         return f"it takes {found * 1000:.0f} ms (p99) to accept"
@@ -62,14 +50,15 @@ def _slow(limit: float) -> Check:
 
 
 def _delivery_slow(history: History) -> str | None:
-    found = _p99(_DELIVERY_S, difference(history.ago(300).delivery, history.now.delivery))
+    passed = difference(history.ago(300).delivery, history.now.delivery)
+    found = quantile(_DELIVERY_S, passed, P99)
     if found is None or found <= 0.2:
         return None
     return f"it delivers {found * 1000:.0f} ms (p99) after accepting"
 
 
 def _loop_lag(history: History) -> str | None:
-    found = _p99(SECONDS, difference(history.ago(300).lag, history.now.lag))
+    found = quantile(SECONDS, difference(history.ago(300).lag, history.now.lag), P99)
     return None if found is None or found <= 0.1 else f"the event loop is {found:.2f} s late"
 
 

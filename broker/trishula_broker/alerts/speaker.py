@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from trishula_broker.alerts.sample import Sample
 from trishula_broker.alerts.told import Told
 from trishula_broker.alerts.watch import Change, Watch
-from trishula_broker.hub.counts import DELIVERY_MS, Buckets
+from trishula_broker.hub.counts import delivered_of
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.ports import Log
 from trishula_broker.store import base
@@ -149,9 +149,7 @@ class Speaker:
         now, meter = driver.clock(), driver.meter
         core = driver.core(self._namespace)
         described, kept = core.describe(now), archive.describe()
-        delivery = Buckets(DELIVERY_MS)
-        for each in driver.cores.values():
-            delivery = delivery.plus(each.counts.delivered)
+        delivery = delivered_of(core.counts for core in driver.cores.values())
         online, behind, warnings = await self._stored(kept)
         try:
             total, _, free = shutil.disk_usage(data)

@@ -74,7 +74,7 @@ class Watch:
                 since = self._missing.setdefault(name, sample.at)
                 if sample.at - since >= CLEAR_S:
                     alert.over = sample.wall
-            elif alert is not None and not alert.told and _since(alert, sample) > UNTOLD_S:
+            elif alert is not None and not alert.told and _over_s(alert, sample) > UNTOLD_S:
                 del self.alerts[name]
             return
         self._missing.pop(name, None)
@@ -106,6 +106,6 @@ class Watch:
             self._holding.pop(change.rule.name, None)
 
 
-def _since(alert: Alert, sample: Sample) -> float:
+def _over_s(alert: Alert, sample: Sample) -> float:
     """Seconds for which it has been over."""
     return 0.0 if alert.over is None else sample.wall - alert.over

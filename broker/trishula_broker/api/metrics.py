@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from trishula_broker.hub.counts import DELIVERY_MS, Buckets, Counts
+from trishula_broker.hub.counts import Buckets, delivered_of
 from trishula_broker.net.driver import Driver
 from trishula_broker.store import base
 from trishula_broker.store.base import Store, StoreError
@@ -227,7 +227,7 @@ class Metrics:
             "messages": messages,
             "dedup_hits": sum(n for (_, outcome), n in messages.items() if outcome == "duplicate"),
             "accept_latency_seconds": meter.accept,
-            "delivery_latency_seconds": _seconds_of(counts),
+            "delivery_latency_seconds": delivered_of(counts).divided(1000),
             "deliveries": sum(each.handed_out for each in counts),
             "redeliveries": sum(each.redelivered for each in counts),
             "requeues": meter.requeued,
@@ -290,16 +290,6 @@ def _cumulative(found: Buckets) -> tuple[list[tuple[str, float]], float]:
         total += count
         buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), total))
     return buckets, found.sum
-
-
-def _seconds_of(counts: list[Counts]) -> Buckets:
-    """Deliveries of all namespaces, in seconds."""
-    both = Buckets(DELIVERY_MS)
-    for each in counts:
-        both = both.plus(each.delivered)
-    seconds = Buckets([bound / 1000 for bound in DELIVERY_MS])
-    seconds.counts, seconds.sum = both.counts, both.sum / 1000
-    return seconds
 
 
 def _depths(records: Iterable[base.AgentRecord]) -> Depths:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from trishula_broker.api import shapes
-from trishula_broker.hub.counts import DELIVERY_MS, Buckets
+from trishula_broker.hub.counts import DELIVERY_MS, delivered_of, quantile
 from trishula_broker.net.driver import Driver
 
 STEP_S: Final = 10
@@ -81,26 +81,9 @@ class Series:
 
 def totals_of(driver: Driver) -> Totals:
     """What this hub has counted."""
-    latencies = Buckets(DELIVERY_MS)
-    delivered = 0
-    for core in driver.cores.values():
-        latencies = latencies.plus(core.counts.delivered)
-        delivered += core.counts.handed_out
+    counts = [core.counts for core in driver.cores.values()]
+    delivered = sum(each.handed_out for each in counts)
     accepted = sum(
         count for (_, outcome), count in driver.meter.messages.items() if outcome == "accepted"
     )
-    return Totals(accepted, delivered, tuple(latencies.counts))
-
-
-def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """The value below which ``share`` of a histogram's values lie, as Prometheus estimates it:
-    evenly spread within a bucket. None when it is empty."""
-    wanted = sum(counts) * share
-    if not wanted:
-        return None
-    passed, low = 0, 0.0
-    for bound, count in zip(bounds, counts, strict=False):
-        if passed + count >= wanted:
-            return low + (bound - low) * (wanted - passed) / count
-        passed, low = passed + count, bound
-    return float(bounds[-1])
+    return Totals(accepted, delivered, tuple(delivered_of(counts).counts))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 DELIVERY_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
@@ -45,6 +45,26 @@ class Buckets:
         both.sum = self.sum + other.sum
         return both
 
+    def divided(self, by: float) -> Buckets:
+        """The same in a unit that is so many times as large."""
+        found = Buckets([bound / by for bound in self.bounds])
+        found.counts, found.sum = list(self.counts), self.sum / by
+        return found
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """The value below which ``share`` of a histogram's values lie, as ``histogram_quantile`` of
+    Prometheus estimates it: evenly spread within a bucket. None when it is empty."""
+    wanted = sum(counts) * share
+    if not wanted:
+        return None
+    passed, low = 0, 0.0
+    for bound, count in zip(bounds, counts, strict=False):
+        if passed + count >= wanted:
+            return low + (bound - low) * (wanted - passed) / count
+        passed, low = passed + count, bound
+    return float(bounds[-1])
+
 
 class Counts:
     """Of one namespace, since the hub began.
@@ -81,3 +101,11 @@ class Counts:
         self.handed_out += copies
         if waited <= there:
             self.delivered.add(max(0, waited), copies)
+
+
+def delivered_of(counts: Iterable[Counts]) -> Buckets:
+    """``delivered`` of all of them together, in milliseconds."""
+    found = Buckets(DELIVERY_MS)
+    for each in counts:
+        found = found.plus(each.delivered)
+    return found

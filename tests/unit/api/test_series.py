@@ -1,13 +1,8 @@
 """The last hour in numbers."""
 
-import math
-from bisect import bisect_left
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from trishula_broker.api.series import STEP_S, STEPS, Series, Totals, quantile
+from trishula_broker.api.series import STEP_S, STEPS, Series, Totals
 from trishula_broker.hub.counts import DELIVERY_MS, Buckets
 
 
@@ -46,23 +41,3 @@ def test_it_keeps_an_hour() -> None:
     for _ in range(STEPS + 5):
         series.step()
     assert len(series.shown().p99_ms) == STEPS == 3600 // STEP_S
-
-
-@given(st.lists(st.integers(0, 20_000), min_size=1), st.sampled_from([0.01, 0.5, 0.99, 1.0]))
-def test_a_quantile_is_in_the_bucket_of_the_value_it_estimates(
-    values: list[int], share: float
-) -> None:
-    found = Buckets(DELIVERY_MS)
-    for value in values:
-        found.add(value)
-    estimate = quantile(DELIVERY_MS, found.counts, share)
-    exact = sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
-    bucket = bisect_left(DELIVERY_MS, exact)
-    bounds = [0, *DELIVERY_MS, DELIVERY_MS[-1]]
-    assert estimate is not None
-    # What is in the last bucket is as large as its lower bound, or larger: nobody knows.
-    assert bounds[bucket] <= estimate <= bounds[bucket + 1]
-
-
-def test_a_quantile_of_nothing_is_none() -> None:
-    assert quantile(DELIVERY_MS, Buckets(DELIVERY_MS).counts, 0.5) is None
