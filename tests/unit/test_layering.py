@@ -28,11 +28,21 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "report": ("audit.messages", "audit.reading", "audit.times", "audit.segment", "visible"),
     "workers": ("config", "net.sockets", "notify"),
     "notify": ("net.ports",),
+    "pulse": ("hub.counts", "net.driver"),
+    "tracing": ("config", "net.spans", "otlp"),
+    "otlp": ("net.spans",),
+    "logs": ("config", "visible"),
+    "visible": (),
+    "process": (),
     "credentials": (),
     "conformance": (),
     "config": ("net.settings", "audit.settings", "audit.redaction", "store.base"),
 }
 """What a part of the broker may import of the other parts; of two that fit, the narrower counts."""
+COMPOSE = {"__init__", "__main__", "app", "front", "access", "cli", "benchmark", "doctor"}
+"""What puts parts together, and imports what that takes."""
+LIBRARIES = {"opentelemetry": ("trishula_broker/otlp.py", "trishula/tracing.py")}
+"""What one file alone knows on each side."""
 IO = {"asyncio", "socket", "time", "random", "threading", "os", "uvloop", "sqlite3"}
 
 
@@ -55,6 +65,9 @@ def forbidden(module: str) -> dict[str, str]:
         within(module, part) for part in ("hub", *PURE)
     ):
         found |= dict.fromkeys(IO, "the core does no I/O and has no clock and no randomness")
+    for library, files in LIBRARIES.items():
+        if module not in files:
+            found[library] = f"only {' and '.join(files)} know it"
     return found
 
 
@@ -102,6 +115,14 @@ def test_imports_run_one_way(package: str) -> None:
     assert not found, "\n".join(found)
 
 
+def test_what_each_part_of_the_broker_may_import_is_said() -> None:
+    found = (ROOT / "broker/trishula_broker").iterdir()
+    parts = {each.stem for each in found if each.suffix == ".py" or (each / "__init__.py").exists()}
+    said = {part.partition("/")[0] for part in MAY_IMPORT}
+    assert said | COMPOSE == parts
+    assert not said & COMPOSE
+
+
 @pytest.mark.parametrize(
     ("module", "source", "lines"),
     [
@@ -137,6 +158,10 @@ def test_imports_run_one_way(package: str) -> None:
         ("trishula_broker/api/metrics.py", "from trishula_broker.store.sqlite import S", [1]),
         ("trishula_broker/conformance/lab.py", "from trishula import Agent", [1]),
         ("trishula_broker/conformance/run.py", "import trishula_broker.hub.hub", [1]),
+        ("trishula_broker/report/figures.py", "from trishula_broker.hub import counts", [1]),
+        ("trishula_broker/alerts/told.py", "from trishula_broker.net.ports import Log", [1]),
+        ("trishula_broker/net/spans.py", "from opentelemetry.trace import Span", [1]),
+        ("trishula_broker/otlp.py", "from opentelemetry.trace import SpanKind", []),
         ("trishula_broker/app.py", "from trishula_broker.audit import node_archive", []),
     ],
 )
@@ -148,7 +173,10 @@ def test_a_forbidden_import_is_found_with_its_line(
 
 
 def test_a_hub_does_not_load_what_it_may_never_need() -> None:
-    unused = ("jwt", "rich", "redis", "matplotlib", "trishula", "trishula_broker.bridge.bridge")
+    unused = (
+        *("jwt", "rich", "redis", "matplotlib", "opentelemetry", "trishula"),
+        *("trishula_broker.bridge.bridge", "trishula_broker.otlp", "trishula_broker.report"),
+    )
     code = "import sys, trishula_broker.app; print(*sys.modules)"
     loaded = subprocess.run(
         (sys.executable, "-c", code), capture_output=True, text=True, check=True
