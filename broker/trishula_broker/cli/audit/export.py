@@ -15,8 +15,8 @@ from trishula_broker.cli.audit.place import (
     reading,
     unreadable,
 )
-from trishula_broker.cli.counted import counted
 from trishula_broker.cli.output import Output, as_json_option
+from trishula_broker.cli.record_progress import with_progress
 
 if TYPE_CHECKING:
     from io import StringIO
@@ -70,7 +70,7 @@ def export(
         if form == "csv":
             table.writerow([*COLUMNS, "more"])
         batch: list[bytes] = []
-        for line, record in counted(archive.records(namespace, since, until)):
+        for line, record in with_progress(archive.records(namespace, since, until)):
             if form == "jsonl":
                 batch.append(line + b"\n")
             else:

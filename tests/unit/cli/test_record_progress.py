@@ -12,8 +12,8 @@ import threading
 import pytest
 
 COUNT = (
-    "import sys; from trishula_broker.cli.counted import counted\n"
-    "for n in counted(range(1234)): print(n)"
+    "import sys; from trishula_broker.cli.record_progress import with_progress\n"
+    "for n in with_progress(range(1234)): print(n)"
 )
 LINES = "".join(f"{n}\n" for n in range(1234)).encode()
 

@@ -11,7 +11,7 @@ STEP: Final = 500
 """Records between two looks."""
 
 
-def counted(records: Iterable[T]) -> Iterator[T]:
+def with_progress(records: Iterable[T]) -> Iterator[T]:
     """The same, counted on stderr if that is a terminal and standard output is none."""
     if sys.stderr is None or not sys.stderr.isatty() or (sys.stdout and sys.stdout.isatty()):
         yield from records
