@@ -26,7 +26,6 @@ SOON: Final = 10
 """Looks of that kind, at most."""
 POST_S: Final = 10.0
 """How long storing an alert may take; then it is sent again, under its id."""
-DEAD: Final = ("dead", "rejected")
 
 
 class Archive(Protocol):
@@ -162,7 +161,7 @@ class Speaker:
             tuple(delivery.counts),
             tuple(meter.lag.counts),
             meter.failed,
-            sum(meter.settled[outcome] for outcome in DEAD),
+            meter.dead_letters,
             meter.notes["session_ended"],
             online,
             bool(described["leader"]),

@@ -92,8 +92,6 @@ METRICS: Final = (
     Row("loop_lag_seconds", "histogram", (), "How late the event loop was, four times a second."),
     Row("tls_certificate_expiry_timestamp_seconds", "gauge", (), "When the certificate ends."),
 )
-DEAD_LETTERS: Final = ("dead", "rejected")
-"""Outcomes of copies that are dead letters."""
 
 
 class Source(NamedTuple):
@@ -199,7 +197,6 @@ class Metrics:
         archive = source.archive.describe()
         troubled = driver.trouble or store.get("problem")
         messages = Counter(meter.messages)
-        letters = sum(meter.settled[outcome] for outcome in DEAD_LETTERS)
         codes: Counter[str] = sum((each.errors for each in counts), Counter())
         depths = self._depths
         disk = _disk(source.data)
@@ -232,7 +229,7 @@ class Metrics:
             "redeliveries": sum(each.redelivered for each in counts),
             "requeues": meter.requeued,
             "settled": {(outcome,): n for outcome, n in meter.settled.items()},
-            "dead_letters": letters,
+            "dead_letters": meter.dead_letters,
             "mailbox_messages": deep("messages"),
             "mailbox_largest": deep("largest"),
             "mailboxes_waiting": deep("waiting"),

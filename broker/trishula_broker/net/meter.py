@@ -80,6 +80,11 @@ class Meter:
             self._under_way.append((perf_counter(), arrived))
 
     @property
+    def dead_letters(self) -> int:
+        """Copies that became dead letters."""
+        return sum(self.settled[outcome] for outcome in DEAD)
+
+    @property
     def pending_s(self) -> float:
         """Seconds that the oldest commit under way has taken so far."""
         return perf_counter() - self._under_way[0][0] if self._under_way else 0.0

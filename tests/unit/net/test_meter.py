@@ -156,3 +156,4 @@ def test_dead_letters_and_ended_nodes_are_told_as_they_are_counted() -> None:
     meter.collected(True)
     meter.committed([base.Batch("ops", ops)], [outcomes])
     assert told == [("ops", ops[0]), ("ops", ops[1]), ("ops", ops[4])]
+    assert meter.dead_letters == 2
