@@ -32,8 +32,21 @@ PAGE: Final = 100
     help="Begin behind this place in the log.",
 )
 @click.option("--all", "everything", is_flag=True, help="To the end, whatever --limit says.")
+@click.option(
+    "--agent",
+    "whose",
+    metavar="AGENT",
+    help="Another agent's: for operators and observers, with a token of their own.",
+)
 @session_options(required=True)
-def command(session: Session, thread: str | None, limit: int, after: int, everything: bool) -> None:
+def command(
+    session: Session,
+    thread: str | None,
+    limit: int,
+    after: int,
+    everything: bool,
+    whose: str | None,
+) -> None:
     """Print a THREAD the agent took part in, or all its mail, oldest first.
 
     With --json a line each, with "seq", which --after takes.
@@ -42,16 +55,19 @@ def command(session: Session, thread: str | None, limit: int, after: int, everyt
     Examples:
       broker history --as dc --all
       broker history 0198a5c2-7d7e-7cc0-8000-4e1d5e2f9a10 --as dc --json
+      broker history --agent dc --token-file ada.token
     """
-    session.run(_history(session, thread, None if everything else limit, after))
+    session.run(_history(session, thread, None if everything else limit, after, whose))
 
 
-async def _history(session: Session, thread: str | None, limit: int | None, after: int) -> None:
+async def _history(
+    session: Session, thread: str | None, limit: int | None, after: int, whose: str | None
+) -> None:
     printed = 0
     async with session.agent() as agent:
-        messages = pages(agent, thread, after, limit)
+        messages = pages(agent, thread, after, limit, whose)
         while True:
-            shown = await session.answer(answer_to_known(agent, anext(messages, None)))
+            shown = await session.answer(answer_to_known(agent, anext(messages, None), whose))
             if shown is None:
                 break
             printed += 1
@@ -61,24 +77,30 @@ async def _history(session: Session, thread: str | None, limit: int | None, afte
                 await session.out.line_later(message_line(shown))
             after = shown["seq"]
         if not printed:
-            await session.answer(must_be_known(agent))
+            await session.answer(must_be_known(agent, whose))
     if printed == limit:
         note(f"there may be more: --after {after}, or --all")
     elif not printed and not session.out.as_json:
         where = f" in thread {thread}" if thread else f" after {after}" if after else ""
-        note(f"nothing that {session.name} sent or received{where}")
+        note(f"nothing that {whose or session.name} sent or received{where}")
 
 
 async def pages(
-    agent: Agent, thread: str | None, after: int, limit: int | None = None
+    agent: Agent,
+    thread: str | None,
+    after: int,
+    limit: int | None = None,
+    whose: str | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
-    """The messages of a history after ``after``, ``limit`` at most, page by page."""
+    """The messages of a history after ``after``, ``limit`` at most, page by page; the asking
+    agent's own, or that of ``whose``."""
+    from trishula_protocol import bodies
+
     left = limit
     cursor: int | None = after
     while cursor is not None and left != 0:
-        page = await agent.history(
-            thread, after=cursor, limit=PAGE if left is None else min(PAGE, left)
-        )
+        most = PAGE if left is None else min(PAGE, left)
+        page = await agent.ask(bodies.History(thread, cursor, most, whose))
         for shown in page["messages"]:
             yield shown
         cursor = page["next"]

@@ -28,8 +28,9 @@ async def must_be_known(agent: Agent, name: str | None = None) -> None:
         raise Failure(ExitCode.REFUSED, fault)
 
 
-async def answer_to_known(agent: Agent, question: Awaitable[T]) -> T:
-    """The hub's answer; a refusal of a name that nobody has is about the name.
+async def answer_to_known(agent: Agent, question: Awaitable[T], whose: str | None = None) -> T:
+    """The hub's answer; a refusal of a name that nobody has is about the name: that of the agent
+    asked about, or else the asking one's.
 
     Raises:
         Refused: the hub refused it for another reason.
@@ -40,7 +41,7 @@ async def answer_to_known(agent: Agent, question: Awaitable[T]) -> T:
     try:
         return await question
     except Refused:
-        await must_be_known(agent)
+        await must_be_known(agent, whose)
         raise
 
 

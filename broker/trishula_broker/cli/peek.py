@@ -25,19 +25,27 @@ COLUMNS: Final = ("accepted", "from", "to", "type", "priority", "size", "attempt
     default=20,
     help="Messages to show, those delivered first; 20 by default.",
 )
+@click.option(
+    "--agent",
+    "whose",
+    metavar="AGENT",
+    help="Another agent's: for operators and observers, with a token of their own.",
+)
 @session_options(required=True)
-def command(session: Session, limit: int) -> None:
+def command(session: Session, limit: int, whose: str | None) -> None:
     """Show what is unsettled in an agent's mailbox, in the order of delivery.
 
     Nothing is delivered, read or settled by it.
 
     \b
-    Example:
+    Examples:
       broker peek --as dc
+      broker peek --agent dc --token-file ada.token
     """
+    from trishula_protocol import bodies
 
     async def look(agent: Agent) -> Any:
-        return await answer_to_known(agent, agent.peek(limit))
+        return await answer_to_known(agent, agent.ask(bodies.Peek(limit, whose)), whose)
 
     peeked = session.ask(look)
     if session.out.as_json:
@@ -45,7 +53,7 @@ def command(session: Session, limit: int) -> None:
         return
     count = peeked["count"]
     if not count:
-        session.out.lines(f"nothing waits for {session.name}")
+        session.out.lines(f"nothing waits for {whose or session.name}")
         return
     by_priority = ", ".join(
         f"{each} of priority {priority}" for priority, each in peeked["by_priority"].items() if each

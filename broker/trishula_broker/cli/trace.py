@@ -17,17 +17,27 @@ COLUMNS: Final = ("recipient", "stage", "delivered", "read", "settled", "attempt
 
 @click.command("trace", epilog=EPILOG)
 @click.argument("id_", metavar="ID")
+@click.option(
+    "--agent",
+    "whose",
+    metavar="AGENT",
+    help="Another agent's: for operators and observers, with a token of their own.",
+)
 @session_options(required=True)
-def command(session: Session, id_: str) -> None:
+def command(session: Session, id_: str, whose: str | None) -> None:
     """Show where each copy of a message is, and what it waits for.
 
     The agent must have sent or received it.
 
     \b
-    Example:
+    Examples:
       broker trace 0198a5c2-7d7e-7cc0-8000-4e1d5e2f9a10 --as dc
+      broker trace 0198a5c2-7d7e-7cc0-8000-4e1d5e2f9a10 --agent dc --token-file ada.token
     """
-    traced = session.ask(lambda agent: answer_to_known(agent, agent.trace(id_)))
+    from trishula_protocol import bodies
+
+    question = bodies.Trace(id_, whose)
+    traced = session.ask(lambda agent: answer_to_known(agent, agent.ask(question), whose))
     if session.out.as_json:
         session.out.document(traced)
         return

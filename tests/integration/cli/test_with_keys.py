@@ -103,6 +103,27 @@ async def test_what_a_token_does_not_allow_is_refused_by_name(
     assert (done.code, done.out) == (0, "no dead letters\n")
 
 
+async def test_an_operator_looks_at_the_mail_of_others_with_a_token_of_its_own(
+    hub: HubProcess, broker: Broker, keys: Keys
+) -> None:
+    async with Agent("dc", hub.url, token=keys.token("dc")) as dc:
+        id = (await dc.send("dc", {"text": "for others to see"})).id
+    looks = [("trace", id), ("history",), ("history", id), ("peek",)]
+    for role in ("operator", "observer"):
+        token = as_(keys.token("ada", role=role))
+        for look in looks:
+            done = await broker(*look, "--agent", "dc", env=token)
+            assert (done.code, done.err) == (0, "")
+            assert id in done.out
+        done = await broker("peek", "--agent", "dd", env=token)
+        assert done.code == 1
+        assert "no agent dd is known here" in done.err
+    for look in looks:
+        done = await broker(*look, "--agent", "dc", env=as_(keys.token("agni")))
+        assert (done.code, done.out) == (1, "")
+        assert "forbidden: payload.agent" in done.err
+
+
 async def test_who_is_revoked_while_listening_is_told_and_does_not_come_back(
     broker: Broker, keys: Keys
 ) -> None:
