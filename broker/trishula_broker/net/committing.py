@@ -123,7 +123,7 @@ class Committing:
             work = following
             if not work:
                 work = [] if self._closed else self._collect()
-                if work or self.trouble is not None:
+                if work or (self.trouble is not None and not self._closed):
                     begun = self._begin(work)
         self.task = None
         self._wake()

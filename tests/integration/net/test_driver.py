@@ -98,6 +98,16 @@ async def test_a_store_that_is_well_again_is_noticed_without_work(rig: Rig) -> N
     assert rig.store.commits[-1] == []
 
 
+async def test_a_hub_that_ends_while_its_store_fails_begins_no_commit_it_does_not_wait_for(
+    rig: Rig,
+) -> None:
+    rig.store.failure = StoreUnavailable("cut off")
+    submit(rig)
+    await rig.heard.next("commit_failed")
+    await rig.driver.close()
+    assert order(rig) == ["asked", "commit_failed"]
+
+
 async def test_an_unexpected_failure_of_the_store_is_logged_and_told(rig: Rig) -> None:
     rig.store.failure = ZeroDivisionError("a bug")
     submit(rig)
