@@ -110,7 +110,7 @@ def _tokens(path: Path, now: int) -> list[Finding]:
         ends = float("inf") if each.exp is None else each.exp
         last[each.ns, each.sub] = max(ends, last.get((each.ns, each.sub), 0))
     soon = sorted(agent for (_, agent), ends in last.items() if ends < now + TOKEN_WARNS_MS)
-    text = f"{len(tokens)} token{'s' * (len(tokens) != 1)} are valid"
+    text = "1 token is valid" if len(tokens) == 1 else f"{len(tokens)} tokens are valid"
     if not soon:
         return [Finding("tokens", "ok", text)]
     named = ", ".join(soon[:NAMED]) + (f" and {len(soon) - NAMED} more" if soon[NAMED:] else "")
