@@ -31,6 +31,8 @@ README = README_FILE.read_text()
 FILE_NAME = re.compile(r"`(?P<name>[a-z_]+\.py)`")
 DEFAULT_ADDRESS = "127.0.0.1:8765"
 LONGEST_S = 60.0
+WIDEST = 80
+"""Columns that the site shows of a block without scrolling, on a laptop."""
 
 
 def blocks(*languages: str) -> list[Block]:
@@ -182,6 +184,16 @@ def test_make_targets_exist() -> None:
 def test_the_table_of_commands_is_complete() -> None:
     named = re.findall(r"^\| `broker ([a-z-]+)", README, re.MULTILINE)
     assert named == list(COMMANDS)
+
+
+def test_it_leads_to_every_page() -> None:
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - {"docs/index.md"}
+    assert pages <= set(re.findall(r"\]\((docs/[a-z-]+\.md)\)", README))
+
+
+def test_its_pictures_of_text_are_as_wide_as_the_site_shows() -> None:
+    for block in blocks("text"):
+        assert max(map(len, block.text.splitlines())) <= WIDEST, block
 
 
 def test_the_first_screen_has_two_commands() -> None:
