@@ -51,7 +51,8 @@ class DirectoryLock:
             os.close(fd)
             raise StoreHeld(
                 f"the store in {self._path.parent} is held by {held_by}; "
-                "stop that process, or give this one another data directory"
+                "stop that process, or take another data directory with --data "
+                "(a second hub needs a --port of its own, too)"
             ) from None
         except OSError as error:
             os.close(fd)
