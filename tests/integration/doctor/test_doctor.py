@@ -14,6 +14,7 @@ from tests.support.nginx import Nginx
 from tests.support.redis_server import RedisServer
 from tests.support.two_hubs import two_hubs
 from trishula import Agent
+from trishula_broker.audit.packing import Packer, unpack
 
 ITS_OWN = {"fsync", "disk", "descriptors"}
 """What the machine that runs the tests may lack."""
@@ -66,12 +67,13 @@ async def test_what_was_done_to_an_archive_and_who_can_read_it_is_bad(tmp_path: 
         async with Agent("dc", hub.url) as dc:
             await dc.send("dc", "a payload")
         await hub.terminate()
-    (file,) = [
-        each
-        for each in (tmp_path / "data" / "audit").rglob("*")
-        if each.is_file() and b"a payload" in each.read_bytes()
-    ]
-    file.write_bytes(file.read_bytes().replace(b"a payload", b"A payload"))
+    said = 0
+    for file in (tmp_path / "data" / "audit").rglob("*.open.jsonl.zst"):
+        text, _ = unpack(file.read_bytes(), finished=False)
+        said += text.count(b"a payload")
+        lines = text.replace(b"a payload", b"A payload").splitlines(keepends=True)
+        file.write_bytes(b"".join(Packer().pack(lines)))
+    assert said == 1
     (tmp_path / "data").chmod(0o755)
     args = ("--data", str(tmp_path / "data"), "--port", "1")
     done = await doctor(*args)

@@ -8,7 +8,7 @@ const EVENTS = [
   "rejected", "expired", "dead-lettered", "recalled", "dropped", "assigned", "unassigned", "retried",
   "registered", "left", "forgotten", "node-ended", "paused", "resumed", "introduced", "revoked",
   "folder-mode",
-  "connected", "disconnected", "renewed", "refused", "operator",
+  "connected", "disconnected", "renewed", "refused", "operator", "pulse",
   "segment", "sealed", "removed", "gap", "rewound", "lost", "altered",
 ];
 
