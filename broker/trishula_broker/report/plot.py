@@ -13,6 +13,8 @@ LEFT: Final = 56
 RIGHT: Final = 8
 TOP: Final = 8
 BOTTOM: Final = 24
+LEAST: Final = 1e-9
+"""A value that is less is drawn as nothing is."""
 LINES: Final = 4
 """Across the plot."""
 LABELS: Final = 7
@@ -81,7 +83,7 @@ def _line(curve: Curve, width: float, top: float) -> str:
 
 def _nice(value: float) -> float:
     """A round number, at least ``value``, that the lines across divide well."""
-    if value <= 0 or not math.isfinite(value):
+    if value < LEAST or not math.isfinite(value):
         return 1.0
     unit = 10.0 ** math.floor(math.log10(value))
     return next(unit * step for step in (1, 2, 4, 8, 10) if unit * step >= value)

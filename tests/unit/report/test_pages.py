@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.report.test_figures import (
@@ -104,6 +104,7 @@ values = st.none() | st.floats(0, 1e12) | st.integers(0, 10)
 
 
 @given(st.lists(values, max_size=30), st.booleans())
+@example([5e-324], False)
 def test_any_values_can_be_drawn(given_: list[float | None], bars: bool) -> None:
     drawn = svg("<t>", [str(n) for n in range(len(given_))], [Curve("c", "one", given_)], bars=bars)
     for each in ET.fromstring(drawn).iter("rect"):
