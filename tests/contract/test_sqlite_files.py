@@ -284,6 +284,21 @@ async def test_beats_and_archivers_wait_for_no_table(
     await other.store.close()
 
 
+async def test_what_all_archivers_have_by_the_time_it_is_folded_is_in_no_table(
+    world: World, disk: Disk
+) -> None:
+    await world.do(base.Archive("n1", 0))
+    sent = [await world.send("ada", "bob", f"m{n}") for n in range(3)]
+    found = await world.ask(base.Trail(0, 9))
+    disk.error, disk.fails_at = "it is written", "INSERT INTO trail "
+    await world.do(base.Archive("n1", found[-1].pos))
+    assert await world.waiting("bob") == [each.seq for each in sent]  # which folds
+    await world.send("ada", "bob", "m3")
+    with pytest.raises(base.StoreUnavailable, match="it is written"):
+        await world.waiting("bob")
+    disk.error = None
+
+
 async def test_what_cannot_be_folded_is_told_and_kept(
     world: World, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

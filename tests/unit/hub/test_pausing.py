@@ -32,6 +32,21 @@ def test_a_paused_agent_gets_its_mail_when_it_is_resumed() -> None:
     assert ids(agni) == ["m3"]
 
 
+def test_a_pause_that_is_asked_for_right_after_a_resume_holds() -> None:
+    bench = Bench()
+    operator, dc, agni = bench.agent("op"), bench.agent("dc"), bench.agent("agni")
+    operator.ask("pause", agent="agni")
+    orders = [{"op": op, "agent": "agni"} for op in ("resume", "pause")]
+    operator.send(
+        *({"type": "COMMAND", "to": "hub", "id": f"o{n}", "payload": each}
+          for n, each in enumerate(orders))
+    )  # fmt: skip
+    dc.tell("agni", "m1")
+    assert ids(agni) == []
+    operator.ask("resume", agent="agni")
+    assert ids(agni) == ["m1"]
+
+
 def test_agents_tells_who_is_paused_and_why() -> None:
     bench = Bench()
     operator = bench.agent("op")
