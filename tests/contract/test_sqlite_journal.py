@@ -142,13 +142,14 @@ def test_a_record_that_does_not_fit_is_known_beforehand(tmp_path: Path) -> None:
 
 def test_a_half_is_filling_from_three_quarters_on_until_the_other_begins(tmp_path: Path) -> None:
     journal = made(tmp_path / "j")
-    journal.append(b"x" * 1400)
-    assert not journal.is_filling
-    journal.append(b"x" * 200)
-    assert journal.is_filling
+    told: list[bool] = []
+    for size in (1400, 200):
+        journal.append(b"x" * size)
+        told.append(journal.is_filling)
     journal.turn()
-    assert not journal.is_filling
+    told.append(journal.is_filling)
     journal.close()
+    assert told == [False, True, False]
 
 
 def test_on_macos_a_disk_that_knows_no_full_sync_gets_a_plain_one(
