@@ -38,6 +38,7 @@ class Sender:
         plan = load.plan
         self._to = f"#{plan.group}" if plan.group else plan.to[number % len(plan.to)]
         self._mix = PriorityMix(plan.mix)
+        self._begun = 0
         self._sent = 0
         self._underway: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
@@ -71,6 +72,7 @@ class Sender:
                     self._room.clear()
                     await self._room.wait()
                 load.planned += 1
+                self._begun += 1
                 due = None
                 task = asyncio.ensure_future(self._one(start_ns + offset))
                 self._underway.add(task)
@@ -85,6 +87,9 @@ class Sender:
                 for task in self._underway:
                     task.cancel()
                 await asyncio.wait(self._underway)
+            # A task that was cancelled before its first step counted nothing itself.
+            if self._begun > self._sent:
+                load.failed["unsent"] += self._begun - self._sent
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._underway.discard(task)

@@ -129,15 +129,32 @@ async def test_what_is_not_answered_in_time_is_told(monkeypatch: pytest.MonkeyPa
     assert running.failed["unanswered"] + running.failed["unsent"] == 50
 
 
-async def test_a_full_sender_waits_and_what_it_never_sent_counts(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_had_no_time_to_begin_counts_as_unsent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(sending, "UNDERWAY", 10)
     hub = Hub()
     hub.answering.clear()
     running = load(hub)
-    await running.run(monotonic_ns())
+    await running.run(monotonic_ns() - 60 * MS)  # over before its first step
+    assert running.failed["unanswered"] == len(hub.bodies)
+    assert running.failed["unsent"] == running.planned - len(hub.bodies)
+    assert running.planned == 50
+
+
+async def test_a_full_sender_waits_and_what_it_never_sent_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Filling(Hub):
+        def answer(self) -> None:
+            if len(self.bodies) == 10:  # it is full: let it end at once
+                monkeypatch.setattr(sending, "GRACE_SECONDS", 0.0)
+                asyncio.get_running_loop().call_soon(running.stop)
+
+    monkeypatch.setattr(sending, "GRACE_SECONDS", 3600.0)
+    monkeypatch.setattr(sending, "UNDERWAY", 10)
+    hub = Filling()
+    hub.answering.clear()
+    running = load(hub)
+    await running.run(monotonic_ns() - 60 * MS)  # all of it is due
     assert len(hub.bodies) == 10
     assert dict(running.failed) == {"unanswered": 10, "unsent": 40}
     assert running.planned == 50
