@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
 from tests.support.two_hubs import two_hubs
 from trishula import Agent, Message
+from trishula_protocol.bodies import FolderMode
 
 PATIENCE_MS = 30_000
 SHOTS = os.environ.get("TRISHULA_SCREENSHOTS")
@@ -320,6 +322,40 @@ async def test_on_a_phone_nothing_is_wider_than_the_screen(tmp_path: Path, chrom
             wide = await page.evaluate("document.documentElement.scrollWidth")
             assert wide <= 390, place
             await look(page, f"phone-{place.lower().replace(' ', '-')}")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_folder_mode_is_told_wherever_one_is_for_as_long_as_it_is_ordered(
+    tmp_path: Path, chrome: Browser
+) -> None:
+    async with (
+        HubProcess(tmp_path / "data") as hub,
+        Agent("agni", hub.url, shared_folder=tmp_path / "folder"),
+        Agent("vayu", hub.url),
+        Agent("mira", hub.url) as mira,
+        opened(chrome, hub) as watched,
+    ):
+        page = watched.page
+        await page.get_by_role("button", name="Sign in").click()
+        told = page.get_by_role("region", name="Folder mode")
+        await expect(page.locator(".figure").filter(has_text="nodes alive")).to_contain_text("1")
+        await expect(told).to_have_count(0)
+        order = await mira.ask(FolderMode(True, "p99 over 200 ms <since noon>"))
+        await expect(told).to_contain_text("all agents are ordered to their shared folder")
+        await expect(told).to_contain_text("p99 over 200 ms <since noon>")
+        await expect(told).to_contain_text("Still by hub: mira vayu. Who ordered it is in the")
+        since = await told.locator("time").get_attribute("datetime")
+        assert datetime.fromisoformat(since or "").timestamp() * 1000 == order["since"]
+        await look(page, "folder-mode")
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await go(page, "Agents")
+        await expect(told).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+        await look(page, "phone-folder-mode")
+        await told.get_by_role("link", name="audit").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Audit")
+        await mira.ask(FolderMode(False))
+        await expect(told).to_have_count(0)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -3,7 +3,9 @@
 import { render } from "./vendor/preact-htm.js";
 import { health, hub, identity, Refused } from "./api.js";
 import { start, state, stop } from "./live.js";
-import { count, Failed, html, useCell, useEffect, useRef, useState } from "./parts.js";
+import {
+  AgentLink, count, Failed, html, Time, useCell, useEffect, useRef, useState,
+} from "./parts.js";
 import { Agent, Agents } from "./views/agents.js";
 import { Audit } from "./views/audit.js";
 import { DeadLetters } from "./views/deadletters.js";
@@ -29,6 +31,7 @@ const DETAILS = {
   messages: (parts) => html`<${Message} key=${parts[2]} agent=${parts[1]} id=${parts[2]} />`,
 };
 const THEME = "trishula.theme";
+const NAMED = 20;  // agents without a folder
 
 function useHash() {
   const [hash, setHash] = useState(location.hash);
@@ -112,6 +115,23 @@ function Bar({ here, theme, turn, leave }) {
   </header>`;
 }
 
+/** That all agents are ordered to their shared folder: whatever is looked at, this comes first. */
+function FolderMode() {
+  const nodes = useCell(state.nodes);
+  const agents = useCell(state.agents);
+  const order = nodes && nodes.folder_mode;
+  const staying = agents ? [...agents.values()].filter((agent) => agent.online && !agent.folder) : [];
+  // What is said aloud is what comes into an element that is there already.
+  return html`<div aria-live="polite">${order ? html`<section class="ordered" aria-label="Folder mode">
+    <p><strong>Folder mode: all agents are ordered to their shared folder</strong>, since <${Time} ms=${order.since} date />${order.reason ? html`: “${order.reason}”` : null}</p>
+    <p>Who has a folder goes by files.${staying.length ? html` Still by hub:${
+      staying.slice(0, NAMED).map((agent) => html` <${AgentLink} name=${agent.id} />`)}${
+      staying.length > NAMED ? ` and ${count(staying.length - NAMED)} more` : null}.` : null} Who
+      ordered it is in the <a href="#/audit">audit</a>, event <code>operator</code>; it ends
+      with <code>broker folder-mode off</code>.</p>
+  </section>` : null}</div>`;
+}
+
 function App() {
   const [inside, setInside] = useState(Boolean(identity.token || identity.name));
   const [theme, turn] = useTheme();
@@ -148,6 +168,7 @@ function App() {
     }}>To the content</a>
     <${Bar} here=${here} theme=${theme} turn=${turn} leave=${leave} />
     <main id="main" tabindex="-1">
+      <${FolderMode} />
       ${trouble ? html`<${Failed} error=${trouble} />` : null}
       ${detail ? detail(parts) : place ? html`<${place[2]} theme=${theme} />`
         : html`<h1>Nothing here</h1><p><a href="#/">To the overview</a></p>`}

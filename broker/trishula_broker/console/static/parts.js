@@ -67,7 +67,7 @@ export const Type = ({ type }) => html`<span class="type ${type.toLowerCase()}">
 export function Online({ agent }) {
   const [kind, text] = agent.paused ? ["warn", "paused"]
     : agent.online ? ["good", "online"] : ["off", "offline"];
-  return html`<span class="dot ${kind}" aria-hidden="true"></span>${text}`;
+  return html`<span><span class="dot ${kind}" aria-hidden="true"></span>${text}</span>`;
 }
 
 export const to = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
