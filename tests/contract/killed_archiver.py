@@ -22,7 +22,7 @@ from trishula_broker.store.sqlite import SqliteStore, pending  # noqa: E402
 def make(where: str) -> base.Store:
     """The store at a Redis URL, or in a directory."""
     if where.startswith("redis:"):
-        return RedisStore(where, node="n1")
+        return RedisStore(where, timeout=60, node="n1")
     return SqliteStore(Path(where), node="n1")
 
 

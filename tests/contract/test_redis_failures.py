@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from trishula_broker.store import base
 from trishula_broker.store.redis import RedisStore
 from trishula_broker.store.redis.link import SCHEMA
 
-TIMEOUT = 2.0
+TIMEOUT = 5.0
+"""Of a store whose Redis never answers; long for one that does."""
 WAITING = 200
 
 
@@ -32,15 +34,28 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture
-async def world(server: RedisServer) -> AsyncIterator[World]:
-    """A store in it, with two agents."""
-    world = World(lambda: RedisStore(server.url, timeout=TIMEOUT, node="n1"))
+@asynccontextmanager
+async def open_world(server: RedisServer, timeout: float) -> AsyncIterator[World]:
+    world = World(lambda: RedisStore(server.url, timeout=timeout, node="n1"))
     await world.store.open()
     await world.come("ada")
     await world.come("bob")
     yield world
     await world.store.close()
+
+
+@pytest.fixture
+async def world(server: RedisServer) -> AsyncIterator[World]:
+    """A store in it, with two agents; patient, for a busy machine answers late."""
+    async with open_world(server, 60.0) as world:
+        yield world
+
+
+@pytest.fixture
+async def hasty(server: RedisServer) -> AsyncIterator[World]:
+    """The same, which gives up soon."""
+    async with open_world(server, TIMEOUT) as world:
+        yield world
 
 
 async def works_again(world: World, id_: str) -> base.Accepted:
@@ -102,29 +117,29 @@ async def test_an_error_has_the_cause_that_it_came_from(world: World, server: Re
 
 
 async def test_what_a_frozen_one_finds_when_it_thaws_is_too_late(
-    world: World, server: RedisServer
+    hasty: World, server: RedisServer
 ) -> None:
     server.signal(signal.SIGSTOP)
     with pytest.raises(base.StoreUnavailable, match="does not answer in time"):
-        await world.send("ada", "bob", "m1")
+        await hasty.send("ada", "bob", "m1")
     # The command is in the socket, and would be done now.
     server.signal(signal.SIGCONT)
-    await works_again(world, "m2")
-    assert await world.ask(base.Trace("ada", "m1")) == ()
+    await works_again(hasty, "m2")
+    assert await hasty.ask(base.Trace("ada", "m1")) == ()
 
 
 async def test_whoever_waits_behind_others_waits_no_longer_than_they(
-    world: World, server: RedisServer
+    hasty: World, server: RedisServer
 ) -> None:
-    await world.ask(base.Agents())
+    await hasty.ask(base.Agents())
     server.signal(signal.SIGSTOP)
     started = time.monotonic()
-    asked = (world.ask(base.Agents()) for _ in range(WAITING))
+    asked = (hasty.ask(base.Agents()) for _ in range(WAITING))
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(answer) for answer in answers} == {base.StoreUnavailable}
     assert time.monotonic() - started < WAITING * TIMEOUT / 4
     server.signal(signal.SIGCONT)
-    assert len(await world.ask(base.Agents())) == 2
+    assert len(await hasty.ask(base.Agents())) == 2
 
 
 async def test_out_of_memory(world: World, server: RedisServer) -> None:
@@ -215,7 +230,7 @@ async def test_a_commit_that_was_cancelled_leaves_no_answer_behind(world: World)
 
 async def test_a_newer_schema_is_refused_and_a_compatible_one_is_not(server: RedisServer) -> None:
     key = "trishula:{trishula}:schema"
-    store = RedisStore(server.url)
+    store = RedisStore(server.url, timeout=60)
     await store.open()
     await store.close()
     assert "version" in server.ask("HGETALL", key)
@@ -240,8 +255,8 @@ async def test_a_password_is_asked_for(server: RedisServer) -> None:
         await RedisStore(server.url, username="hub", password="wrong").open()
     url = server.url.replace("//", "//hub:a%20b%2Fc@")
     for store in (
-        RedisStore(url),
-        RedisStore(server.url, username="hub", password="a b/c"),
+        RedisStore(url, timeout=60),
+        RedisStore(server.url, timeout=60, username="hub", password="a b/c"),
     ):
         world = World(lambda store=store: store)  # type: ignore[misc]
         await store.open()
@@ -279,7 +294,7 @@ def test_a_password_that_is_not_quoted_is_not_told() -> None:
 
 
 async def test_health_warns_of_what_may_lose_messages(server: RedisServer) -> None:
-    store = RedisStore(server.url)
+    store = RedisStore(server.url, timeout=60)
     await store.open()
     health = await store.health()
     assert (health["durability"], health["warnings"], health["role"]) == ("always", [], "master")

@@ -140,7 +140,7 @@ async def test_every_third_answer_is_lost_and_no_message_is(
 
 
 async def test_a_way_that_falls_silent_is_given_up(proxy: LossyProxy) -> None:
-    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", timeout=2, own_clock=False)
+    store = RedisStore(f"redis://127.0.0.1:{proxy.port}", timeout=5, own_clock=False)
     world = World(lambda: store)
     await store.open()
     await world.come("ada")

@@ -22,7 +22,7 @@ from trishula_broker.store.redis.urls import place_of
 @pytest.fixture
 async def world(redis: RedisServer) -> AsyncIterator[World]:
     """A store in an empty Redis, with two agents."""
-    world = World(lambda: RedisStore(redis.url, node="n1", own_clock=False))
+    world = World(lambda: RedisStore(redis.url, timeout=60, node="n1", own_clock=False))
     await world.store.open()
     await world.come("ada")
     await world.come("bob")
@@ -65,7 +65,7 @@ async def test_a_redis_that_takes_no_library_is_given_scripts(tmp_path: Path) ->
     server = RedisServer(tmp_path / "redis", rename_command='FUNCTION ""')
     server.start()
     try:
-        world = World(lambda: RedisStore(server.url, node="n1", own_clock=False))
+        world = World(lambda: RedisStore(server.url, timeout=60, node="n1", own_clock=False))
         await world.store.open()
         await world.come("ada", groups=("all",))
         await world.come("bob", groups=("all",))
@@ -81,7 +81,10 @@ async def test_a_redis_that_takes_no_library_is_given_scripts(tmp_path: Path) ->
 
 async def test_a_namespace_knows_nothing_of_the_one_before(redis: RedisServer) -> None:
     """One library serves them all; what a batch found must not be there for the next."""
-    worlds = [World(lambda: RedisStore(redis.url, own_clock=False), name) for name in ("a", "b")]
+    worlds = [
+        World(lambda: RedisStore(redis.url, timeout=60, own_clock=False), name)
+        for name in ("a", "b")
+    ]
     for world in worlds:
         world.store = worlds[0].store
     await worlds[0].store.open()
@@ -106,7 +109,7 @@ def test_each_request_has_its_own_answer_whoever_gives_up(
     running_redis: RedisServer, words: list[tuple[bytes, bool]]
 ) -> None:
     async def run() -> None:
-        link = Link(place_of(running_redis.url, None, None, {}, 5.0), "", 5.0)
+        link = Link(place_of(running_redis.url, None, None, {}, 60.0), "", 60.0)
         await link.ready()
         asked = [asyncio.create_task(link.call(("ECHO", word), ("PING",))) for word, _ in words]
         await asyncio.sleep(0)  # all of them are sent
@@ -129,7 +132,7 @@ def test_each_request_has_its_own_answer_whoever_gives_up(
 
 
 async def test_what_is_under_way_fails_when_the_connection_does(redis: RedisServer) -> None:
-    link = Link(place_of(redis.url, None, None, {}, 5.0), "", 5.0)
+    link = Link(place_of(redis.url, None, None, {}, 60.0), "", 60.0)
     await link.ready()
     asked = [asyncio.create_task(link.call(("BLPOP", "nothing", 0))) for _ in range(3)]
     await asyncio.sleep(0)

@@ -91,7 +91,7 @@ class Nginx:
 
     def _listens(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+            socket.create_connection(("127.0.0.1", self.port), START_SECONDS).close()
         except OSError:
             return False
         return True

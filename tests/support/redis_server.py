@@ -81,7 +81,7 @@ class RedisServer:
 
     def ask(self, *words: str) -> str:
         """Send a command as it would be typed; the first piece of the answer, as it comes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as link:
+        with socket.create_connection(("127.0.0.1", self.port), START_SECONDS) as link:
             parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             link.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
             return link.recv(65536).decode()
