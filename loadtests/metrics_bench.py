@@ -36,6 +36,7 @@ from trishula_broker.api.metrics import Metrics, Source
 from trishula_broker.hub.counts import Counts
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
+from trishula_broker.net.depths import Depths
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.meter import Meter
 from trishula_broker.store import base
@@ -180,7 +181,10 @@ async def scraped() -> float:
         lambda: Now(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000),
         cast(Any, None),
     )
-    source = Source(driver, store, _Archive(), "hub", "primary", "0", Path("/"), lambda: None)
+    depths = Depths(store, time.monotonic)
+    source = Source(
+        driver, store, depths, _Archive(), "hub", "primary", "0", Path("/"), lambda: None
+    )
     metrics = Metrics(source, time.monotonic)
     await metrics.text("")
     began = time.process_time()

@@ -194,8 +194,8 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         bridge = _start_bridge(config, port, log, with_tokens=authenticator is not None)
         process.settle()
         front.pulse.start()
-        if front.speaker is not None:
-            front.speaker.start()
+        if front.notifier is not None:
+            front.notifier.start()
         if worker is None:
             _say_serving(config, port, manager)
             manager.watch(asyncio.get_running_loop())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trishula_broker import process
 from trishula_broker.access import Access
-from trishula_broker.alerts.speaker import Around, Speaker
+from trishula_broker.alerts.notifier import Around, Notifier
 from trishula_broker.alerts.told import Told
 from trishula_broker.api.metrics import Metrics, Source
 from trishula_broker.api.series import Series, totals_of
@@ -22,6 +22,7 @@ from trishula_broker.audit.node_archive import folder as archive_folder
 from trishula_broker.config import Config
 from trishula_broker.console import pages
 from trishula_broker.net.admission import Admission
+from trishula_broker.net.depths import Depths
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.health import Health
 from trishula_broker.net.http import make_app
@@ -43,7 +44,7 @@ class Front(NamedTuple):
     api: Api
     series: Series
     pulse: Pulse
-    speaker: Speaker | None
+    notifier: Notifier | None
 
     async def close(self) -> None:
         """Answer nobody any more."""
@@ -51,8 +52,8 @@ class Front(NamedTuple):
         self.api.close()
         self.series.close()
         self.pulse.close()
-        if self.speaker is not None:
-            await self.speaker.close()
+        if self.notifier is not None:
+            await self.notifier.close()
 
 
 def make_front(
@@ -73,9 +74,10 @@ def make_front(
     driver.meter.watch(asyncio.get_running_loop())
     series.watch(asyncio.get_running_loop())
     data = Path(config.data).expanduser()
+    depths = Depths(store, time.monotonic)
     sources = Sources(
         health.report,
-        _metrics(config, driver, store, archive, access, data).text,
+        _metrics(config, driver, store, depths, archive, access, data).text,
         series.shown,
         lambda: driver.clock().wall,
         data,
@@ -96,32 +98,42 @@ def make_front(
         access.tls,
     )
     pulse = Pulse(driver, lambda: archive.problem, archive.record)
-    speaker = _speaker(config, driver, store, archive, access, log)
-    return Front(listener, api, series, pulse, speaker)
+    notifier = _notifier(config, driver, store, depths, archive, access, log)
+    return Front(listener, api, series, pulse, notifier)
 
 
-def _speaker(
+def _notifier(
     config: Config,
     driver: Driver,
     store: Store,
+    depths: Depths,
     archive: NodeArchive,
     access: Access,
     log: FilteringBoundLogger,
-) -> Speaker | None:
+) -> Notifier | None:
     """What sends alerts, if anybody wants them."""
     alerts, tls = config.alerts, access.tls
     if not alerts.to:
         return None
     data = Path(config.data).expanduser()
-    around = Around(driver, store, archive, data, lambda: None if tls is None else tls.ends)
+    around = Around(
+        driver,
+        store,
+        depths,
+        config.limits.mailbox_messages,
+        archive,
+        data,
+        lambda: None if tls is None else tls.ends,
+    )
     to = parse_address(alerts.to)
-    return Speaker(around, to, alerts.namespace, config.node, log, Told(data))
+    return Notifier(around, to, alerts.namespace, config.node, log, Told(data))
 
 
 def _metrics(
     config: Config,
     driver: Driver,
     store: Store,
+    depths: Depths,
     archive: NodeArchive,
     access: Access,
     data: Path,
@@ -130,6 +142,7 @@ def _metrics(
     source = Source(
         driver,
         store,
+        depths,
         archive,
         config.node,
         config.role,

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import resource
 import sys
+from pathlib import Path
 from typing import Final
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -19,6 +20,9 @@ M_MMAP_THRESHOLD: Final = -3
 """Names of glibc's malloc.h."""
 KEPT_BYTES: Final = 64 << 20
 """Freed memory that the process keeps at most: some seconds of records at full speed."""
+_STATM: Final = Path("/proc/self/statm")
+_OPEN: Final = Path("/proc/self/fd")
+"""Where Linux tells of a process."""
 
 
 def settle() -> None:
@@ -47,6 +51,26 @@ def raise_descriptors() -> int | None:
         except (OSError, ValueError):  # macOS has another, hidden limit
             pass
     return None if soft == resource.RLIM_INFINITY else soft
+
+
+def resident_bytes() -> int | None:
+    """Memory that the process has; None where the system does not tell."""
+    try:
+        return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+    except OSError:  # not Linux
+        return None
+
+
+def descriptors() -> tuple[int, int] | None:
+    """File descriptors that are open, and that may be; None where the system does not tell, or
+    sets no limit."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        # Newer kernels say how many there are; to count them takes as long as there are many.
+        found = _OPEN.stat().st_size or sum(1 for _ in _OPEN.iterdir())
+    except OSError:  # not Linux
+        return None
+    return None if limit == resource.RLIM_INFINITY else (found, limit)
 
 
 def _keep_freed() -> None:

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "audit/node_archive": ("store.base", "net.ports", "net.driver", "config"),
     "api": ("hub.counts", "net", "auth", "audit", "store.base"),
     "console": ("net.door",),
-    "alerts": ("hub.counts", "net", "store.base"),
+    "alerts": ("hub.counts", "net", "store.base", "process"),
     "alerts/told": (),
     "backup": ("store", "auth"),
     "backup/keys": ("auth", "audit.heads"),

@@ -2,5 +2,5 @@
 or a group of the operator's choice.
 
 ``sample.py`` is what is looked at, ``rules.py`` what is alarming about it, ``watch.py`` when that
-is told; ``told.py`` remembers it over restarts, and ``speaker.py`` does it all.
+is told; ``told.py`` remembers it over restarts, and ``notifier.py`` does it all.
 """

@@ -82,6 +82,71 @@ def _dead_letters(history: History) -> str | None:
     return f"{found} dead letters in 15 minutes" if found > 10 else None
 
 
+def _errors(history: History) -> str | None:
+    before, now = history.ago(300), history.now
+    return _of(
+        now.errors - before.errors,
+        now.messages - before.messages,
+        now.at - before.at,
+        0.01,
+        "messages are refused",
+    )
+
+
+def _redeliveries(history: History) -> str | None:
+    before, now = history.ago(600), history.now
+    return _of(
+        now.redelivered - before.redelivered,
+        now.delivered - before.delivered,
+        now.at - before.at,
+        0.05,
+        "deliveries are repeated",
+    )
+
+
+def _of(some: int, all_: int, seconds: float, limit: float, what: str) -> str | None:
+    """That so large a share is; not where there is less than one a second, for that says little."""
+    if all_ <= seconds or some <= limit * all_:
+        return None
+    return f"{100 * some / all_:.1f} % of {what}"
+
+
+def _mailbox_full(history: History) -> str | None:
+    (agent, messages), limit = history.now.fullest, history.now.mailbox_limit
+    if messages <= 0.8 * limit:
+        return None
+    return f"the mailbox of {agent} holds {messages} messages, and {limit} fit"
+
+
+def _failover(history: History) -> str | None:
+    found = history.now.failovers - history.ago(600).failovers
+    return f"it took over the duties {found} times in 10 minutes" if found > 1 else None
+
+
+def _disk_fills(history: History) -> str | None:
+    left = history.disk_free_in(DAY_S)
+    return "at the pace of 6 hours the disk is full within a day" if left and left < 0 else None
+
+
+def _memory(history: History) -> str | None:
+    found = history.now.resident
+    return f"the process uses {found / 1e9:.1f} GB" if found > 2e9 else None
+
+
+def _descriptors(history: History) -> str | None:
+    found, limit = history.now.descriptors
+    return f"{found} of {limit} file descriptors are used" if found > 0.8 * limit else None
+
+
+def _forged_tokens(history: History) -> str | None:
+    before, now = history.ago(300), history.now
+    found = now.unproven - before.unproven
+    if found <= now.at - before.at:
+        return None
+    rate = found / (now.at - before.at)
+    return f"{rate:.1f} requests a second come without a good token"
+
+
 def _flapping(history: History) -> str | None:
     before, now = history.ago(600), history.now
     if now.at <= before.at:
@@ -154,9 +219,13 @@ RULES: Final = (
     Rule("TrishulaCommitStuck", "critical", 30, _commit_stuck, "the disk or Redis", unled=True),
     Rule("TrishulaCommitsFail", "critical", 120, _commits_fail, "GET /health/ready", unled=True),
     Rule("TrishulaDeadLetters", "warning", 0, _dead_letters, "`broker deadletters list`"),
+    Rule("TrishulaErrors", "warning", 600, _errors, "`broker audit search --event refused`"),
+    Rule("TrishulaRedeliveries", "warning", 600, _redeliveries, "handlers that fail, or take long"),
     Rule("TrishulaFlapping", "warning", 600, _flapping, "the hub's log says who, and how"),
     Rule("TrishulaAgentsMissing", "warning", 900, _agents_missing, "`broker agents`"),
+    Rule("TrishulaMailboxFull", "warning", 300, _mailbox_full, "start, resume or help that agent"),
     Rule("TrishulaNobodyLeads", "critical", MINUTE_S, _nobody_leads, "`broker nodes`", unled=True),
+    Rule("TrishulaFailover", "warning", 0, _failover, "`broker nodes`: which dies or freezes"),
     Rule("TrishulaAuditBehind", "warning", 300, _audit_behind, "the disk of the archive"),
     Rule(
         "TrishulaAuditMismatch",
@@ -168,6 +237,17 @@ RULES: Final = (
     Rule("TrishulaAuditAlarm", "warning", 0, _audit_alarm, "GET /health: audit.alarms"),
     Rule("TrishulaStoreAtRisk", "warning", 300, _store_at_risk, "GET /health: store.warnings"),
     Rule("TrishulaDiskLow", "warning", 300, _disk_low, "[retention] and [audit]: what may go"),
+    Rule("TrishulaDiskFills", "warning", 3600, _disk_fills, "[retention] and [audit]: what may go"),
+    Rule("TrishulaMemory", "warning", 900, _memory, "slow readers: `broker agents`"),
+    Rule("TrishulaDescriptors", "warning", 300, _descriptors, "LimitNOFILE of the service"),
+    Rule("TrishulaForgedTokens", "warning", 600, _forged_tokens, "the audit has the addresses"),
     Rule("TrishulaCertificateEnds", "warning", 3600, _certificate_ends, "renew it, then SIGHUP"),
 )
 """In the order of that file."""
+
+UNTOLD: Final = {
+    "TrishulaDown": "a hub that is down tells nothing",
+    "TrishulaErrorBudgetBurns": "that no hub was well is not seen by one that was not",
+    "TrishulaErrorBudgetSpent": "likewise, and no process has run for a month",
+}
+"""The others of that file, and why no hub can know."""

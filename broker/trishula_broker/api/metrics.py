@@ -24,14 +24,10 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from trishula_broker.hub.counts import Buckets, delivered_of
+from trishula_broker.net.depths import Depths
 from trishula_broker.net.driver import Driver
 from trishula_broker.store import base
 from trishula_broker.store.base import Store, StoreError
-
-DEPTH_S: Final = 30.0
-"""The store is asked how full mailboxes are at most so often,"""
-DEPTH_SHARE: Final = 200
-"""and not before so many times as long have passed as the answer took."""
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -104,22 +100,13 @@ class Source(NamedTuple):
 
     driver: Driver
     store: Store
+    depths: Depths
     archive: Any
     node: str
     role: str
     version: str
     data: Path
     certificate_ends: Callable[[], float | None]
-
-
-class Depths(NamedTuple):
-    """How full the mailboxes of a namespace are."""
-
-    known: int = 0
-    paused: int = 0
-    messages: int = 0
-    largest: int = 0
-    waiting: int = 0
 
 
 class Metrics:
@@ -136,8 +123,6 @@ class Metrics:
         self._since = seconds()
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
-        self._depths: dict[str, Depths] = {}
-        self._depths_at = float("-inf")
 
     async def text(self, accept: str) -> tuple[bytes, str]:
         """All of it, in the format that ``accept`` asks for, and what that is called."""
@@ -159,12 +144,7 @@ class Metrics:
                 entries = await store.query(namespace, base.Trail(after=pos, limit=1))
                 now = driver.clock().wall
                 lags[namespace] = max(0.0, (now - entries[0].at) / 1000) if entries else 0.0
-            if self._seconds() >= self._depths_at:
-                began = self._seconds()
-                for namespace in driver.cores:
-                    self._depths[namespace] = _depths(await store.query(namespace, base.Agents()))
-                took = self._seconds() - began
-                self._depths_at = began + max(DEPTH_S, DEPTH_SHARE * took)
+            await self._source.depths.look(driver.cores)
         except StoreError as error:
             health = {"problem": str(error)}
         return health, lags
@@ -198,7 +178,7 @@ class Metrics:
         troubled = driver.trouble or store.get("problem")
         messages = Counter(meter.messages)
         codes: Counter[str] = sum((each.errors for each in counts), Counter())
-        depths = self._depths
+        depths = source.depths.known
         disk = _disk(source.data)
 
         def each(field: str) -> dict[tuple[str, ...], float]:
@@ -287,18 +267,6 @@ def _cumulative(found: Buckets) -> tuple[list[tuple[str, float]], float]:
         total += count
         buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), total))
     return buckets, found.sum
-
-
-def _depths(records: Iterable[base.AgentRecord]) -> Depths:
-    found = [(record.unsettled, record.paused is not None) for record in records]
-    depths = [unsettled for unsettled, _ in found]
-    return Depths(
-        len(found),
-        sum(paused for _, paused in found),
-        sum(depths),
-        max(depths, default=0),
-        sum(depth > 0 for depth in depths),
-    )
 
 
 def _disk(data: Path) -> tuple[int, int] | None:

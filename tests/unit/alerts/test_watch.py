@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trishula_broker.alerts.rules import RULES, Rule
+from trishula_broker.alerts.rules import RULES, UNTOLD, Rule
 from trishula_broker.alerts.sample import History, Sample
 from trishula_broker.alerts.told import Told
 from trishula_broker.alerts.watch import CLEAR_S, UNTOLD_S, Watch
 from trishula_broker.net.meter import SECONDS
 
-ALERTS = (Path(__file__).parents[3] / "deploy/prometheus/alerts.yml").read_text()
+ROOT = Path(__file__).parents[3]
+ALERTS = (ROOT / "deploy/prometheus/alerts.yml").read_text()
+DOCUMENT = (ROOT / "docs/alerts.md").read_text()
 START = 1_700_000_000.0
 
 
@@ -176,6 +178,22 @@ def test_names_times_and_severities_are_those_of_the_alarms_for_prometheus() -> 
     assert told == {name: known[name] for name in told}
 
 
+def test_every_alarm_for_prometheus_is_told_or_has_its_reason_why_not() -> None:
+    names = re.findall(r"- alert: (\w+)", ALERTS)
+    told = [rule.name for rule in RULES]
+    assert told == [name for name in names if name in told]
+    assert sorted([*told, *UNTOLD]) == sorted(names)
+
+
+def test_the_document_has_what_is_told_and_what_is_not() -> None:
+    told, untold = DOCUMENT.split("\n| not told |")
+    for text, names in ((told, [rule.name for rule in RULES]), (untold, list(UNTOLD))):
+        rows = [line for line in text.splitlines() if line.startswith("| `Trishula")]
+        assert [
+            n for row in rows for n in re.findall(r"`(Trishula\w+)`", row.split("|")[1])
+        ] == names
+
+
 def buckets(**counts: int) -> tuple[int, ...]:
     """Of accept latencies: how many by the bound of their bucket, such as ``ms200=5``."""
     found = [0] * (len(SECONDS) + 1)
@@ -185,6 +203,7 @@ def buckets(**counts: int) -> tuple[int, ...]:
 
 
 WELL: dict[str, Any] = {"online": 100, "disk_free": 50, "disk_total": 100}
+GB = 10**9
 
 
 @pytest.mark.parametrize(
@@ -200,6 +219,23 @@ WELL: dict[str, Any] = {"online": 100, "disk_free": 50, "disk_total": 100}
         ({"pending_s": 6.0}, {"TrishulaCommitStuck"}),
         ({"dead_letters": 10}, set()),
         ({"dead_letters": 11}, {"TrishulaDeadLetters"}),
+        ({"messages": 10_000, "errors": 100}, set()),
+        ({"messages": 10_000, "errors": 101}, {"TrishulaErrors"}),
+        ({"messages": 300, "errors": 300}, set()),  # too few to say how many of them
+        ({"delivered": 10_000, "redelivered": 500}, set()),
+        ({"delivered": 10_000, "redelivered": 501}, {"TrishulaRedeliveries"}),
+        ({"delivered": 600, "redelivered": 600}, set()),
+        ({"fullest": ("dc", 80_000), "mailbox_limit": 100_000}, set()),
+        ({"fullest": ("dc", 80_001), "mailbox_limit": 100_000}, {"TrishulaMailboxFull"}),
+        ({"fullest": ("dc", 80_001), "mailbox_limit": 1_000_000}, set()),
+        ({"failovers": 1}, set()),
+        ({"failovers": 2}, {"TrishulaFailover"}),
+        ({"resident": 2 * GB}, set()),
+        ({"resident": 2 * GB + 1}, {"TrishulaMemory"}),
+        ({"descriptors": (800, 1_000)}, set()),
+        ({"descriptors": (801, 1_000)}, {"TrishulaDescriptors"}),
+        ({"unproven": 300}, set()),
+        ({"unproven": 301}, {"TrishulaForgedTokens"}),
         ({"ended": 100}, set()),
         ({"ended": 500}, {"TrishulaFlapping"}),
         ({"online": 79}, {"TrishulaAgentsMissing"}),
@@ -210,7 +246,7 @@ WELL: dict[str, Any] = {"online": 100, "disk_free": 50, "disk_total": 100}
         ({"mismatches": 1}, {"TrishulaAuditMismatch"}),
         ({"alarms": 1}, {"TrishulaAuditAlarm"}),
         ({"warnings": 1}, {"TrishulaStoreAtRisk"}),
-        ({"disk_free": 9}, {"TrishulaDiskLow"}),
+        ({"disk_free": 9}, {"TrishulaDiskLow", "TrishulaDiskFills"}),
         ({"disk_total": 0, "disk_free": 0}, set()),
         ({"certificate_ends": START + 15 * 86_400}, set()),
         ({"certificate_ends": START + 13 * 86_400}, {"TrishulaCertificateEnds"}),
@@ -224,6 +260,22 @@ def test_what_is_alarming(fields: dict[str, Any], names: set[str]) -> None:
     history.add(sample(600, **(WELL | fields)))
     found = {rule.name: what for rule in RULES if (what := rule.check(history)) is not None}
     assert set(found) == names
+
+
+@pytest.mark.parametrize(
+    ("an_hour", "alarming"), [(0, False), (GB, False), (3 * GB, False), (5 * GB, True)]
+)
+def test_a_disk_that_is_full_within_a_day_at_the_pace_of_six_hours_is_alarming(
+    an_hour: int, alarming: bool
+) -> None:
+    history = History()
+    for at in range(0, 8 * 3600, 10):
+        # Not in a straight line: something is written, and now and then something is removed.
+        wave = GB * (at // 600 % 2)
+        left = 120 * GB - an_hour * at // 3600 - wave
+        history.add(sample(at, online=1, disk_free=left, disk_total=500 * GB))
+    [rule] = [rule for rule in RULES if rule.name == "TrishulaDiskFills"]
+    assert (rule.check(history) is not None) is alarming
 
 
 def test_a_hub_that_has_just_begun_is_compared_with_its_beginning() -> None:

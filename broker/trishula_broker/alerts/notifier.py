@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
+from trishula_broker import process
 from trishula_broker.alerts.sample import Sample
 from trishula_broker.alerts.told import Told
 from trishula_broker.alerts.watch import Change, Watch
 from trishula_broker.hub.counts import delivered_of
+from trishula_broker.net.depths import Depth, Depths
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.ports import Log
 from trishula_broker.store import base
@@ -42,17 +44,20 @@ class Around(NamedTuple):
     """Who is looked at.
 
     Attributes:
+        mailbox_limit: messages that a mailbox may hold.
         certificate_ends: seconds since the epoch; None without TLS.
     """
 
     driver: Driver
     store: Store
+    depths: Depths
+    mailbox_limit: int
     archive: Archive
     data: Path
     certificate_ends: Callable[[], float | None]
 
 
-class Speaker:
+class Notifier:
     """One hub's.
 
     Args:
@@ -74,7 +79,7 @@ class Speaker:
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Speaker to {self._to} of {self._namespace}, {len(self._watch.alerts)} on>"
+        return f"<Notifier to {self._to} of {self._namespace}, {len(self._watch.alerts)} on>"
 
     def start(self) -> None:
         """Look from now on."""
@@ -144,42 +149,57 @@ class Speaker:
             self._log.warning("alerts_not_remembered", why=str(error))
 
     async def _sample(self) -> Sample:
-        driver, _, archive, data, certificate_ends = self._around
+        around = self._around
+        driver, archive = around.driver, around.archive
         now, meter = driver.clock(), driver.meter
         core = driver.core(self._namespace)
-        described, kept = core.describe(now), archive.describe()
-        delivery = delivered_of(core.counts for core in driver.cores.values())
+        counts = [each.counts for each in driver.cores.values()]
+        kept = archive.describe()
         online, behind, warnings = await self._stored(kept)
+        depth = around.depths.known.get(self._namespace, Depth())
         try:
-            total, _, free = shutil.disk_usage(data)
+            total, _, free = shutil.disk_usage(around.data)
         except OSError:
             total = free = 0
         return Sample(
-            now.mono / 1000,
-            now.wall / 1000,
-            tuple(meter.accept.counts),
-            tuple(delivery.counts),
-            tuple(meter.lag.counts),
-            meter.failed,
-            meter.dead_letters,
-            meter.notes["session_ended"],
-            online,
-            bool(described["leader"]),
-            archive.problem,
-            meter.pending_s,
-            behind,
-            archive.mismatches,
-            len(kept.get("alarms", ())),
-            warnings,
-            free,
-            total,
-            certificate_ends(),
+            at=now.mono / 1000,
+            wall=now.wall / 1000,
+            accept=tuple(meter.accept.counts),
+            delivery=tuple(delivered_of(counts).counts),
+            lag=tuple(meter.lag.counts),
+            failed=meter.failed,
+            dead_letters=meter.dead_letters,
+            messages=sum(meter.messages.values()),
+            errors=sum(each.errors.total() for each in counts),
+            delivered=sum(each.handed_out for each in counts),
+            redelivered=sum(each.redelivered for each in counts),
+            ended=meter.notes["session_ended"],
+            online=online,
+            fullest=(depth.fullest, depth.largest),
+            mailbox_limit=around.mailbox_limit,
+            led=bool(core.describe(now)["leader"]),
+            failovers=sum(each.leading for each in counts),
+            problem=archive.problem,
+            pending_s=meter.pending_s,
+            audit_lag_s=behind,
+            mismatches=archive.mismatches,
+            alarms=len(kept.get("alarms", ())),
+            warnings=warnings,
+            disk_free=free,
+            disk_total=total,
+            resident=process.resident_bytes() or 0,
+            descriptors=process.descriptors() or (0, 0),
+            unproven=meter.unproven,
+            certificate_ends=around.certificate_ends(),
         )
 
     async def _stored(self, kept: dict[str, Any]) -> tuple[int | None, float, int]:
-        """What the store knows: agents online, seconds that the archive is behind, warnings."""
+        """What the store knows: agents online, seconds that the archive is behind, warnings. Of
+        mailboxes it is asked where that may be told, for it takes as long as there are agents."""
         store, clock = self._around.store, self._around.driver.clock
         try:
+            if self._leads:
+                await self._around.depths.look([self._namespace])
             nodes: tuple[base.NodeRecord, ...] = await store.query(self._namespace, base.Nodes())
             online = sum(node.agents for node in nodes if node.alive)
             behind = 0.0
