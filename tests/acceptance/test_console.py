@@ -293,7 +293,7 @@ async def test_a_token_that_is_revoked_leads_back_to_the_sign_in_and_says_why(
         page = await context.new_page()
         await page.goto(hub.http_url)
         await sign_in(page, keys.token("mira", role="operator"))
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             answer = await http.post(
                 f"{hub.http_url}/api/v1/tokens/revoke",
                 json={"agent": "mira"},

@@ -67,7 +67,9 @@ async def test_a_run_of_everything_tells_nothing_that_was_said(tmp_path: Path) -
                     assert (await raw.answer(**wrong))["type"] == "ERROR"
                 await raw._socket.send(f'{{"type":"COMMAND","payload":"{word}')
                 assert (await raw.hear())["payload"]["code"] == "bad_message"
-            async with httpx.AsyncClient(base_url=hub.http_url, trust_env=False) as client:
+            async with httpx.AsyncClient(
+                base_url=hub.http_url, trust_env=False, timeout=60
+            ) as client:
                 bearer = {"Authorization": f"Bearer {tokens['ops']}"}
                 for body in (
                     {"type": "STATUS", "to": "agni", "payload": said},

@@ -44,7 +44,7 @@ class Secrets:
 async def _over_http(hub: HubProcess, known: Secrets) -> list[str]:
     """Every way to put a token into a URL; what was answered."""
     answers: list[str] = []
-    async with httpx.AsyncClient(base_url=hub.http_url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=hub.http_url, trust_env=False, timeout=60) as client:
         for path in ("/health", "/health/live", "/nothing", "/ws", "/%2fws", "//ws"):
             for method in ("GET", "POST", "OPTIONS"):
                 token = known.forged()
@@ -113,7 +113,7 @@ async def test_a_token_is_found_nowhere(
             told.append(repr(agent))
         async with Agent("ops", f"{hub.url}?token={known.keep(keys.token('ops'))}") as agent:
             told.append(repr(agent))
-        async with httpx.AsyncClient(base_url=hub.http_url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=hub.http_url, trust_env=False, timeout=60) as client:
             told.append((await client.get("/health")).text)
         title = Path(f"/proc/{hub.pid}/cmdline")
         if title.exists():

@@ -17,7 +17,8 @@ from trishula_broker.auth import key_file
 from trishula_broker.auth.ledger import Issued, Ledger, Revoked
 from trishula_protocol import bodies
 
-LIFE_MS = 4_000
+LIFE_MS = 12_000
+"""Of a token that expires in a test; a quarter of it is left when it is to be renewed."""
 PATIENCE_S = 60.0
 REVOKED_WITHIN_S = 60.0
 NO_LEEWAY = {"TRISHULA_AUTH_LEEWAY_S": "0"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def test_without_a_socket_nothing_is_said(log: structlog.typing.FilteringBoundLo
     [
         "notify",
         pytest.param(
-            "@trishula-test-notify",
+            f"@trishula-test-notify-{os.getpid()}",  # another run beside this one has its own
+            id="@abstract",
             marks=pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux'"),
         ),
     ],

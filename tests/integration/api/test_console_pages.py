@@ -25,7 +25,7 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[http
     keys = Keys(folder)
     async with (
         HubProcess(folder / "data", "--keys", str(keys.path)) as hub,
-        httpx.AsyncClient(base_url=hub.http_url) as asking,
+        httpx.AsyncClient(base_url=hub.http_url, timeout=60) as asking,
     ):
         yield asking
 

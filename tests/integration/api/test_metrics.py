@@ -26,7 +26,7 @@ NAME = re.compile(r"\btrishula_[a-z_]+")
 
 async def scrape(rig: Rig, path: str = "/metrics") -> dict[tuple[str, frozenset[Any]], float]:
     """Every sample by name and labels, but for the node."""
-    async with httpx.AsyncClient(base_url=rig.hub.http_url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=rig.hub.http_url, trust_env=False, timeout=60) as client:
         answer = await client.get(path)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain")
@@ -123,7 +123,7 @@ async def test_every_panel_has_a_query() -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 async def test_promtool_takes_the_alarms_and_the_metrics(rig: Rig) -> None:
-    async with httpx.AsyncClient(base_url=rig.hub.http_url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=rig.hub.http_url, trust_env=False, timeout=60) as client:
         text = (await client.get("/metrics")).content
     for words, given in ((("rules", str(ALERTS)), b""), (("metrics",), text)):
         process = await asyncio.create_subprocess_exec(

@@ -238,7 +238,9 @@ async def test_the_guide_tells_of_every_endpoint() -> None:
 
 
 async def test_an_error_of_the_door_is_readable_for_listed_pages(keyless: Rig) -> None:
-    async with httpx.AsyncClient(base_url=keyless.hub.http_url, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=keyless.hub.http_url, trust_env=False, timeout=60
+    ) as http:
         headers = {"origin": LISTED, "via": "a proxy"}
         answer = await http.get("/api/v1/agents", headers=headers)
         assert answer.status_code == 403

@@ -168,7 +168,7 @@ async def test_a_hub_and_a_redis_as_they_are_set_lose_nothing(
         async with HubProcess(tmp_path / "hub", environ=environ) as hub:
             async with Agent("dc", hub.url, token=keys.token("dc")) as dc:
                 await dc.send("dc", 1)
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
                 health = (await client.get(hub.http_url + "/health")).json()
             assert (health["status"], health["role"]) == ("ok", "primary")
             assert health["store"].get("warnings", []) == []

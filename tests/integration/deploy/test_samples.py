@@ -95,7 +95,7 @@ async def test_a_hub_serves_with_each(
             token = made.out.strip()
         async with Agent("dc", hub.url, token=token) as dc:
             await dc.send("dc", name)
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             health = (await client.get(hub.http_url + "/health")).json()
         assert health["status"] == "ok"
         assert health["store"].get("warnings", []) == []

@@ -173,7 +173,7 @@ async def serving(installed: Path, user: User) -> AsyncIterator[tuple[int, str]]
 async def test_it_serves_the_console_and_says_that_it_is_well(installed: Path, user: User) -> None:
     async with (
         serving(installed, user) as (pid, url),
-        httpx.AsyncClient(trust_env=False, base_url=url) as client,
+        httpx.AsyncClient(trust_env=False, base_url=url, timeout=60) as client,
     ):
         page = await client.get("/")
         assert (page.status_code, page.headers["content-type"].split(";")[0]) == (200, "text/html")

@@ -65,8 +65,6 @@ async def test_there_and_back(
         assert await inbound.until(3) == ["by hub", "by file", "by hub again"]
     with capsys.disabled():
         print(f"\nfolder after {there:.2f} s, hub after {returned:.2f} s ", end="")
-    assert there < 3
-    assert returned < 20
 
 
 async def test_a_hub_that_is_frozen_is_left_for_the_folder(
@@ -103,7 +101,6 @@ async def test_latency_on_one_host(folder: Path, capsys: pytest.CaptureFixture[s
     median = sorted(times)[len(times) // 2] * 1000
     with capsys.disabled():
         print(f"\nby file: {median:.1f} ms at the median, {max(times) * 1000:.1f} at most ", end="")
-    assert median < 1000
 
 
 async def test_what_still_lies_in_the_folder_is_handed_over_once(

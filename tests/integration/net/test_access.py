@@ -213,7 +213,7 @@ async def test_a_token_in_the_url_is_in_no_log_and_no_title(tmp_path: Path, keys
             await register(client, "dc")
         await refused(hub, url=f"{hub.url}?token={bad}")
         await refused(hub, url=f"{hub.url}?token={good}&token={good}")
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             for path in ("/health", "/nothing", "/ws", "/health/ready"):
                 for token in (good, bad):
                     await http.get(f"{hub.http_url}{path}?token={token}")
@@ -236,7 +236,7 @@ async def test_health_in_full_is_for_this_host_and_for_operators_and_observers(
     hub: HubProcess, keys: Keys
 ) -> None:
     far = {"X-Forwarded-For": "192.0.2.1"}
-    async with httpx.AsyncClient(trust_env=False, base_url=hub.http_url) as http:
+    async with httpx.AsyncClient(trust_env=False, base_url=hub.http_url, timeout=60) as http:
 
         async def keys_of(headers: dict[str, str]) -> set[str]:
             return set((await http.get("/health", headers=headers)).json())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.integration.net.rig import HEARTBEAT, TEXT, Rig, frame, upgrade_request
+from tests.integration.net.rig import HEARTBEAT, TEXT, TIMEOUT_S, Rig, frame, upgrade_request
 from trishula_broker.hub.effects import Note
 from trishula_protocol.limits import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 
@@ -188,8 +188,11 @@ async def test_the_rate_of_handshakes_is_capped(rig_of: Any) -> None:
         except InvalidStatus as refused:
             return refused.response.status_code
 
-    results = await asyncio.gather(*(attempt() for _ in range(20)))
-    assert 3 <= results.count(101) < 20
+    results: list[int] = []
+    async with asyncio.timeout(TIMEOUT_S):
+        while 503 not in results:  # a round that takes seconds finds room for all
+            results += await asyncio.gather(*(attempt() for _ in range(20)))
+    assert results.count(101) >= 3
     assert set(results) == {101, 503}
 
 
@@ -230,6 +233,9 @@ async def test_refusals_are_recorded_once_and_then_counted(rig_of: Any) -> None:
         raw = await rig.raw()
         await raw.send(upgrade_request("Origin: https://elsewhere.example"))
         assert "403" in await raw.head()
-    told = [(await rig.heard.next("record"))[1] for _ in range(2)]
-    assert [fields.get("count", 1) for fields in told] == [1, 4]
+    told: list[dict[str, Any]] = []
+    while sum(fields.get("count", 1) for fields in told) < 5:
+        told.append((await rig.heard.next("record"))[1])
+    assert "count" not in told[0]
+    assert len(told) < 5  # two, unless they took over a second
     assert {fields["reason"] for fields in told} == {"origin"}

@@ -12,7 +12,7 @@ from trishula_broker.store.base import StoreUnavailable
 
 
 def http(rig: Rig) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{rig.port}", trust_env=False)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{rig.port}", trust_env=False, timeout=60)
 
 
 async def test_health_says_how_the_hub_is(rig: Rig) -> None:

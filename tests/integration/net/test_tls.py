@@ -64,7 +64,7 @@ async def test_a_close_by_either_side_is_clean(rig: Rig, authority: Authority) -
 
 async def test_http_is_served_on_the_same_port(rig: Rig, authority: Authority) -> None:
     url = f"https://localhost:{rig.port}/health"
-    async with httpx.AsyncClient(verify=trust(authority), trust_env=False) as client:
+    async with httpx.AsyncClient(verify=trust(authority), trust_env=False, timeout=60) as client:
         for _ in range(2):
             body = (await client.get(url)).json()
             assert (body["status"], body["node"]) == ("ok", "rig")

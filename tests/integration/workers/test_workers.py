@@ -60,7 +60,7 @@ async def health(hub: HubProcess, verify: ssl.SSLContext | bool = True) -> dict[
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             try:
-                async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
+                async with httpx.AsyncClient(trust_env=False, verify=verify, timeout=60) as client:
                     found: dict[str, Any] = (await client.get(url + "/health")).json()
                     return found
             except httpx.TransportError:

@@ -119,6 +119,7 @@ async def test_a_hub_that_takes_nothing_for_long_is_no_reason_to_wait_for_ever(
                 await asked
         assert caught.value.code == "timeout"
     assert len(host.said) == 1  # its registration
+    monkeypatch.setattr(linking, "ANSWER_S", 60.0)
     host.link.resume()
     asking = asyncio.ensure_future(host.link.settle("done", [1]))
     await host.turn()
