@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
-from trishula_broker import process
+from trishula_broker import process, turns
 from trishula_broker.access import (
     Access,
     NoAccess,
@@ -83,6 +83,7 @@ def clock() -> Now:
 
 def run(config: Config) -> int:
     """Serve until a signal ends it; the process's exit code."""
+    turns.shorten()  # before there are threads, which inherit it, or processes
     try:
         return _run_workers(config) if config.workers > 1 else uvloop.run(serve(config))
     except CannotStart as error:

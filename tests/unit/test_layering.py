@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "logs": ("config", "visible"),
     "visible": (),
     "process": (),
+    "turns": (),
     "credentials": (),
     "conformance": (),
     "config": ("net.settings", "audit.settings", "audit.redaction", "store.base"),
