@@ -12,7 +12,7 @@ from tests.integration.folder.rig import until
 from tests.support.hub_process import HubProcess
 from trishula import Agent, Message
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 async def tamper(data: Path) -> None:

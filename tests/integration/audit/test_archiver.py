@@ -233,7 +233,7 @@ async def exchange(world: World, first: int, last: int) -> None:
 
 async def test_all_that_is_committed_is_archived_once_and_in_order(node: Node) -> None:
     await exchange(node.world, 1, 20)
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     expected = [pair for n in range(1, 21) for pair in (("accepted", f"m{n}"), ("done", [n]))]
     assert node.events() == expected
     assert await node.whole() == []
@@ -245,7 +245,7 @@ async def test_all_that_is_committed_is_archived_once_and_in_order(node: Node) -
 
 
 async def test_much_that_was_committed_singly_is_archived_a_little_at_a_time(node: Node) -> None:
-    await node.archiver.finish(10)  # and from here on it does not follow by itself
+    await node.archiver.finish(60)  # and from here on it does not follow by itself
     await exchange(node.world, 1, 200)
     turns = 0
     loop = asyncio.get_running_loop()
@@ -311,7 +311,7 @@ def test_crashes_lose_and_double_nothing(
             step.cancel()
             await asyncio.gather(step, return_exceptions=True)
             await node.again()
-        await node.archiver.finish(10)
+        await node.archiver.finish(60)
         ids = [id_ for event, id_ in node.events() if event == "accepted"]
         assert ids == [f"m{n}" for n in range(1, done + 1)]
         assert await node.whole() == []
@@ -334,7 +334,7 @@ def test_an_archive_of_any_version_goes_on_wherever_a_crash_tore_it(
             await node.archiver.open()
             for agent in ("dc", "agni", "indra"):
                 await node.world.come(agent)
-            await node.archiver.finish(10)
+            await node.archiver.finish(60)
             sent = [await node.world.send("dc", "agni", f"m{n}") for n in range(1, 4)]
             sent += [await node.world.send("dc", "indra", f"m{n}") for n in range(4, 7)]
             who = [*["agni"] * 3, *["indra"] * 3]
@@ -357,7 +357,7 @@ def test_an_archive_of_any_version_goes_on_wherever_a_crash_tore_it(
         if again:
             await node.again()
         await node.world.send("dc", "agni", "m9")
-        await node.archiver.finish(10)
+        await node.archiver.finish(60)
         accepted = [id_ for event, id_ in node.events() if event == "accepted"]
         assert accepted == [f"m{n}" for n in range(1, 10)]
         ended = [seq for event, seqs in node.events() if event == "done" for seq in seqs]
@@ -391,7 +391,7 @@ async def test_a_disk_that_is_full_stops_acceptance_until_there_is_room(
     for each in node.archiver._followers.values():
         monkeypatch.setattr(each.writer, "_sync", writing._sync)
     assert await asyncio.wait_for(node.heard.get(), 20) is None
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     assert len(node.events()) == 10
     assert await node.whole() == []
     assert [event for event, _ in node.log.lines if event.startswith("audit_")] == [
@@ -412,7 +412,7 @@ async def test_the_store_hears_only_of_what_would_survive_a_crash(
 
     monkeypatch.setattr(follower.writer, "_sync", noted)
     await exchange(node.world, 1, 5)
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     heard = [op.upto for op in iter_now(node.told) if op.upto]
     assert heard
     assert set(heard) <= {0, *synced}
@@ -421,7 +421,7 @@ async def test_the_store_hears_only_of_what_would_survive_a_crash(
 async def test_what_only_this_node_sees_has_a_chain_of_its_own(node: Node) -> None:
     node.archiver.local.record("default", "refused", {"code": "forbidden", "agent": "dc"})
     node.archiver.local.record("", "refused", {"code": "unauthorized", "peer": "127.0.0.1"})
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     found = [each for each in node.records(segment.LOCAL) if each["event"] == "refused"]
     assert [each["code"] for each in found] == ["forbidden", "unauthorized"]
     assert [each["ns"] for each in found] == ["default", ""]
@@ -443,16 +443,16 @@ async def test_a_store_that_was_set_back_is_told(tmp_path: Path) -> None:
     await old.world.come("dc")
     await old.world.come("agni")
     await exchange(old.world, 1, 10)
-    await old.archiver.finish(10)
+    await old.archiver.finish(60)
     await old.archiver.close()
     new = Node(tmp_path, MemoryStore())
     await new.world.store.open()
     await new.archiver.open()
     await new.world.come("dc")
     await new.world.come("agni")
-    await new.archiver.finish(10)  # says how far it is, and hears that the store is not
+    await new.archiver.finish(60)  # says how far it is, and hears that the store is not
     await exchange(new.world, 11, 12)
-    await new.archiver.finish(10)
+    await new.archiver.finish(60)
     assert "rewound" in [each["event"] for each in new.records()]
     assert any("set back" in alarm for alarm in new.archiver.alarms)
     assert await new.whole() == []
@@ -471,7 +471,7 @@ async def test_entries_that_took_the_place_of_archived_ones_are_archived_too(
     await node.world.come("agni")
     monkeypatch.setattr(following, "COMMIT_S", 3_600)
     await exchange(node.world, 1, 3)
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     follower = node.archiver._followers[NS]
     trail = store._books.spaces[NS].trail
     copied = trail.last + 2
@@ -483,7 +483,7 @@ async def test_entries_that_took_the_place_of_archived_ones_are_archived_too(
     node.world.now += 5_000
     await exchange(node.world, 7, 10)
     follower._commit_at = 0
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     ids = [id_ for event, id_ in node.events() if event == "accepted"]
     assert ids == [f"m{n}" for n in range(1, 11)]
     [rewound] = [each for each in node.records() if each["event"] == "rewound"]
@@ -497,7 +497,7 @@ async def test_what_an_operator_must_know_is_told_once_while_the_disk_is_full(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await exchange(node.world, 1, 3)
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     follower = node.archiver._followers[NS]
 
     def full(file: int) -> None:
@@ -523,18 +523,18 @@ async def test_entries_that_the_store_no_longer_has_are_told_as_a_gap(tmp_path: 
     await one.world.come("agni")
     await exchange(one.world, 1, 3)
     for each in (one, two):
-        await each.archiver.finish(10)
+        await each.archiver.finish(60)
     await two.archiver.close()
     await exchange(one.world, 4, 6)
-    await one.archiver.finish(10)
+    await one.archiver.finish(60)
     await one.submit(NS, base.Archive("n2", 0, ends=True))  # as if it was given up
     await exchange(one.world, 7, 7)
-    await one.archiver.finish(10)
+    await one.archiver.finish(60)
     two.archiver = two.make()
     await two.archiver.open()
     await exchange(one.world, 8, 9)
     for each in (one, two):
-        await each.archiver.finish(10)
+        await each.archiver.finish(60)
     assert [id_ for event, id_ in two.events() if event == "accepted"][-2:] == ["m8", "m9"]
     [gap] = [each for each in two.records() if each["event"] == "gap"]
     assert gap["missing"][0] <= gap["missing"][1]
@@ -564,7 +564,7 @@ async def test_nodes_see_when_their_archives_differ(tmp_path: Path) -> None:
     await nodes[0].world.come("agni")
     await exchange(nodes[0].world, 1, 12)
     for each in nodes:
-        await each.archiver.finish(10)
+        await each.archiver.finish(60)
     one, two = await nodes[0].world.ask(base.Archives())
     assert one.digests == two.digests
     assert [number for number, _ in one.digests] == [0, 1]
@@ -587,10 +587,10 @@ async def test_a_node_that_is_new_lacks_nothing_that_an_operator_must_know(tmp_p
     await store.open()
     await one.archiver.open()
     await one.world.come("dc")
-    await one.archiver.finish(10)
+    await one.archiver.finish(60)
     await two.archiver.open()
     await one.world.come("agni")
-    await two.archiver.finish(10)
+    await two.archiver.finish(60)
     assert [(each["event"], each.get("missing")) for each in two.records()][1] == ("gap", [1, 1])
     assert two.archiver.alarms == []
     assert "audit_begins" in [event for event, _ in two.log.lines]
@@ -614,7 +614,7 @@ async def test_a_cut_end_is_still_found_when_a_hub_has_gone_on_behind_it(
     await exchange(node.world, 1, 20)
     for n in range(3):
         node.archiver.local.record(NS, "refused", {"times": n})
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     last = node.records(kind)[-1]["n"]
     await node.archiver.close()
     name = segment.ChainName(kind, NS if kind == segment.TRAIL else "")
@@ -626,7 +626,7 @@ async def test_a_cut_end_is_still_found_when_a_hub_has_gone_on_behind_it(
         if goes_on:
             await node.world.send("dc", "agni", f"late{turn}")
             node.archiver.local.record(NS, "refused", {"times": 4})
-        await node.archiver.finish(10)
+        await node.archiver.finish(60)
         [found] = await node.whole()
         assert f"its end was cut off: it ended with record {last - 2}" in found
         assert f"it had {last}" in found
@@ -641,7 +641,7 @@ async def test_an_end_written_anew_is_still_found_when_a_hub_has_gone_on_behind_
     node: Node,
 ) -> None:
     await exchange(node.world, 1, 5)
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     await node.archiver.close()
     name = segment.ChainName(segment.TRAIL, NS)
     [each] = segment.segments(name.folder(node.archiver.root))
@@ -660,16 +660,16 @@ async def test_an_end_written_anew_is_still_found_when_a_hub_has_gone_on_behind_
 
     rewrite(each, name, forged)
     await node.again()
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     found = await node.whole()
     assert any("is not what the node signed at" in each for each in found)
 
 
 async def test_a_key_that_was_replaced_is_told(node: Node) -> None:
     await exchange(node.world, 1, 5)
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     (node.folder / node.name / "node.key").unlink()
     await node.again()
-    await node.archiver.finish(10)
+    await node.archiver.finish(60)
     assert any("node.key" in each for each in node.archiver.alarms)
     assert await node.whole() == []
