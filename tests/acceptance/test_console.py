@@ -15,14 +15,13 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.browser import Watched, browser
+from tests.support.browser import PATIENCE_MS, Watched, browser, context
 from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
 from tests.support.two_hubs import two_hubs
 from trishula import Agent, Message
 from trishula_protocol.bodies import FolderMode
 
-PATIENCE_MS = 30_000
 SHOTS = os.environ.get("TRISHULA_SCREENSHOTS")
 """A folder for pictures of the views; `make screenshots` sets it."""
 expect.set_options(timeout=PATIENCE_MS)
@@ -42,10 +41,8 @@ def keys(tmp_path: Path) -> Keys:
 @asynccontextmanager
 async def opened(chrome: Browser, hub: HubProcess, **options: object) -> AsyncIterator[Watched]:
     # Nothing moves: what comes in while colours are judged is not faint.
-    context = await chrome.new_context(reduced_motion="reduce", **options)  # type: ignore[arg-type]
-    context.set_default_timeout(PATIENCE_MS)
-    try:
-        page = await context.new_page()
+    async with context(chrome, reduced_motion="reduce", **options) as apart:
+        page = await apart.new_page()
         watched = Watched(page)
         await page.goto(hub.http_url)
         # Set by this page only: whoever loads it again, loses it.
@@ -53,8 +50,6 @@ async def opened(chrome: Browser, hub: HubProcess, **options: object) -> AsyncIt
         yield watched
         assert await page.evaluate("window.loadedOnce") is True
         assert watched.complaints == []
-    finally:
-        await context.close()
 
 
 async def sign_in(page: Page, token: str) -> None:
@@ -246,9 +241,8 @@ async def test_a_hub_that_is_away_is_said_and_found_again(tmp_path: Path, chrome
 async def test_a_hub_that_falls_silent_is_not_taken_for_live(
     tmp_path: Path, chrome: Browser
 ) -> None:
-    async with HubProcess(tmp_path / "data") as hub:
-        context = await chrome.new_context()
-        page = await context.new_page()
+    async with HubProcess(tmp_path / "data") as hub, context(chrome) as apart:
+        page = await apart.new_page()
         await page.clock.install()
         await page.goto(hub.http_url)
         await page.get_by_role("button", name="Sign in").click()
@@ -259,7 +253,6 @@ async def test_a_hub_that_falls_silent_is_not_taken_for_live(
         await expect(status).to_have_text("no hub answers")
         await hub.signal(signal.SIGCONT)
         await expect(status).to_have_text("live")
-        await context.close()
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -267,9 +260,11 @@ async def test_a_token_that_does_not_do_is_told_and_kept_nowhere(
     tmp_path: Path, chrome: Browser, keys: Keys
 ) -> None:
     environ = {"TRISHULA_AUTH_LEEWAY_S": "0"}
-    async with HubProcess(tmp_path / "data", "--keys", str(keys.path), environ=environ) as hub:
-        context = await chrome.new_context()
-        page = await context.new_page()
+    async with (
+        HubProcess(tmp_path / "data", "--keys", str(keys.path), environ=environ) as hub,
+        context(chrome) as apart,
+    ):
+        page = await apart.new_page()
         await page.goto(hub.http_url)
         for token, why in (
             ("no.such.token", "token"),
@@ -281,16 +276,17 @@ async def test_a_token_that_does_not_do_is_told_and_kept_nowhere(
             await expect(page.get_by_role("alert")).to_contain_text(why)
             assert await page.evaluate("Object.values(sessionStorage).join('')") == ""
             assert "token" not in page.url
-        await context.close()
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_token_that_is_revoked_leads_back_to_the_sign_in_and_says_why(
     tmp_path: Path, chrome: Browser, keys: Keys
 ) -> None:
-    async with HubProcess(tmp_path / "data", "--keys", str(keys.path)) as hub:
-        context = await chrome.new_context()
-        page = await context.new_page()
+    async with (
+        HubProcess(tmp_path / "data", "--keys", str(keys.path)) as hub,
+        context(chrome) as apart,
+    ):
+        page = await apart.new_page()
         await page.goto(hub.http_url)
         await sign_in(page, keys.token("mira", role="operator"))
         async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
@@ -302,7 +298,6 @@ async def test_a_token_that_is_revoked_leads_back_to_the_sign_in_and_says_why(
             assert answer.status_code == 200, answer.text
         await expect(page.get_by_role("alert")).to_contain_text("revoked")
         await expect(page.get_by_label("Token of an operator")).to_be_focused()
-        await context.close()
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.support.browser import Watched, browser
+from tests.support.browser import Watched, browser, context
 from tests.support.guide import ROOT, pages
 
 MKDOCS: Final = ROOT / ".venv" / "docs" / "bin" / "mkdocs"
@@ -92,8 +92,8 @@ def test_it_needs_nothing_from_elsewhere_and_its_links_lead_somewhere(site: Path
 
 
 async def test_it_is_searched_as_files(site: Path) -> None:
-    async with browser() as chromium:
-        page = await chromium.new_page()
+    async with browser() as chromium, context(chromium) as apart:
+        page = await apart.new_page()
         watched = Watched(page)
         await page.goto((site / "index.html").as_uri())
         # Typed, for the page looks at what is there whenever a key is let go.

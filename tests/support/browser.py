@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SWITCHES = (
@@ -19,6 +19,8 @@ SWITCHES = (
     "--disable-sync",
     "--no-first-run",
 )
+PATIENCE_MS = 120_000
+"""For whatever a page is to do or show; only what never happens takes so long."""
 
 
 def chromium() -> str:
@@ -41,11 +43,24 @@ async def browser() -> AsyncIterator[Browser]:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         switches.append("--no-sandbox")  # its sandbox does not work for root
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=chromium(), args=switches)
+        running = await playwright.chromium.launch(
+            executable_path=chromium(), args=switches, timeout=PATIENCE_MS
+        )
         try:
             yield running
         finally:
             await running.close()
+
+
+@asynccontextmanager
+async def context(browser: Browser, **options: Any) -> AsyncIterator[BrowserContext]:
+    """Pages that have nothing in common with others', and patience."""
+    made = await browser.new_context(**options)
+    made.set_default_timeout(PATIENCE_MS)
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 class Watched:

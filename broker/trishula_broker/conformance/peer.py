@@ -76,8 +76,19 @@ class Peer:
 
     async def operation(self, op: str, **fields: Any) -> Envelope:
         """As :meth:`ask`; the answer, whichever it is."""
-        id_ = fresh()
-        await self.say({"type": "COMMAND", "to": "hub", "id": id_, "payload": {"op": op, **fields}})
+        (answer,) = await self.operations({"op": op, **fields})
+        return answer
+
+    async def operations(self, *payloads: Envelope) -> list[Envelope]:
+        """Several in one frame, for who has not registered has little time; their answers."""
+        ids = [fresh() for _ in payloads]
+        asked = zip(ids, payloads, strict=True)
+        await self.say(
+            *({"type": "COMMAND", "to": "hub", "id": n, "payload": it} for n, it in asked)
+        )
+        return [await self._answer(n, it["op"]) for n, it in zip(ids, payloads, strict=True)]
+
+    async def _answer(self, id_: str, op: str) -> Envelope:
         return await self.hear(f"an answer to {op}", lambda it: answers(it, id_))
 
     async def register(self, name: str, **fields: Any) -> Any:

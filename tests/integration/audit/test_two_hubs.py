@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from trishula import Agent
 from trishula_broker.audit.reading import Archive
 from trishula_broker.audit.segment import TRAIL
 
-MESSAGES = 2_200
-"""More than two blocks of entries, as each is accepted in a commit of its own."""
+MESSAGES = 1_100
+"""From each hub to the other: more than two blocks of entries, as each is accepted in a commit of
+its own."""
 
 
 def trail(hub: HubProcess) -> list[tuple[object, ...]]:
@@ -28,6 +30,17 @@ def trail(hub: HubProcess) -> list[tuple[object, ...]]:
     ]
 
 
+async def send(agent: Agent, to: str) -> None:
+    for n in range(MESSAGES):
+        await agent.send(to, n)
+
+
+async def take(agent: Agent) -> None:
+    mail = agent.messages()
+    for _ in range(MESSAGES):
+        await (await anext(mail)).done()
+
+
 async def test_both_archive_all_and_agree(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path / "redis")
     redis.start()
@@ -36,9 +49,7 @@ async def test_both_archive_all_and_agree(tmp_path: Path) -> None:
         two = HubProcess(tmp_path / "two", "--redis", redis.url, node="two")
         async with one, two:
             async with Agent("dc", [one.url]) as dc, Agent("agni", [two.url]) as agni:
-                for n in range(MESSAGES):
-                    await dc.send("agni", n)
-                    await (await anext(agni.messages())).done()
+                await asyncio.gather(send(dc, "agni"), send(agni, "dc"), take(dc), take(agni))
             assert await two.terminate() == 0
             assert await one.terminate() == 0
         done = await audit("verify", "--redis", redis.url, "--against", "two", data=one.data)
@@ -46,7 +57,7 @@ async def test_both_archive_all_and_agree(tmp_path: Path) -> None:
         assert "blocks of 1000 entries are compared with two's" in done.out, done
         first, second = trail(one), trail(two)
         shorter = min(len(first), len(second))
-        assert shorter > MESSAGES
+        assert shorter > 2 * MESSAGES
         assert first[:shorter] == second[:shorter]
         tamper(one.data, b'"payload":7}', b'"payload":8}')
         done = await audit("verify", "--redis", redis.url, data=one.data)

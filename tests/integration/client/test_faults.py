@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.client.scripted_hub import Session, hub
+from tests.support.ports import free_port
 from trishula import (
     Agent,
     NotConnected,
@@ -154,7 +155,7 @@ async def test_a_drained_hub_is_left_at_once_and_no_send_fails() -> None:
 
 
 async def test_a_hub_that_dies_and_comes_back_is_found_again() -> None:
-    async with hub() as found, Agent("dc", found.url) as dc:
+    async with hub(free_port()) as found, Agent("dc", found.url) as dc:
         await dc.send("agni", 1)
         await found.stop()
         sending = asyncio.create_task(dc.send("agni", 2))

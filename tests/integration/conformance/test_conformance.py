@@ -238,6 +238,22 @@ async def test_a_planted_fault_breaks_the_rules_it_is_against(hub: HubProcess, n
     assert all(found.values())
 
 
+@pytest.mark.parametrize("rule", ["register-has-ranges", "names-have-a-form"])
+async def test_registrations_that_are_refused_share_a_frame_for_the_time_to_register_is_short(
+    hub: HubProcess, rule: str
+) -> None:
+    """A hub that is far away, or busy, answers each question late; that breaks no rule."""
+    asked: list[int] = []
+
+    def note(envelopes: list[Envelope]) -> list[Envelope]:
+        asked.append(sum(it["payload"].get("op") == "register" for it in envelopes))
+        return envelopes
+
+    async with wrong_hub(hub.url, Fault(up=note)) as url:
+        assert await tried(url, rule) == {}
+    assert max(asked) > 4
+
+
 async def test_what_stands_between_and_changes_nothing_breaks_nothing(hub: HubProcess) -> None:
     checked = sorted({rule for _, rules in FAULTS.values() for rule in rules})
     async with wrong_hub(hub.url, Fault()) as url:

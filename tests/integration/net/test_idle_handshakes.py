@@ -8,5 +8,5 @@ async def test_honest_agents_go_on_while_strangers_crowd_the_door() -> None:
     assert (result.quiet.messages, result.quiet.late) == (200, 0)
     assert (result.crowded.messages, result.crowded.late) == (200, 0)
     assert result.crowded.comers > 0
-    assert result.attempts > 200
+    assert result.attempts > 60  # more than there is room for
     assert "p99 ratio" in show(result)

@@ -20,8 +20,10 @@ async def names_have_a_form(lab: Lab) -> None:
     """An agent's id has 1 to 64 of a-z 0-9 _ - . and begins with a letter or digit; nothing is
     folded or trimmed; hub, broadcast and names that file systems reserve are refused."""
     peer = await lab.connect(lab.name())
-    for bad in BAD_NAMES:
-        found = await peer.operation("register", agent=bad, ephemeral=True)
+    answers = await peer.operations(
+        *({"op": "register", "agent": bad, "ephemeral": True} for bad in BAD_NAMES)
+    )
+    for bad, found in zip(BAD_NAMES, answers, strict=True):
         need(found["type"] == "ERROR", f"{bad!r} was registered")
 
 

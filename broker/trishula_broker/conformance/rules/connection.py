@@ -85,12 +85,15 @@ async def register_has_ranges(lab: Lab) -> None:
     name = lab.name()
     peer = await lab.connect(name)
     many = [lab.name() for _ in range(65)]
-    for field, value in (
+    wrong = (
         *(("prefetch", 0), ("prefetch", 10_001), ("lease_ms", 999), ("lease_ms", 86_400_001)),
         *(("heartbeat_ms", 1_999), ("heartbeat_ms", 60_001), ("groups", many)),
         ("capabilities", many),
-    ):
-        found = await peer.operation("register", agent=name, ephemeral=True, **{field: value})
+    )
+    answers = await peer.operations(
+        *({"op": "register", "agent": name, "ephemeral": True, field: it} for field, it in wrong)
+    )
+    for (field, value), found in zip(wrong, answers, strict=True):
         code = found["payload"].get("code")
         need(code == "bad_message", f"{field} {value} was answered by {found['type']} {code}")
     await peer.register(name, ephemeral=True)
