@@ -52,6 +52,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return _outside_fences(markdown, lambda text: LIST.sub(r"\1\n\n", LINK.sub(changed, text)))
 
 
+def on_post_template(output_content: str, template_name: str, **_: Any) -> str:
+    """The page for what is not there leads to others by their place beside it: the site may be
+    anywhere, as files or below a path, and not only at a server's root."""
+    if template_name != "404.html":
+        return output_content
+    text = re.sub(r'((?:href|src)=")/(?!/)', r"\1", output_content)
+    text = text.replace('href=""', 'href="index.html"')
+    return text.replace('"base": "/"', '"base": "."').replace('"base":"/"', '"base":"."')
+
+
 def on_pre_build(config: Any) -> None:
     """See that the AsyncAPI document is YAML."""
     found = yaml.safe_load((DOCS / "asyncapi.yaml").read_text())

@@ -49,8 +49,8 @@ from trishula_broker.store.base import (
     MailboxLimits,
     Retention,
     Store,
+    StoreAway,
     StoreError,
-    StoreUnavailable,
 )
 from trishula_broker.store.sqlite import SqliteStore
 from trishula_broker.tracing import NoTracing, open_tracing
@@ -180,7 +180,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         await store.close()
         if tracing is not None:
             await tracing.close()
-        away = isinstance(error, StoreUnavailable) and config.redis.url
+        away = isinstance(error, StoreAway) and config.redis.url
         todo = "; see that it runs, and is the one that --redis or redis.url names" if away else ""
         raise CannotStart(f"{error}{todo}") from error
     for warning in (await store.health()).get("warnings", ()):

@@ -126,7 +126,7 @@ class Connector:
 
     def not_connected(self) -> NotConnected:
         """What to raise when there was no connection in time."""
-        return NotConnected(self.reasons)
+        return NotConnected(self.reasons, self._verdict.refused_by(self.reasons))
 
     def touch(self) -> None:
         """There may be something to write: it leaves with all else of this turn of the loop."""

@@ -105,22 +105,26 @@ class RemoteError(_CodedError):
 
 
 class NotConnected(TrishulaError, ConnectionError):
-    """No hub could be reached: not in time, or there is none under that URL.
+    """No hub could be reached: not in time, or there is none under that URL. Or all of them are
+    there, and refuse each token anew.
 
     Attributes:
         reasons: for each hub's address what happened last.
+        refused: every one of them answered, and refused the token.
     """
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        super().__init__(reasons)
+    def __init__(self, reasons: Mapping[str, str], refused: bool = False) -> None:
+        super().__init__(reasons, refused)
         self.reasons = dict(reasons)
+        self.refused = refused
 
     def __str__(self) -> str:
         if not self.reasons:
             return "no hub answered in time"
-        return "no hub could be reached: " + "; ".join(
-            f"{url}: {reason}" for url, reason in self.reasons.items()
-        )
+        said = "; ".join(f"{url}: {reason}" for url, reason in self.reasons.items())
+        if self.refused:
+            return f"every hub refuses the token: {said}; `broker token create` makes a new one"
+        return f"no hub could be reached: {said}"
 
 
 class Unauthorized(TrishulaError):

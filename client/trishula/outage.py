@@ -32,13 +32,17 @@ class Outage:
         if warn:
             self._told = True
             self._warned_at = now
+        what, hint = f"no hub at {url}", error.hint
+        if error.refused:
+            what = f"{url} refuses the token"
+            hint = f"`broker token create {self._agent}` makes a new one"
         _log.log(
             logging.WARNING if warn else logging.DEBUG,
-            "%s: no hub at %s: %s%s; trying again",
+            "%s: %s: %s%s; trying again",
             self._agent,
-            url,
+            what,
             error.reason,
-            f" ({error.hint})" if error.hint else "",
+            f" ({hint})" if hint else "",
         )
 
     def lost(self, url: str, why: str) -> None:

@@ -5,7 +5,7 @@ Knows no sockets and no time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from trishula.errors import RegistrationRefused, TakenOver, Unauthorized
 from trishula.events import Lost
@@ -32,6 +32,8 @@ class Verdict:
         self._shown: str | None = None
         self._refused: str | None = None
         self._no_hubs: set[int] = set()
+        self._refusing: set[str] = set()
+        """Hubs whose last word was that the token does not do."""
         self._was_active = False
 
     def token(self) -> str | None:
@@ -43,6 +45,7 @@ class Verdict:
         """A hub has let it in."""
         self._was_active = True
         self._refused = None
+        self._refusing.clear()
 
     def on_failed(self, index: int, name: str, error: ConnectFailed) -> bool:
         """There was no connection to a hub; whether the reason is that none is there.
@@ -53,7 +56,8 @@ class Verdict:
         Raises:
             Unauthorized: no other token is to be had.
         """
-        if error.status in (401, 403):
+        self._refusing.discard(name)
+        if error.refused:
             self._token_refused(name, error.reason)
         if not error.final or self._was_active:
             self._no_hubs.discard(index)
@@ -66,6 +70,10 @@ class Verdict:
         """Whether waiting is of no use: under none of the URLs is a hub."""
         return len(self._no_hubs) == self._hubs
 
+    def refused_by(self, names: Collection[str]) -> bool:
+        """Whether all of these hubs, and there are some, last refused the token."""
+        return bool(names) and self._refusing.issuperset(names)
+
     def on_lost(self, name: str, lost: Lost) -> None:
         """A connection is over.
 
@@ -73,6 +81,7 @@ class Verdict:
             TakenOver, RegistrationRefused: so is the agent.
             Unauthorized: no other token is to be had.
         """
+        self._refusing.discard(name)
         if lost.code == CloseCode.TAKEN_OVER:
             raise TakenOver(self._agent)
         code = lost.error.code if lost.error else None
@@ -87,6 +96,7 @@ class Verdict:
 
     def _token_refused(self, name: str, reason: str) -> None:
         """Try again only with another token than the one that was refused last."""
+        self._refusing.add(name)
         if not callable(self._token) or self._shown == self._refused:
             raise Unauthorized(name, reason, shown=bool(self._shown))
         self._refused = self._shown

@@ -86,6 +86,11 @@ class ConnectFailed(Exception):
     def __str__(self) -> str:
         return self.reason
 
+    @property
+    def refused(self) -> bool:
+        """The hub is there, and does not take the token."""
+        return self.status in (401, 403)
+
 
 def check_url(url: str) -> str:
     """``url`` as it may be shown: without credentials and query.

@@ -84,11 +84,10 @@ def test_it_needs_nothing_from_elsewhere_and_its_links_lead_somewhere(site: Path
         assert "```" not in path.read_text(), path.name
         for source in page.fetched:
             assert not re.match(r"(\w+:)?//", source), f"{path.name} fetches {source}"
-            if path.name != "404.html":  # has the server's root before its names
-                assert (path.parent / unquote(urlsplit(source).path)).exists(), source
-        if path.name != "404.html":
-            for link in page.links:
-                leads_somewhere(path, link, built)
+            assert (path.parent / unquote(urlsplit(source).path)).exists(), source
+        for link in page.links:
+            assert not link.startswith("/"), f"{path.name}: {link}"
+            leads_somewhere(path, link, built)
 
 
 async def test_it_is_searched_as_files(site: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from trishula_broker.cli.durations import Span
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.options import load_config
 from trishula_broker.cli.output import Output, as_json_option
@@ -66,10 +67,10 @@ TOKEN_SECONDS: Final = 30.0
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Span(),
     default=10.0,
     show_default=True,
-    metavar="SECONDS",
+    metavar="TIME",
     help="How long the hub may take for an answer.",
 )
 @click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
+from trishula_broker.cli.groups import Group
 from trishula_broker.cli.known import must_be_known
 from trishula_broker.cli.session import Session, session_options
 from trishula_broker.cli.sure import make_sure
@@ -22,7 +23,7 @@ PAGE: Final = 1000
 """Dead letters asked for together, as many as the hub gives."""
 
 
-@click.group("deadletters", epilog=EPILOG)
+@click.group("deadletters", cls=Group, epilog=EPILOG)
 def command() -> None:
     """List, show, retry and drop messages that were given up or refused."""
 

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from trishula_broker.cli.durations import Span
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure, exits
+from trishula_broker.cli.options import load_config
 from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.session import note
+from trishula_protocol.limits import DEFAULT_PORT
 
 if TYPE_CHECKING:
     from trishula_broker.net.neighbour import Neighbour
@@ -31,30 +34,34 @@ PROGRAMS: Final = frozenset({"broker", "trishula_broker"})
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    default=8765,
-    show_default=True,
     envvar="TRISHULA_PORT",
     show_envvar=True,
-    help="The port of the hub.",
+    help="The port of the hub; 8765 by default.",
 )
 @click.option(
     "--host",
-    default="127.0.0.1",
-    show_default=True,
     envvar="TRISHULA_HOST",
     show_envvar=True,
-    help="The address it listens on, one of this host's.",
+    help="The address it listens on, one of this host's; 127.0.0.1 by default.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file that the hub was started with: its port and address are taken from there.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Span(),
     default=60.0,
     show_default=True,
-    metavar="SECONDS",
+    metavar="TIME",
     help="How long to wait for its end; it drains for as long as its drain_s says.",
 )
 @as_json_option
-def command(port: int, host: str, timeout: float, as_json: bool) -> None:
+def command(
+    port: int | None, host: str | None, config: Path | None, timeout: float, as_json: bool
+) -> None:
     """Have a hub of this host finish what it took, let its agents go to the next hub, and end.
 
     It is what SIGTERM does, for whoever knows the port and not the process, and it waits for the
@@ -63,9 +70,16 @@ def command(port: int, host: str, timeout: float, as_json: bool) -> None:
     \b
     Examples:
       broker drain
+      broker drain --config /etc/trishula/broker.toml
       broker drain --port 9000 && broker serve --port 9000 --redis redis://db:6379/0
     """
     with exits():
+        if config is not None:
+            told = load_config(config, port=port, host=host).config
+            port, host = told.port, told.host
+        port, host = DEFAULT_PORT if port is None else port, host or "127.0.0.1"
+        if port == 0:
+            raise Failure(ExitCode.USAGE, "port 0 is any free one: name the hub's --port")
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         found = _found(host, port, where)
         if found.alone:

@@ -11,7 +11,8 @@ _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, 
 _WRITTEN: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(ms|[smhdw])", re.ASCII)
 LONGEST_LIFETIME_S: Final = 36_500 * 86_400.0
 """Seconds of the longest lifetime, a hundred years: what is meant to last longer is for ever."""
-LONGEST_SPAN_S: Final = 30 * 86_400.0
+DAY_S: Final = 86_400.0
+LONGEST_SPAN_S: Final = 30 * DAY_S
 """Seconds of the longest span; what is longer is a slip of the pen."""
 
 
@@ -41,9 +42,16 @@ class Lifetime(click.ParamType["int | None"]):
 
 
 class Span(click.ParamType[float]):
-    """How long something is measured or may take: seconds, more than 0; so is a bare number."""
+    """How long something is measured or may take: seconds, more than 0; so is a bare number.
+
+    Args:
+        longest_s: seconds of the longest.
+    """
 
     name = "time"
+
+    def __init__(self, longest_s: float = LONGEST_SPAN_S) -> None:
+        self._longest_s = longest_s
 
     def convert(
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
@@ -56,6 +64,7 @@ class Span(click.ParamType[float]):
             length = seconds(f"{value}s")
         if length is None:
             self.fail(f"{value!r} is no time: such as 500ms, 60s, 5m or 1h", param, ctx)
-        if not 0 < length <= LONGEST_SPAN_S:
-            self.fail(f"{value!r} is not between 0 and 30 days", param, ctx)
+        if not 0 < length <= self._longest_s:
+            days = self._longest_s / DAY_S
+            self.fail(f"{value!r} is not between 0 and {days:g} days", param, ctx)
         return length

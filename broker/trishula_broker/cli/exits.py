@@ -108,6 +108,8 @@ def failure(error: Exception) -> Failure:
 
     code, text = ExitCode.REFUSED, str(error)
     match error:
+        case NotConnected(refused=True):
+            text += "; give a good one with --token-file or TRISHULA_TOKEN"
         case NotConnected():
             code = ExitCode.NO_HUB
             text += "; start one with `broker serve`, or name another with --url or TRISHULA_URL"

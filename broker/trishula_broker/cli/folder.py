@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from trishula_broker.cli.exits import FOLDER_EPILOG, ExitCode, Failure, exits
+from trishula_broker.cli.groups import Group
 from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.table import show_table
 from trishula_broker.cli.text import counted, moment
@@ -32,7 +33,7 @@ DAY: Final = 24 * 3600.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group("folder", epilog=FOLDER_EPILOG)
+@click.group("folder", cls=Group, epilog=FOLDER_EPILOG)
 def command() -> None:
     """Show what lies in a shared folder, and remove what may go.
 

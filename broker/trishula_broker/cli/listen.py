@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from trishula_broker.cli.durations import Span
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
 from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.text import counted, message_line
@@ -38,8 +39,8 @@ PREFETCH: Final = 256
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
+    type=Span(),
+    metavar="TIME",
     help="End, with exit code 4, when none has come for this long; by default it waits for ever.",
 )
 @click.option(

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from trishula_broker.cli.durations import Span
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
 from trishula_broker.cli.session import ANSWER_SECONDS, Session, note, session_options
 from trishula_broker.cli.text import payload_text
+from trishula_protocol.limits import TTL_MAX
 
 if TYPE_CHECKING:
     from trishula import Agent, Receipt
@@ -36,7 +38,12 @@ if TYPE_CHECKING:
     default=3,
     help="1 is the most urgent; 3 by default.",
 )
-@click.option("--ttl", type=float, metavar="SECONDS", help="It expires unless delivered by then.")
+@click.option(
+    "--ttl",
+    type=Span(TTL_MAX / 1000),
+    metavar="TIME",
+    help="It expires unless delivered by then: 30s, 5m, 2h.",
+)
 @click.option("--thread", metavar="ID", help="The conversation it belongs to.")
 @click.option("--reply-to", metavar="ID", help="The message it answers; settles nothing.")
 @click.option(
@@ -53,8 +60,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
+    type=Span(),
+    metavar="TIME",
     help="For --wait and --until; by default they wait as long as it takes.",
 )
 @session_options(

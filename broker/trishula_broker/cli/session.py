@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from trishula_broker.cli.durations import Span
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.output import Output, as_json_option
 from trishula_broker.cli.text import visible
@@ -156,8 +157,8 @@ def session_options(
         for option in (
             click.option(
                 "--connect-timeout",
-                type=click.FloatRange(min=0, min_open=True),
-                metavar="SECONDS",
+                type=Span(),
+                metavar="TIME",
                 help="How long to try to reach a hub; by default 3, and 5 more for each "
                 "further URL.",
             ),

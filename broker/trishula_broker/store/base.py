@@ -259,6 +259,10 @@ class StoreUnavailable(StoreError):
     """The store cannot promise anything right now. Trying later may succeed."""
 
 
+class StoreAway(StoreUnavailable):
+    """Nothing answers where the store is to be."""
+
+
 class Store(Protocol):
     """Constructed by its implementation with :class:`MailboxLimits`; see the module's rules."""
 

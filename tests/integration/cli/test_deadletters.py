@@ -44,6 +44,25 @@ async def listed(broker: Broker, name: str) -> list[int]:
     return [line["message"]["seq"] for line in done.json_lines]
 
 
+async def test_its_options_may_stand_before_what_is_to_be_done(
+    broker: Broker, agent: AgentOf, name: str
+) -> None:
+    async with agent(name):
+        pass
+    elsewhere = Broker("ws://127.0.0.1:1/ws")
+    for args in (
+        ("--url", broker.url, "list", "--agent", name),
+        (f"--url={broker.url}", "--agent", name, "list"),
+        ("list", "--agent", name, "--url", broker.url),
+    ):
+        done = await elsewhere("deadletters", *args)
+        assert done == (0, "no dead letters\n", "")
+    wrong = await elsewhere("deadletters", "--url", broker.url, "--nothing", "list")
+    assert (wrong.code, wrong.err.splitlines()[-1]) == (2, "Error: No such option '--nothing'.")
+    wrong = await elsewhere("deadletters", "--url", broker.url)
+    assert (wrong.code, wrong.err.splitlines()[-1]) == (2, "Error: Missing command.")
+
+
 async def test_list_and_show(broker: Broker, agent: AgentOf, name: str, other: str) -> None:
     (seq,) = await give_up(agent, name, other)
     assert (await broker("deadletters", "list", "--agent", other)).out == "no dead letters\n"

@@ -44,6 +44,30 @@ async def test_a_hub_is_drained_and_has_ended(own: HubProcess, broker: Broker) -
     )
 
 
+async def test_the_hub_is_that_of_a_configuration_unless_a_port_is_given(
+    tmp_path: Path, own: HubProcess, broker: Broker
+) -> None:
+    file = tmp_path / "broker.toml"
+    file.write_text('host = "127.0.0.1"\nport = 1\n')
+    done = await broker("drain", "--config", str(file))
+    assert done == (
+        3,
+        "",
+        "Error: no hub at 127.0.0.1:1: Connection refused; name its --port and --host\n",
+    )
+    file.write_text('host = "127.0.0.1"\nport = 0\n')
+    done = await broker("drain", "--config", str(file))
+    assert done.code == 2
+    assert done.err.endswith("port 0 is any free one: name the hub's --port\n")
+    file.write_text('host = "127.0.0.1"\nprot = 1\n')
+    done = await broker("drain", "--config", str(file))
+    assert (done.code, "prot" in done.err) == (2, True)
+    file.write_text(f'host = "127.0.0.1"\nport = {own.port}\n')
+    done = await broker("drain", "--config", str(file))
+    assert (done.code, done.out.partition(" (")[0]) == (0, "own")
+    assert await own.wait() == 0
+
+
 async def test_its_agents_are_with_the_other_hub_afterwards(tmp_path: Path, broker: Broker) -> None:
     redis = RedisServer(tmp_path / "redis")
     redis.start()

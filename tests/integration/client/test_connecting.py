@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
+from itertools import count
 
 import pytest
 
@@ -150,6 +152,43 @@ async def test_a_proxys_page_for_browsers_is_not_told() -> None:
         told = await refusal(found, found.url)
     assert "HTTP 404 Not Found (" in told
     assert "<" not in told
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_hubs_that_all_refuse_the_token_are_not_hubs_that_are_not_there(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = (f"t{n}" for n in count())
+    async with hub() as one, hub() as two:
+        for each in (one, two):
+            each.status = (status, {})
+            each.body = '{"type":"about:blank","detail":"the token has expired"}'
+        with pytest.raises(NotConnected) as caught:
+            await Agent(
+                "dc", [one.url, two.url], token=lambda: next(made), connect_timeout=1
+            ).__aenter__()
+        assert caught.value.refused
+        refused = f"HTTP {status} {HTTPStatus(status).phrase}: the token has expired"
+        assert str(caught.value) == (
+            f"every hub refuses the token: {one.url}: {refused}; {two.url}: {refused}; "
+            "`broker token create` makes a new one"
+        )
+        assert said(caplog, logging.WARNING)[0] == (
+            logging.WARNING,
+            f"dc: {one.url} refuses the token: {refused} "
+            "(`broker token create dc` makes a new one); trying again",
+        )
+
+
+async def test_a_hub_that_is_away_is_told_beside_one_that_refuses_the_token() -> None:
+    made = (f"t{n}" for n in count())
+    async with hub() as one:
+        one.status = (401, {})
+        with pytest.raises(NotConnected, match=r"^no hub could be reached: ") as caught:
+            await Agent(
+                "dc", [one.url, CLOSED_PORT], token=lambda: next(made), connect_timeout=1
+            ).__aenter__()
+        assert not caught.value.refused
 
 
 async def test_an_agent_that_has_worked_outlives_a_proxy_that_is_being_set_up() -> None:

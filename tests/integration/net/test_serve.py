@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -132,8 +133,9 @@ async def test_a_second_signal_ends_it_at_once(hub: HubProcess) -> None:
     writer.close()
 
 
-async def run(*options: str) -> tuple[int, str]:
+async def run(*options: str, **variables: str | None) -> tuple[int, str]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("TRISHULA_")}
+    environ |= {name: value for name, value in variables.items() if value is not None}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "trishula_broker", "serve", *options),
         stdout=asyncio.subprocess.PIPE,
@@ -188,6 +190,25 @@ async def test_a_redis_that_is_not_there_is_told_with_what_to_do(
     assert code == 3
     assert says in out
     assert out.count("\n") == 1
+
+
+async def test_a_redis_password_that_is_wrong_is_not_a_redis_that_does_not_run(
+    tmp_path: Path,
+) -> None:
+    redis = RedisServer(tmp_path / "redis", requirepass="s3cret")
+    redis.start()
+    try:
+        given = "--port", "0", "--data", str(tmp_path / "data"), "--redis", redis.url
+        for password, says in (
+            (None, "Redis asks for a password: set TRISHULA_REDIS_PASSWORD"),
+            ("wrong", "Redis does not accept the user or the password: compare redis.username"),
+        ):
+            code, out = await run(*given, TRISHULA_REDIS_PASSWORD=password)
+            assert (code, out.count("\n")) == (3, 1)
+            assert out.startswith(f"broker: {says}")
+            assert "see that it runs" not in out
+    finally:
+        redis.kill()
 
 
 async def test_a_flood_of_connections_leaves_the_store_its_descriptors(tmp_path: Path) -> None:

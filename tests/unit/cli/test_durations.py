@@ -32,6 +32,12 @@ def test_what_is_no_span_is_refused_by_its_name(text: str) -> None:
         Span().convert(text, None, None)
 
 
+def test_a_longest_span_is_named() -> None:
+    assert Span(366 * 86_400.0).convert("366d", None, None) == 366 * 86_400
+    with pytest.raises(click.BadParameter, match="'8785h' is not between 0 and 366 days"):
+        Span(366 * 86_400.0).convert("8785h", None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "ms"),
     [
