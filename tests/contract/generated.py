@@ -221,7 +221,18 @@ def _marks(draw: st.DrawFn) -> Recipe:
 @st.composite
 def _session(draw: st.DrawFn) -> Recipe:
     agent, which, backs = draw(_mailboxes), draw(_epochs), draw(_some_backs)
-    kinds = ("leave", "leave", "update", "forget", "unassign", "unassign", "pause", "go on")
+    kinds = (
+        "leave",
+        "leave",
+        "update",
+        "forget",
+        "unassign",
+        "unassign",
+        "pause",
+        "go on",
+        "go on",
+    )
+    limit, again = draw(st.sampled_from((1, 2, 200))), draw(st.booleans())
     kind = draw(st.sampled_from(kinds))
     status = draw(st.none() | st.just('{"text":"busy"}'))
     join, leave = (draw(st.none() | st.sampled_from(GROUPS)) for _ in range(2))
@@ -235,7 +246,8 @@ def _session(draw: st.DrawFn) -> Recipe:
         if kind == "forget":
             return base.Forget(agent, epoch)
         if kind in ("pause", "go on"):
-            return base.Pause(agent, kind == "pause", status or "")
+            on = kind == "pause"
+            return base.Pause(agent, on, status or "", limit, again and not on)
         return base.Unassign(agent)
 
     return make

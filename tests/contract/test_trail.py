@@ -11,6 +11,7 @@ from tests.contract.world import World, body
 from trishula_broker.store import base
 from trishula_broker.store.op import CODES
 from trishula_broker.store.recorded import RECORDED, decode_done, encode_done, recorded
+from trishula_broker.store.redis.trail import entry
 from trishula_protocol.address import parse_address
 
 RETENTION = base.Retention()
@@ -359,6 +360,7 @@ def test_all_that_is_recorded_has_a_number_and_comes_back_as_it_was() -> None:
         (base.Forget("bob", 5), base.Forgotten(0)),
         (base.EndNode("n", 5, 6), base.NodeEnded(("bob",), False, 5)),
         (base.Pause("bob", True, "why"), base.Paused(True, ("plan",))),
+        (base.Pause("eve", False), base.Paused(True, (), (("bob", copy),), True)),
         (base.OrderFolder(True, "why"), base.FolderOrdered(True, base.FolderOrder("why", 5))),
         (base.Introduce("bob"), base.Noted(True)),
         (base.Revoke(base.Revocation("jti", "", 5, None)), base.Noted(True)),
@@ -367,3 +369,9 @@ def test_all_that_is_recorded_has_a_number_and_comes_back_as_it_was() -> None:
     done = recorded([op for op, _ in pairs], [outcome for _, outcome in pairs])
     assert len(done) == len(pairs)
     assert decode_done(encode_done(done)) == tuple(done)
+
+
+def test_a_resume_that_a_node_of_an_earlier_version_committed_is_understood() -> None:
+    packed = msgspec.msgpack.encode((5, "n1", [("pause", "bob", False, "")], [(0, 1, ["plan"])]))
+    [done] = entry(1, packed).done
+    assert done == (base.Pause("bob", False, "", 0), base.Paused(True, ("plan",)))

@@ -368,10 +368,11 @@ class HubHost:
                 self._led.append((op.lead, f"{self.name} {self.starts}"))
             elif isinstance(op, base.Accept) and isinstance(outcome, base.Refused):
                 self.refused[op.id] = outcome.code
-            elif isinstance(op, base.Pause) and op.on:
-                self._paused[op.agent] = op.reason, self.clock.now
-            elif isinstance(op, base.Pause):
-                self._paused.pop(op.agent, None)
+            elif isinstance(op, base.Pause) and isinstance(outcome, base.Paused):
+                if op.on:
+                    self._paused[op.agent] = op.reason, self.clock.now
+                elif not (outcome.more or outcome.overtaken):
+                    self._paused.pop(op.agent, None)
         return outcomes
 
     def _abort_commit(self, applied: Applied) -> None:

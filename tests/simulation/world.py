@@ -164,8 +164,7 @@ class World:
             for host in self.hosts:
                 agent.tell_unheard(host.refused)
         events = [event for agent in self._all for event in agent.log.events]
-        paused = {name for _, _, name, _ in self.plan.pauses}
-        self.faults += [str(violation) for violation in check(events, paused)]
+        self.faults += [str(violation) for violation in check(events)]
         if not self.faults or not self.faults[0].startswith("stuck"):
             self._look_into_the_cores()
             self._look_into_the_store(events)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -448,12 +448,9 @@ class _Holder:
         """The instance was told that its finish did not count."""
 
 
-def check(history: Iterable[Event], paused: Collection[str] = ()) -> list[Violation]:
-    """Every broken promise in a history that went on until quiet. Empty: all were kept.
-
-    ``paused`` are agents that an operator kept from their mail for a while.
-    """
-    checker = _Checker(paused)
+def check(history: Iterable[Event]) -> list[Violation]:
+    """Every broken promise in a history that went on until quiet. Empty: all were kept."""
+    checker = _Checker()
     by_instance: dict[str, list[Event]] = defaultdict(list)
     for event in history:
         by_instance[event.instance].append(event)
@@ -485,8 +482,7 @@ def assert_kept(history: Iterable[Event], context: str = "") -> None:
 
 
 class _Checker:
-    def __init__(self, paused: Collection[str]) -> None:
-        self._paused = paused
+    def __init__(self) -> None:
         self.violations: list[Violation] = []
         self._messages: dict[MessageKey, _Message] = {}
         self._copies: dict[MessageKey, dict[str, _Holder]] = defaultdict(dict)
@@ -735,11 +731,9 @@ class _Checker:
         if sent.reply_to and MessageKey(recipient, sent.reply_to) in self._abandoned:
             return False
         # Mail for a capability may wait for one agent and move to another; it has a place in
-        # the line only where nobody else could ever take it, and nobody kept that one from it.
-        if sent.to.startswith("@"):
-            takers = {*sent.expects, *sent.may}
-            if len(takers) > 1 or not takers.isdisjoint(self._paused):
-                return False
+        # the line only where nobody else could ever take it.
+        if sent.to.startswith("@") and len({*sent.expects, *sent.may}) > 1:
+            return False
         # Handed to two instances of one agent, it is not known here which was first.
         holders = self._copies[key].values()
         return sum(holder.agent == recipient for holder in holders) == 1

@@ -8,7 +8,8 @@ This is the hot path: messages that were accepted in one commit are one record
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -100,6 +101,9 @@ class Records:
                         answered.add(op.sender, op.settles, outcome.seq, op.delivered_at)
                 elif type(op) is Settle and type(outcome) is Marked:
                     settled.add(op, outcome)
+                elif type(op) is base.Pause and type(outcome) is base.Paused:
+                    for record in _paused(op, outcome):
+                        add(record)
                 else:
                     make = _OTHERS.get(type(op))
                     add(_plain(op, outcome) if make is None else make(op, outcome))
@@ -253,11 +257,16 @@ def _discarded(op: base.Discard, outcome: base.Discarded) -> _Plain:
 
 
 def _assigned(op: base.Assign, outcome: base.Assigned) -> _Plain:
+    return _taken(op.capability, outcome.copies)
+
+
+def _taken(capability: str, copies: Iterable[tuple[str, base.Copy]]) -> _Plain:
+    taken = list(copies)
     return {
         "event": "assigned",
-        "capability": op.capability,
-        "seqs": [copy.message.seq for _, copy in outcome.copies],
-        "agents": [agent for agent, _ in outcome.copies],
+        "capability": capability,
+        "seqs": [copy.message.seq for _, copy in taken],
+        "agents": [agent for agent, _ in taken],
     }
 
 
@@ -270,12 +279,12 @@ def _unassigned(op: base.Unassign, outcome: base.Unassigned) -> _Plain:
     }
 
 
-def _paused(op: base.Pause, outcome: base.Paused) -> _Plain:
-    return {
-        "event": "paused" if op.on else "resumed",
-        "agent": op.agent,
-        "reason": op.reason,
-    }
+def _paused(op: base.Pause, outcome: base.Paused) -> Iterator[_Plain]:
+    for capability, copies in groupby(outcome.copies, lambda taken: taken[1].via or ""):
+        yield _taken(capability, copies)
+    if not outcome.more:
+        event = "paused" if op.on else "resumed"
+        yield {"event": event, "agent": op.agent, "reason": op.reason}
 
 
 def _folder_ordered(op: base.OrderFolder, outcome: base.FolderOrdered) -> _Plain:
@@ -336,7 +345,6 @@ _OTHERS: Final[dict[type[base.Op], Callable[[Any, Any], _Plain]]] = {
     base.Retry: _retried,
     base.Forget: _forgotten,
     base.EndNode: _node_ended,
-    base.Pause: _paused,
     base.OrderFolder: _folder_ordered,
     base.Revoke: _revoked,
 }

@@ -24,4 +24,4 @@ def command(session: Session, whom: str) -> None:
     if session.out.as_json:
         session.out.document(answer)
     else:
-        session.out.lines(f"resumed {whom}")
+        session.out.lines(f"resumed {whom}" if not answer["paused"] else f"{whom} was paused again")

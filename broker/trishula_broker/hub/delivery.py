@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -52,6 +53,8 @@ class Delivery:
         self._agenda = agenda
         self._settings = settings
         self._stirred: dict[int, Seat] = {}
+        self._held: Counter[int] = Counter()
+        """link → what has to happen before it is handed anything."""
         self._shared: dict[tuple[int, bool], bytes] = {}
         """What a session is sent of a message to many, by seq and whether it is MessagePack: made
         once for all of those that are given it in the same :meth:`run`."""
@@ -97,6 +100,18 @@ class Delivery:
         """Something changed that may let ``seat`` have more."""
         self._stirred[seat.session.link] = seat
 
+    def hold(self, seat: Seat) -> None:
+        """Hand nothing to ``seat`` until :meth:`release`, called as often."""
+        self._held[seat.session.link] += 1
+
+    def release(self, seat: Seat) -> None:
+        """What it waited for has happened."""
+        link = seat.session.link
+        self._held[link] -= 1
+        if not self._held[link]:
+            del self._held[link]
+            self.stir(seat)
+
     def doubt_all(self, now: Now) -> None:
         """A commit failed: the store may hold what no window knows of. Look in a moment."""
         for seat in self._roster.seats.values():
@@ -133,9 +148,9 @@ class Delivery:
         """Deliver what the stirred seats have room for, once they are known to be this node's."""
         if self._stirred and self._membership.sure(now):
             stirred, self._stirred = self._stirred, {}
-            arriving = self._roster.arriving
-            for seat in stirred.values():
-                if seat.session.live and seat.agent not in arriving:
+            arriving, held = self._roster.arriving, self._held
+            for link, seat in stirred.items():
+                if seat.session.live and seat.agent not in arriving and link not in held:
                     self._deliver(seat, now)
             self._shared.clear()
 

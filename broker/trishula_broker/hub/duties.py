@@ -4,6 +4,7 @@ that stopped."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from trishula_broker.hub.agenda import Agenda
@@ -12,7 +13,7 @@ from trishula_broker.hub.delivery import Delivery
 from trishula_broker.hub.membership import Membership
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.questions import Questions
-from trishula_broker.hub.roster import Roster, presence
+from trishula_broker.hub.roster import Roster, Seat, presence
 from trishula_broker.store import base
 
 SWEEP: Final = 500
@@ -51,8 +52,9 @@ class Duties:
         self._questions = questions
         self._agenda = agenda
         self._sweeping = False
-        self._assigning: set[str] = set()
-        """Capabilities with an Assign on its way: it finds all that was accepted before it."""
+        self._assigning: dict[str, list[Seat]] = {}
+        """Capabilities with an Assign on its way, which finds all that was accepted before it, and
+        who waits for the pool to be empty."""
 
     def sweep_at(self, wall: int, now: Now) -> None:
         """Something is due at ``wall``."""
@@ -149,8 +151,15 @@ class Duties:
     def assign(self, capability: str) -> None:
         """Hand out what waits in a capability's pool."""
         if capability not in self._assigning:
-            self._assigning.add(capability)
+            self._assigning[capability] = []
             self._commits.submit(base.Assign(capability, ASSIGN), self._assigned)
+
+    def assign_first(self, capability: str, seat: Seat) -> None:
+        """The same; ``seat``, which has just come, is handed nothing else before: what was sent
+        to it later must not go out first."""
+        self.assign(capability)
+        self._assigning[capability].append(seat)
+        self._delivery.hold(seat)
 
     def _assigned(
         self, outcome: base.Assigned | Unavailable, op: base.Assign, context: None, now: Now
@@ -158,14 +167,24 @@ class Duties:
         if isinstance(outcome, Unavailable):
             self._commits.retry(op, self._assigned, context, now)
             return
-        self._assigning.discard(op.capability)
-        for agent, copy in outcome.copies:
+        self.assigned(outcome.copies)
+        waiting = self._assigning[op.capability]
+        if outcome.more:
+            # Who waits must not wait for ever, however much comes in meanwhile.
+            limit = op.limit + ASSIGN if waiting else ASSIGN
+            self._commits.submit(base.Assign(op.capability, limit), self._assigned)
+            return
+        del self._assigning[op.capability]
+        for seat in waiting:
+            self._delivery.release(seat)
+
+    def assigned(self, copies: Sequence[tuple[str, base.Copy]]) -> None:
+        """Somebody got these of a pool."""
+        for agent, copy in copies:
             if copy.attempts:
                 self._delivery.look_at(agent)  # it may wait for its next attempt: a fetch knows
             else:
                 self._delivery.offer(agent, copy)
-        if outcome.more:
-            self.assign(op.capability)
 
     def _unassigned(
         self, outcome: base.Unassigned | Unavailable, op: base.Unassign, again: bool, now: Now

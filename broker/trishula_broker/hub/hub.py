@@ -199,6 +199,7 @@ class Hub:
             self._roster,
             self._delivery,
             self._duties.assign,
+            self._duties.assigned,
             self._taps,
             self._tenure,
             self._registration,

@@ -218,6 +218,7 @@ class Registration:
             "registered",
             {"agent": op.agent, "link": session.link, "peer": session.peer, "epoch": outcome.epoch},
         )
+        seat = None
         if outcome.epoch:
             seat = Seat(session, Mailbox(session.prefetch, self._settings))
             self._roster.seats[op.agent] = seat
@@ -228,7 +229,10 @@ class Registration:
                 self._duties.sweep_at(now.wall + SWEEP_SOON_MS, now)
         # Of a side session too: it may have told of capabilities for one that is online.
         for capability in outcome.pools:
-            self._duties.assign(capability)
+            if seat is None:
+                self._duties.assign(capability)
+            else:
+                self._duties.assign_first(capability, seat)
         waiting, session.waiting = session.waiting, []
         self._activated(session, waiting, now)
 

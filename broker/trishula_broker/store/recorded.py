@@ -90,12 +90,22 @@ def _tags(op: Register) -> tuple[tuple[str, ...] | None, ...]:
 
 
 def _assigned(op: Assign, outcome: Assigned) -> Done | None:
-    copies = tuple((agent, _without_body(copy)) for agent, copy in outcome.copies)
+    copies = _without_bodies(outcome.copies)
     return (op, replace(outcome, copies=copies)) if copies else None
+
+
+def _paused(op: Pause, outcome: Paused) -> Done | None:
+    if not outcome.known or outcome.overtaken:
+        return None
+    return op, replace(outcome, copies=_without_bodies(outcome.copies))
 
 
 def _retried(op: Retry, outcome: Retried) -> Done | None:
     return None if outcome.copy is None else (op, Retried(_without_body(outcome.copy)))
+
+
+def _without_bodies(copies: Iterable[tuple[str, Copy]]) -> tuple[tuple[str, Copy], ...]:
+    return tuple((agent, _without_body(copy)) for agent, copy in copies)
 
 
 def _without_body(copy: Copy) -> Copy:
@@ -124,7 +134,7 @@ RECORDED: Final[dict[type, tuple[type, _Keep]]] = {
         lambda op, outcome: None if outcome.waiting or outcome.again else (op, outcome),
     ),
     EndNode: (NodeEnded, lambda op, outcome: (op, outcome) if outcome.agents else None),
-    Pause: (Paused, lambda op, outcome: (op, outcome) if outcome.known else None),
+    Pause: (Paused, _paused),
     OrderFolder: (FolderOrdered, lambda op, outcome: (op, outcome) if outcome.new else None),
     Introduce: (Noted, lambda op, outcome: (op, outcome) if outcome.new else None),
     Revoke: (Noted, lambda op, outcome: (op, outcome) if outcome.new else None),

@@ -440,6 +440,24 @@ def test_what_is_told_of_each_operation(op: Any, outcome: Any, expected: dict[st
     assert record["node"] == "n1"
 
 
+@pytest.mark.parametrize("more", [True, False])
+def test_what_a_resumed_agent_took_is_told_as_assigned(more: bool) -> None:
+    takers = [("a", "x"), ("b", "x"), ("a", "y")]
+    taken = tuple((agent, base.Copy(NOTICE, 0, 0, via)) for agent, via in takers)
+    records = told((base.Pause("a", False), base.Paused(True, (), taken, more)))
+    assert [(each["event"], each.get("capability"), each.get("agents")) for each in records] == [
+        ("assigned", "x", ["a", "b"]),
+        ("assigned", "y", ["a"]),
+        *(() if more else [("resumed", None, None)]),
+    ]
+    assert records[0]["seqs"] == [8, 8]
+
+
+def test_an_earlier_versions_resume_is_told_as_it_was() -> None:
+    [record] = told((base.Pause("a", False), base.Paused(True, ("x",))))
+    assert record["event"] == "resumed"
+
+
 def test_mail_of_the_hub_is_accepted_mail_too() -> None:
     discard = base.Discard("agni", 1, 1, "dead", "because", None)
     _, notice = told((discard, base.Discarded(True, None, NOTICE)))

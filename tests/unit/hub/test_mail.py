@@ -586,6 +586,38 @@ def test_capability_mail_keeps_its_order_behind_a_deep_pool() -> None:
     assert ids(worker) == [f"m{n:03}" for n in range(455)]
 
 
+def test_direct_mail_does_not_overtake_a_deep_pool_when_its_agent_comes() -> None:
+    bench = Bench()
+    sender = bench.agent("dc")
+    bench.agent("agni", capabilities=["review", "test"]).drop()
+    sent = [f"m{n:03}" for n in range(900)]
+    for n, id_ in enumerate(sent):
+        sender.tell(("@review", "@test", "agni")[n % 3], id_)
+    assert ids(bench.agent("agni", prefetch=1_000)) == sent
+
+
+def test_direct_mail_does_not_overtake_a_pool_that_the_store_could_not_hand_out_at_once() -> None:
+    bench = Bench()
+    sender = bench.agent("dc")
+    bench.agent("agni", capabilities=["review"]).drop()
+    sender.tell("@review", "m1")
+    sender.tell("agni", "m2")
+    worker = bench.peer()
+    bench.hold_commits = True
+    register = {"op": "register", "agent": "agni"}
+    worker.send({"type": "COMMAND", "to": "hub", "id": "r", "payload": register})
+    ops = bench.hub.ops_to_commit()
+    [outcomes] = bench.store.apply(bench.now.wall, [Batch("default", ops)])
+    bench.hub.committed(outcomes, bench.now)
+    bench.hub.ops_to_commit()
+    bench.hub.commit_failed("no disk", bench.now)
+    bench.hold_commits = False
+    sender.tell("agni", "m3")
+    assert ids(worker) == []
+    bench.advance(1_000)
+    assert ids(worker) == ["m1", "m2", "m3"]
+
+
 def test_held_mail_past_its_ttl_does_not_keep_other_mail_from_expiring() -> None:
     bench = Bench()
     sender = bench.agent("dc", heartbeat_ms=60_000)

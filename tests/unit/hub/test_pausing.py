@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.hub_bench import Bench, Peer
 from tests.unit.hub.test_nodes import agent, make_pair
+from trishula_broker.hub.duties import ASSIGN
 from trishula_broker.store import base
 from trishula_protocol import limits
 
 
 def ids(peer: Peer) -> list[str]:
     return [mail["id"] for mail in peer.mail()]
+
+
+def asked(op: str, id_: str) -> dict[str, Any]:
+    return {"type": "COMMAND", "to": "hub", "id": id_, "payload": {"op": op, "agent": "agni"}}
+
+
+def answers(peer: Peer, id_: str) -> list[dict[str, Any]]:
+    return [each["payload"] for each in peer.take() if each.get("reply_to") == id_]
+
+
+def applied(bench: Bench) -> list[base.Outcome]:
+    """What the store made of what the hub has for it now; the hub has not heard of it yet."""
+    ops = bench.hub.ops_to_commit()
+    [outcomes] = bench.store.apply(bench.now.wall, [base.Batch("default", ops)])
+    return outcomes
 
 
 # --- pause and resume ---
@@ -45,6 +63,90 @@ def test_a_pause_that_is_asked_for_right_after_a_resume_holds() -> None:
     assert ids(agni) == []
     operator.ask("resume", agent="agni")
     assert ids(agni) == ["m1"]
+
+
+def test_what_waits_in_a_pool_is_not_overtaken_by_what_came_later_when_its_agent_is_resumed() -> (
+    None
+):
+    one, two = make_pair()
+    agni = agent(one, "agni", capabilities=["review"])
+    operator = agent(two, "op")
+    operator.ask("pause", agent="agni")
+    operator.tell("@review", "m1")
+    operator.tell("agni", "m2")
+    one.hold_commits = two.hold_commits = True
+    operator.send(asked("resume", "r"))
+    outcomes = applied(two)
+    one.hold_commits = False
+    one.run()  # which hears of that commit before the other hub has gone on
+    assert ids(agni) == ["m1", "m2"]
+    two.hub.committed(outcomes, two.now)
+    two.hold_commits = False
+    two.run()
+    assert ids(agni) == []
+
+
+def test_a_deep_pool_comes_before_what_was_sent_later_when_its_agent_is_resumed() -> None:
+    one, two = make_pair()
+    capabilities = ["review", "test"]
+    agni = agent(one, "agni", capabilities=capabilities, prefetch=10_000)
+    operator = agent(two, "op")
+    operator.ask("pause", agent="agni")
+    sent = [f"m{n}" for n in range(3 * ASSIGN)]
+    for n, id_ in enumerate(sent):
+        operator.tell(f"@{capabilities[n % 2]}", id_)
+    two.hold_commits = True
+    operator.send(asked("resume", "r"))
+    two.hub.committed(applied(two), two.now)  # hands out a part of it
+    assert ids(agni) == []
+    sent += ["late", "direct"]
+    operator.tell("@test", "late")
+    operator.tell("agni", "direct")
+    two.hold_commits = False
+    two.run()
+    assert answers(operator, "r") == [{"agent": "agni", "paused": False}]
+    assert ids(agni) == sent
+
+
+def test_a_resume_that_takes_long_does_not_overtake_a_pause() -> None:
+    one, two = make_pair()
+    agni = agent(one, "agni", capabilities=["review"])
+    operator, other = agent(two, "op"), agent(one, "other")
+    operator.ask("pause", agent="agni")
+    for n in range(ASSIGN + 1):
+        operator.tell("@review", f"m{n}")
+    two.hold_commits = True
+    operator.send(asked("resume", "r"))
+    two.hub.committed(applied(two), two.now)
+    assert other.ask("pause", agent="agni", reason="no")["type"] == "RESULT"
+    two.hold_commits = False
+    two.run()
+    assert answers(operator, "r") == [{"agent": "agni", "paused": True}]
+    assert ids(agni) == []
+    operator.ask("resume", agent="agni")
+    assert len(ids(agni)) == ASSIGN + 1
+
+
+def test_a_resume_that_broke_off_is_asked_for_again() -> None:
+    bench = Bench()
+    operator = bench.agent("op")
+    agni = bench.agent("agni", capabilities=["review"], prefetch=10_000)
+    operator.ask("pause", agent="agni")
+    sent = [f"m{n}" for n in range(ASSIGN + 1)]
+    for id_ in sent:
+        operator.tell("@review", id_)
+    bench.hold_commits = True
+    operator.send(asked("resume", "r"))
+    bench.hub.committed(applied(bench), bench.now)
+    bench.failing = "no disk"
+    bench.hold_commits = False
+    bench.run()
+    assert [each["code"] for each in answers(operator, "r")] == ["unavailable"]
+    bench.failing = None
+    bench.advance(1_000)
+    assert ids(agni) == []
+    assert operator.ask("resume", agent="agni")["payload"] == {"agent": "agni", "paused": False}
+    assert ids(agni) == sent
 
 
 def test_agents_tells_who_is_paused_and_why() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.auth.identity import Identity
@@ -35,6 +35,7 @@ class Desk:
         roster: Roster,
         delivery: Delivery,
         assign: Callable[[str], None],
+        assigned: Callable[[Sequence[tuple[str, base.Copy]]], None],
         taps: Taps,
         tenure: Tenure,
         registration: Registration,
@@ -49,6 +50,8 @@ class Desk:
         self.delivery = delivery
         self.assign = assign
         """Hands out the pool of a capability."""
+        self.assigned = assigned
+        """Takes what somebody got of a pool."""
         self.taps = taps
         self.tenure = tenure
         self.registration = registration

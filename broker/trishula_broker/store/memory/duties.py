@@ -10,7 +10,7 @@ from trishula_broker.store.memory.nodes import dead, next_lapse
 from trishula_broker.store.memory.space import Space
 
 
-def assign(books: Books, space: Space, now: int, op: base.Assign) -> base.Outcome:
+def assign(books: Books, space: Space, now: int, op: base.Assign) -> base.Assigned:
     pool = space.mailbox("@" + op.capability)
     assigned: list[tuple[str, base.Copy]] = []
     more = False

@@ -85,6 +85,8 @@ def caused(
             yield from _mail(space, op.agent, op.seq)
     elif isinstance(outcome, base.Paused) and isinstance(op, base.Pause):
         node = space.node_of(op.agent)
+        for agent, copy in outcome.copies:
+            yield from _mail(space, agent, copy.message.seq)
         if node is not None:
             yield node, base.Mail(op.agent, None)
     elif isinstance(outcome, base.Registered) and isinstance(op, base.Register):

@@ -96,17 +96,6 @@ def forget(books: Books, space: Space, now: int, op: base.Forget) -> base.Outcom
     return base.Forgotten(waiting)
 
 
-def pause(books: Books, space: Space, now: int, op: base.Pause) -> base.Outcome:
-    agent = space.agents.get(op.agent)
-    if agent is None:
-        return base.Paused(False)
-    agent.paused = op.reason if op.on else None
-    if op.on or not agent.online:
-        return base.Paused(True)
-    waiting = (name for name in sorted(agent.capabilities) if space.mailbox("@" + name).queue)
-    return base.Paused(True, tuple(waiting))
-
-
 def order_folder(books: Books, space: Space, now: int, op: base.OrderFolder) -> base.Outcome:
     before = space.folder_order
     since = now if before is None else before.since

@@ -20,7 +20,8 @@ from trishula_protocol.address import HUB
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """What the directory knows of an agent. ``cut_off``: its session ended unseen."""
+    """What the directory knows of an agent. ``cut_off``: its session ended unseen.
+    ``resuming``: it is paused and about to go on, once it has what waits for its capabilities."""
 
     name: str
     node: str
@@ -34,6 +35,7 @@ class Agent:
     cut_off: bool = False
     status: str | None = None
     paused: str | None = None
+    resuming: bool = False
     folder: bool = False
 
     @property

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from trishula_broker.store import base
-from trishula_broker.store.memory import duties, mail, nodes, sessions
+from trishula_broker.store.memory import duties, mail, nodes, pausing, sessions
 from trishula_broker.store.memory.answers import answer
 from trishula_broker.store.memory.books import Books, end_reads
 from trishula_broker.store.memory.hints import HintLink, caused
@@ -87,6 +87,7 @@ class MemoryStore:
         shared.end_sessions = True
         for space in self._books.spaces.values():
             for agent in space.agents.values():
+                agent.resuming = False  # who was about to go on with that is gone
                 if agent.online:
                     agent.online = False
                     agent.epoch = 0
@@ -200,7 +201,7 @@ _APPLY: Final[dict[type, Callable[[Books, Space, int, Any], base.Outcome]]] = {
     base.Leave: sessions.leave,
     base.Update: sessions.update,
     base.Forget: sessions.forget,
-    base.Pause: sessions.pause,
+    base.Pause: pausing.pause,
     base.OrderFolder: sessions.order_folder,
     base.Accept: mail.accept,
     base.Fetch: mail.fetch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trishula_broker.store.message import Copy
 from trishula_broker.store.op import Op, Outcome
 
 
@@ -98,11 +99,18 @@ class Pause(Op, frozen=True, gc=False):
     While it is paused its mailbox fills and expires as ever, what it holds is settled as ever,
     and no :class:`Accept` or :class:`Assign` picks it for a capability. Registering changes
     nothing about that; forgetting does. Doing it twice is a success; the last reason counts.
+
+    One that goes on and is online is first given what waits for its capabilities, as by
+    :class:`Assign`: what was sent to it later must not go out before. When that are more than
+    ``limit`` copies it stays paused for now (:attr:`Paused.more`), and another one of these with
+    ``again`` goes on; that one does nothing when somebody has said ``on`` in between.
     """
 
     agent: str
     on: bool
     reason: str = ""
+    limit: int = 200
+    again: bool = False
 
 
 class Paused(Outcome, frozen=True, gc=False):
@@ -110,4 +118,10 @@ class Paused(Outcome, frozen=True, gc=False):
 
     known: bool
     pools: tuple[str, ...] = ()
-    """Of one that goes on and is online: its capabilities with unassigned mail waiting."""
+    """Only in entries of the trail of an earlier version, which assigned nothing."""
+    copies: tuple[tuple[str, Copy], ...] = ()
+    """Who got what of its pools."""
+    more: bool = False
+    """It could take more of them, and is still paused."""
+    overtaken: bool = False
+    """It was paused since it began to go on; nothing changed."""

@@ -53,7 +53,7 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
         case base.Forget():
             return ("forget", op.agent, op.epoch)
         case base.Pause():
-            return ("pause", op.agent, op.on, op.reason)
+            return ("pause", op.agent, op.on, op.reason, op.limit, op.again)
         case base.OrderFolder():
             return ("order_folder", op.on, op.reason)
         case base.Assign():
@@ -216,7 +216,7 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
         case base.Forget():
             return base.Forgotten(found[1], found[2] == 1)
         case base.Pause():
-            return base.Paused(found[1] == 1, names(found[2]))
+            return _paused(found)
         case base.OrderFolder():
             return base.FolderOrdered(found[1] == 1, _order(found[2]))
         case base.Assign():
@@ -239,6 +239,14 @@ def outcome(op: base.Operation, found: Any, now: int) -> base.Outcome:
             return base.Noted(found[1] == 1)
         case base.Archive():
             return base.Archived(found[1], found[2])
+
+
+def _paused(found: list[Any]) -> base.Paused:
+    if found[1] != 1:
+        return base.Paused(False)
+    _, _, pools, takers, rows, more, overtaken = found
+    taken = zip(names(takers), copies(rows), strict=True)
+    return base.Paused(True, names(pools), tuple(taken), more == 1, overtaken == 1)
 
 
 def _order(found: bytes | None) -> base.FolderOrder | None:

@@ -232,9 +232,11 @@ class _Pause(_Op):
     agent: str
     on: bool
     reason: str
+    limit: int = 0
+    again: bool = False
 
     def op(self) -> base.Operation:
-        return base.Pause(self.agent, self.on, self.reason)
+        return base.Pause(self.agent, self.on, self.reason, self.limit, self.again)
 
 
 class _OrderFolder(_Op, tag="order_folder"):
@@ -331,10 +333,25 @@ _entry: Final = msgspec.msgpack.Decoder(tuple[int, str, list[_Any], list[Raw]]).
 
 # Answers with entries of the log in them, which are not text.
 _Shown = tuple[str, int, int, int, Raw]
+
+
+class _PauseAnswer(msgspec.Struct, array_like=True, gc=False):
+    """Of earlier versions only what has no default."""
+
+    zero: int
+    known: int | bool
+    pools: list[str]
+    takers: list[str] = []
+    rows: list[_Shown] = []
+    more: int | bool = False
+    overtaken: int | bool = False
+
+
 _read_answer: Final = msgspec.msgpack.Decoder(list[Raw]).decode
 _assign_answer: Final = msgspec.msgpack.Decoder(
     tuple[int, list[str], list[_Shown], int | bool]
 ).decode
+_pause_answer: Final = msgspec.msgpack.Decoder(_PauseAnswer).decode
 _retry_answer: Final = msgspec.msgpack.Decoder(tuple[int, _Shown]).decode
 _answer: Final = msgspec.msgpack.Decoder().decode
 _NOTHING: Final = memoryview(b"\xc2")
@@ -389,10 +406,18 @@ def _found(op: base.Operation, answer: memoryview) -> Any:
             return first if isinstance(first, list) else [first, *map(_answer, found[1:])]
         case base.Assign():
             _, takers, rows, more = _assign_answer(answer)
-            return [0, [name.encode() for name in takers], [_shown(row) for row in rows], more]
+            return [0, _bytes(takers), [_shown(row) for row in rows], more]
+        case base.Pause():
+            paused = _pause_answer(answer)
+            given = [_bytes(paused.pools), _bytes(paused.takers), [*map(_shown, paused.rows)]]
+            return [0, paused.known, *given, paused.more, paused.overtaken]
         case base.Retry():
             return [0, _shown(_retry_answer(answer)[1])]
     return _as_answered(_answer(answer))
+
+
+def _bytes(names: Sequence[str]) -> list[bytes]:
+    return [name.encode() for name in names]
 
 
 def _shown(row: _Shown) -> list[Any]:

@@ -43,7 +43,8 @@ class Mailbox:
     hub's own mail, and are what limits apply to. ``via`` counts ``@`` mail; ``leased`` has the
     seqs that were read. An id above ``newest_id`` was never used by it. ``recent`` has some of
     its unsettled copies, by seq, as they are in the database or will be once the transaction is
-    written.
+    written. ``resuming``: it is paused and about to go on, once it has what waits for its
+    capabilities.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Mailbox:
         "online",
         "paused",
         "recent",
+        "resuming",
         "session",
         "since",
         "size",
@@ -93,6 +95,7 @@ class Mailbox:
         self.lease_ms = 0
         self.status: str | None = None
         self.paused: str | None = None
+        self.resuming = False
         self.folder = False
         self.cut_off = False
         self.unsettled = 0

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from trishula_broker.store import base
-from trishula_broker.store.sqlite import duties, mail, sessions
+from trishula_broker.store.sqlite import duties, mail, pausing, sessions
 from trishula_broker.store.sqlite.directory import Space
 from trishula_broker.store.sqlite.nodes import Nodes
 from trishula_broker.store.sqlite.trail import archive
 from trishula_broker.store.sqlite.work import Work
 
-_ASKING: Final = {base.Fetch, base.Assign, base.Unassign, base.Sweep}
+_ASKING: Final = {base.Fetch, base.Assign, base.Unassign, base.Sweep, base.Pause}
 """Operations that ask the database about more than single copies, so all must be written."""
 
 _Operate = Callable[[Work, Space, Any], base.Outcome]
@@ -22,7 +22,7 @@ _TABLE: Final[dict[type, _Operate]] = {
     base.Leave: sessions.leave,
     base.Update: sessions.update,
     base.Forget: sessions.forget,
-    base.Pause: sessions.pause,
+    base.Pause: pausing.pause,
     base.OrderFolder: sessions.order_folder,
     base.Accept: mail.accept,
     base.Fetch: mail.fetch,

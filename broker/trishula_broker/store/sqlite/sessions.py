@@ -67,6 +67,7 @@ def _make_known(work: Work, box: Mailbox) -> None:
     box.known = True
     box.groups = ()
     box.status = box.paused = None
+    box.resuming = False
     box.folder = False
     box.since = work.now
 
@@ -161,18 +162,6 @@ def forget(work: Work, space: Space, op: base.Forget) -> base.Forgotten | base.F
     space.changed(box, ())
     work.save(space, box)
     return base.Forgotten(0)
-
-
-def pause(work: Work, space: Space, op: base.Pause) -> base.Paused:
-    box = space.mailboxes.get(op.agent)
-    if box is None or not box.known:
-        return base.Paused(False)
-    box.paused = op.reason if op.on else None
-    work.save(space, box)
-    if op.on or not box.online:
-        return base.Paused(True)
-    boxes = space.mailboxes
-    return base.Paused(True, tuple(n for n in box.capabilities if boxes["@" + n].unsettled))
 
 
 def order_folder(work: Work, space: Space, op: base.OrderFolder) -> base.FolderOrdered:

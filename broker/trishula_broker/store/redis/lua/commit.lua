@@ -69,7 +69,8 @@ local function is_recorded(op, outcome)
   if code == 'leave' then return op[3] > 0 end
   if code == 'retry' then return outcome[2] ~= nil end
   if code == 'forget' then return outcome[2] == 0 and not outcome[3] end
-  if code == 'pause' or code == 'introduce' or code == 'revoke' or code == 'order_folder' then
+  if code == 'pause' then return outcome[2] == 1 and not outcome[7] end
+  if code == 'introduce' or code == 'revoke' or code == 'order_folder' then
     return outcome[2] == 1
   end
   return false

@@ -6,16 +6,18 @@
 --   g:<group>         sorted set of score 0: its members
 --   c:<capability>    sorted set of score 0: agents that are online, not paused, and offer it
 --   paused            hash: agent whose mail is not handed out -> why
+--   resuming          set: those of them that go on once they have what waits for their capabilities
 --   capabilities      set: all that were ever offered
 --   n:<node>          sorted set of score 0: agents that are online there
 --   ghosts, orphans   sorted sets: agents that are away, by when they are to be forgotten, and by
 --                     when their "@" mail goes back to its pools
 --   cut               set: agents whose sessions a restart ended; state has "ended" = 1
-local AGENTS, LIVE, EVERYONE, CAPABILITIES, CUT, PAUSED
+local AGENTS, LIVE, EVERYONE, CAPABILITIES, CUT, PAUSED, RESUMING
 
 NAMES[#NAMES + 1] = function()
   AGENTS, LIVE, EVERYONE = P .. 'agents', P .. 'live', P .. 'everyone'
   CAPABILITIES, CUT, PAUSED = P .. 'capabilities', P .. 'cut', P .. 'paused'
+  RESUMING = P .. 'resuming'
 end
 
 local AT, EPHEMERAL, LEASE_MS, SINCE = 1, 2, 3, 4  -- constants

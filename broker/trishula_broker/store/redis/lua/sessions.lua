@@ -238,21 +238,43 @@ function APPLY.forget(op)
   call('ZREM', GHOSTS, name)
   call('ZREM', ORPHANS, name)
   call('HDEL', PAUSED, name)
+  call('SREM', RESUMING, name)
   drop_box(box)
   return { 0, 0, false }
 end
 
 function APPLY.pause(op)
-  local name, on, reason = op[2], op[3], op[4]
+  local name, on, reason, limit, again = op[2], op[3], op[4], op[5], op[6]
   local agent = agent_of(name)
   if not agent then return { 0, false, {} } end
   flush()
-  if on then call('HSET', PAUSED, name, reason) else call('HDEL', PAUSED, name) end
+  local before = is_paused(name)
+  local resuming = call('SREM', RESUMING, name) == 1
+  if again and before and not resuming then return { 0, 1, {}, {}, {}, false, 1 } end
   local where = node_of(name)
-  if not where then return { 0, 1, {} } end
-  put_names('c:', name, on and agent[OFFERS] or {}, on and {} or agent[OFFERS])
-  hint(where, 'look', name)
-  return { 0, 1, on and {} or waiting_pools(agent) }
+  local offers = where and agent[OFFERS] or {}
+  local takers, found, more = {}, {}, false
+  if on then
+    call('HSET', PAUSED, name, reason)
+    put_names('c:', name, offers, {})
+  elseif before then
+    put_names('c:', name, {}, offers)
+    for i = 1, #offers do
+      local assigned = APPLY.assign({ 'assign', offers[i], limit - #takers })
+      for j = 1, #assigned[2] do
+        takers[#takers + 1], found[#found + 1] = assigned[2][j], assigned[3][j]
+      end
+      more = more or assigned[4]
+    end
+    if more then
+      put_names('c:', name, offers, {})
+      call('SADD', RESUMING, name)
+    else
+      call('HDEL', PAUSED, name)
+    end
+  end
+  if where then hint(where, 'look', name) end
+  return { 0, 1, {}, takers, found, more, false }
 end
 
 -- Whether agents are ordered to their shared folder: "since reason", false when not.
@@ -278,6 +300,7 @@ function APPLY.arrive(op)
     if node ~= op[2] then return { 0, false } end
   end
   call('HSET', STATE, 'ended', 1)
+  call('DEL', RESUMING)
   local all = call('HGETALL', LIVE)
   for i = 1, #all, 2 do
     local name = all[i]
