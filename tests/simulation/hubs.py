@@ -93,9 +93,9 @@ class HubHost:
         """Extra time of every hint."""
         self._led = led
         self._paused = paused
-        self._knows: dict[str, str] = {}
-        """Who is paused as far as this process was told: why."""
-        self._learned: dict[str, str] = {}
+        self._knows: dict[str, tuple[str, int]] = {}
+        """Who is paused as far as this process was told: why, and since when."""
+        self._learned: dict[str, tuple[str, int]] = {}
         """What it was told and has not acted on yet."""
         self._slow_links: set[int] = set()
         """Links on which something may have been held back for long."""
@@ -334,12 +334,12 @@ class HubHost:
         if session is None or paused is None:
             return
         why, since = paused
-        if self._knows.get(session.agent) == why or self.clock.now > since + KNOWN_MS:
+        if self._knows.get(session.agent) == paused or self.clock.now > since + KNOWN_MS:
             self._wrong(f"{self.name} delivers to {session.agent}, {why}: {send.frame!r}")
 
     def _learn(self, agent: str) -> None:
         if agent in self._paused:
-            self._learned[agent] = self._paused[agent][0]
+            self._learned[agent] = self._paused[agent]
 
     # --- the store ---
 
@@ -370,7 +370,10 @@ class HubHost:
                 self.refused[op.id] = outcome.code
             elif isinstance(op, base.Pause) and isinstance(outcome, base.Paused):
                 if op.on:
-                    self._paused[op.agent] = op.reason, self.clock.now
+                    # Said twice it goes on; after a resume it is another one.
+                    before = self._paused.get(op.agent, ("", 0))
+                    if before[0] != op.reason:
+                        self._paused[op.agent] = op.reason, self.clock.now
                 elif not (outcome.more or outcome.overtaken):
                     self._paused.pop(op.agent, None)
         return outcomes
