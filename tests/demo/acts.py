@@ -26,7 +26,7 @@ REVIEWS: Final = 6
 AWAY_PRIORITIES: Final = (4, 2, 5, 1, 3)
 STORM_PART: Final = 3000
 """Messages handled before the kill, and again after it."""
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 """The longest wait for anything."""
 PAUSE_S: Final = 2.0
 """Between acts, for a person to read."""
@@ -103,7 +103,9 @@ class Play:
         cast, screen = self._cast, self._screen
         screen.title("5. kill -9: an agent dies at work, and the work does not")
         text = "test the site"
-        command = cast.begin("dc", "command", "agni", label=CRASH, text=text, count=CRASH_STEPS)
+        command = cast.begin(
+            "dc", "command", "agni", label=CRASH, text=text, count=CRASH_STEPS, long=True
+        )
         await self._within(cast.until(lambda: cast.count("progress", CRASH) >= 1))
         await cast.kill("agni")
         screen.note("agni", "killed with SIGKILL")

@@ -48,6 +48,8 @@ class Player:
         for step in range(1, task.get("steps", 0) + 1):
             await asyncio.sleep(WORK_S)
             await message.progress({"step": step, "of": task["steps"]})
+            if task["long"] and message.attempt == 1:
+                await asyncio.Event().wait()
         return {"by": self.agent.name, "text": task["text"]}
 
     def on_status(self, message: Message) -> None:
@@ -102,9 +104,9 @@ class Player:
             self.log("progress", label=label, text=f"step {news['step']} of {news['of']}")
 
         (to,) = order.to
-        task = {"label": label, "text": order.text, "steps": steps}
+        task = {"label": label, "text": order.text, "steps": steps, "long": order.long}
         self.log("asked", label=label, peer=to, text=order.text)
-        result = await self.agent.command(to, task, on_progress=on_progress, timeout=30)
+        result = await self.agent.command(to, task, on_progress=on_progress, timeout=120)
         self.log("answered", label=label, peer=result["by"], text=result["text"])
 
     async def _send(self, to: str, label: str, text: str, priority: int = 0) -> None:

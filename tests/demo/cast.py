@@ -17,7 +17,7 @@ import msgspec
 from tests.demo.events import Do, Event, Kind, Order
 
 ROOT: Final = Path(__file__).parents[2]
-LEAVE_S: Final = 15.0
+LEAVE_S: Final = 60.0
 """An agent that has not left by then is ended."""
 
 

@@ -54,3 +54,5 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     count: int = 0
     """How many messages, or how many steps a command takes."""
     priorities: tuple[int, ...] = ()
+    long: bool = False
+    """The first attempt at the command does not end: there is time to kill who is at it."""

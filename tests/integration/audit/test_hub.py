@@ -221,7 +221,7 @@ async def test_a_full_disk_stops_acceptance_and_nothing_is_lost(
             report = await health(hub)
             assert report["status"] == "degraded"
             assert "No space left" in report["why"]
-            done = await Broker(hub.url)("send", "agni", "{}", "--timeout", "1", "--until", "done")
+            done = await Broker(hub.url)("send", "agni", "{}", "--timeout", "8", "--until", "done")
             assert done.code == 4
             assert "accepts nothing now" in done.err
             assert "No space left" in done.err

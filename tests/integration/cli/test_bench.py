@@ -44,7 +44,7 @@ async def test_as_fast_as_accepted(hub: HubProcess, broker: Broker) -> None:
     done = await broker(*SHORT, "--rate", "max", "--connections", "2", "--window", "20", "--json")
     assert done.code == 0, done
     found = done.json
-    assert found["received"] == found["planned"] == found["accepted"] > 40
+    assert found["received"] == found["planned"] == found["accepted"] >= 40  # two windows of 20
     assert (found["success"], found["disorder"]) == (100, 0)
     assert found["messages_per_s"] > 0
     assert await nobody_is_left(hub)
@@ -116,13 +116,13 @@ async def test_one_agent_that_was_made_before_sends_to_itself_and_stays(
 async def test_ctrl_c_ends_it_early_and_shows_what_there_is(
     hub: HubProcess, broker: Broker
 ) -> None:
-    running = await broker.start("bench", "--duration", "9s", "--rate", "200", "--json")
+    running = await broker.start("bench", "--duration", "5m", "--rate", "200", "--json")
     async with running:
         await running.said("received")  # the first line of progress: some have come
         done = await running.interrupt()
     assert done.code == 130
     assert done.json["interrupted"]
-    assert 0 < done.json["planned"] < 1_800
+    assert 0 < done.json["planned"] < 60_000
     assert done.json["received"] == done.json["planned"]
     assert await nobody_is_left(hub)
 

@@ -97,9 +97,9 @@ async def test_timeout_ends_it_with_4_when_no_more_comes(
     async with agent(name):
         pass
     assert (await broker("send", name, "1")).code == 0
-    done = await broker("listen", "--as", name, "--count", "2", "--timeout", "2")
+    done = await broker("listen", "--as", name, "--count", "2", "--timeout", "5")
     assert (done.code, done.out[-2:]) == (4, "1\n")
-    assert done.err.endswith("Error: nothing came for 2 s; 1 message before\n")
+    assert done.err.endswith("Error: nothing came for 5 s; 1 message before\n")
     assert (await broker("peek", "--as", name, "--json")).json["count"] == 0
     assert (await broker("send", name, "2")).code == 0
     assert (await broker("listen", "--as", name, "--count", "1", "--timeout", "60")).code == 0

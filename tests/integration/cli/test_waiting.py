@@ -68,7 +68,7 @@ async def test_no_answer_in_time_is_the_end_with_4(
     async with agent(name):
         pass
     args = ["--as", other] if named else []
-    done = await broker("send", name, "1", "--wait", "--timeout", "2", *args)
+    done = await broker("send", name, "1", "--wait", "--timeout", "5", *args)
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith("Error: not answered in time, and not taken back; `broker trace ")
 
@@ -163,7 +163,7 @@ async def test_until_ends_with_4_when_it_takes_too_long(
 ) -> None:
     async with agent(name):
         pass
-    done = await broker("send", name, "1", "--until", "delivered", "--timeout", "2")
+    done = await broker("send", name, "1", "--until", "delivered", "--timeout", "5")
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith("Error: not delivered in time")
 
