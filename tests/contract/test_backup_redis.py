@@ -102,6 +102,41 @@ async def test_a_namespace_is_as_it_was(redis: RedisServer, tmp_path: Path) -> N
         ]
 
 
+async def test_a_backup_has_the_runs_of_a_namespace(redis: RedisServer, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    async with a_world(redis) as world:
+        await world.come("ada")
+        await world.come("bob")
+        await world.do(base.Archive("n", 0))
+        seqs: list[int] = []
+        for run in range(60):  # more than a piece of each key
+            mails = (world.mail("ada", "bob", f"m{run:02}-{n}") for n in range(3))
+            seqs += [outcome.seq for outcome in await world.do(*mails)]
+        await world.do(world.settle("bob", *seqs[:100]))
+        before = await world.ask(base.History("bob", None, 0, 1_000))
+        trail = await world.ask(base.Trail(0, 1_000))
+    manifest = await back_up(redis, file)
+    (space,) = manifest.namespaces
+    assert (space.messages, space.waiting) == (180, 80)
+    redis.ask("FLUSHALL")
+    await put_back(redis, file)
+    async with a_world(redis) as world:
+        assert await world.ask(base.History("bob", None, 0, 1_000)) == before
+        await world.come("ada")
+        await world.come("bob")
+        assert await world.waiting("bob") == seqs[100:]
+        await world.do(world.settle("bob", *seqs[100:]))
+        assert await world.waiting("bob") == []
+        # What the trail tells of outlives the messages, as long as somebody wants to know it.
+        await world.do(base.Archive("n", ahead.ENTRIES))
+        world.now += 1_000
+        while await world.store.trim(world.now, base.Retention(1, 0, 1, 0)):
+            pass
+        assert await world.ask(base.History("bob", None, 0, 1_000)) == ()
+        again = await world.ask(base.Trail(ahead.ENTRIES, 1_000))
+        assert [entry.done for entry in again[: len(trail)]] == [entry.done for entry in trail]
+
+
 async def test_a_backup_beside_commits_is_one_moment(redis: RedisServer, tmp_path: Path) -> None:
     told: list[str] = []
     settled: list[str] = []

@@ -81,9 +81,13 @@ class RedisServer:
 
     def ask(self, *words: str) -> str:
         """Send a command as it would be typed; the first piece of the answer, as it comes."""
+        return self.send(*(word.encode() for word in words))
+
+    def send(self, *words: bytes) -> str:
+        """The same of words that need not be text."""
         with socket.create_connection(("127.0.0.1", self.port), START_SECONDS) as link:
-            parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
-            link.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
+            parts = [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]
+            link.sendall(b"*%d\r\n%s" % (len(words), b"".join(parts)))
             return link.recv(65536).decode()
 
     def wait_for(self, text: str, *words: str) -> None:

@@ -223,7 +223,7 @@ class Source:
                         await writer.add(data)
                         progress("restoring", done, total)
                     await writer.finish()
-                    await self._compare(connection, manifest, part.namespace)
+                    await self._compare(connection, manifest, part.namespace, writer.runs)
             for home in dict.fromkeys(map(self._home, names)):
                 async with self._connected(home, restores=True) as connection:
                     here = [name for name in names if self._home(name) == home]
@@ -262,11 +262,17 @@ class Source:
                 await exchange(connection, [("UNLINK", *keys[at : at + MEMBERS])])
 
     async def _compare(
-        self, connection: AbstractConnection, manifest: Manifest, namespace: str
+        self,
+        connection: AbstractConnection,
+        manifest: Manifest,
+        namespace: str,
+        runs: tuple[int, int],
     ) -> None:
-        """Whether all of it is there."""
+        """Whether all of it is there; ``runs``: how many were written, of how many messages."""
         key = prefix(namespace)
-        found = await exchange(connection, [("HLEN", f"{key}log"), ("HLEN", f"{key}agents")])
+        asked: list[Command] = [("HLEN", f"{key}{name}") for name in ("log", "runs", "agents")]
+        alone, kept, agents = await exchange(connection, asked)
+        found = [alone + (runs[1] if kept == runs[0] else kept), agents]
         (wanted,) = (each for each in manifest.namespaces if each.name == namespace)
         if found != [wanted.messages, wanted.agents]:
             raise BackupError(

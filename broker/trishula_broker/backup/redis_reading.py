@@ -17,6 +17,7 @@ from trishula_broker.backup.manifest import Namespace
 from trishula_broker.backup.records import Record
 from trishula_broker.store.base import StoreError
 from trishula_broker.store.redis.link import RESTORING, Command, exchange
+from trishula_broker.store.redis.page import Counted, counted
 from trishula_broker.store.redis.scripts import READ
 from trishula_broker.store.redis.space import prefix
 
@@ -24,7 +25,7 @@ KEYS: Final = 200
 """That are read at once."""
 SMALL: Final = 64
 """Members of a key up to which it is read at once; a larger one comes in pieces."""
-PIECE: Final = {"log": 64, "trail": 64}
+PIECE: Final = {"log": 64, "trail": 64, "runs:heads": 16, "runs:bodies": 4, "runs:kept": 4}
 """Members of a piece, of keys with large ones ..."""
 MEMBERS: Final = 1_000
 """... and of others; Redis takes its time for more."""
@@ -45,6 +46,7 @@ class Reading:
         self.path = folder / f"{number}.records"
         self._counts: dict[str, int] = {}
         self._state: dict[bytes, bytes] = {}
+        self._runs: dict[bytes, Counted] = {}
         self.path.touch(0o600)
         self._file: IO[bytes] | None = None
 
@@ -68,6 +70,9 @@ class Reading:
         """Write it; how many bytes that took."""
         if record.key == "state":
             self._state |= pairs(record.members)
+        if record.key == "runs":
+            found = pairs(record.members)
+            self._runs |= {first: counted(first, run) for first, run in found.items()}
         assert self._file is not None
         try:
             return records.write(self._file, record)
@@ -76,12 +81,13 @@ class Reading:
 
     def counted(self) -> Namespace:
         """What was read."""
-        count = self._counts.get
+        count, runs = self._counts.get, self._runs.values()
+        queued = sum(1 for run in runs if run.waiting)  # each is there once, however many wait
         return Namespace(
             self.name,
             count("agents", 0),
-            count("log", 0),
-            count("waiting", 0),
+            count("log", 0) + sum(run.all for run in runs),
+            count("waiting", 0) - queued + sum(run.waiting for run in runs),
             int(self._state.get(b"seq", 0)),
             int(self._state.get(b"trail", 0)),
         )

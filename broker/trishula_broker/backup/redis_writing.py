@@ -12,6 +12,7 @@ from trishula_broker.backup.records import Record
 from trishula_broker.backup.redis_reading import MEMBERS, pairs
 from trishula_broker.store.base import StoreError
 from trishula_broker.store.redis.link import Command, exchange
+from trishula_broker.store.redis.page import counted, moved
 from trishula_broker.store.redis.space import prefix
 
 BYTES: Final = 1 << 20
@@ -34,6 +35,12 @@ class Writing:
         self._commands: list[Command] = []
         self._size = 0
         self._state: dict[bytes, bytes] = {}
+        self._in_runs: dict[bytes, int] = {}
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """How many runs were written, and how many messages they have."""
+        return len(self._in_runs), sum(self._in_runs.values())
 
     async def add(self, data: bytes) -> None:
         """The next piece of the file."""
@@ -77,6 +84,14 @@ class Writing:
             self._state |= pairs(record.members)
         elif key == "trail":
             for at in range(0, len(record.members), 2):
+                record.members[at] = b"%d" % (int(record.members[at]) + ahead.ENTRIES)
+            self._write(record.kind, key, record.members)
+        elif key == "runs":
+            for first, run in pairs(record.members).items():
+                self._in_runs[first] = counted(first, run).all
+                self._write(record.kind, key, [first, moved(run, ahead.ENTRIES)])
+        elif key == "runs:kept_at":
+            for at in range(1, len(record.members), 2):
                 record.members[at] = b"%d" % (int(record.members[at]) + ahead.ENTRIES)
             self._write(record.kind, key, record.members)
         else:

@@ -29,8 +29,7 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
         case base.Accept():
             return _accept(op)
         case base.Settle():
-            ats = [at or 0 for at in op.delivered_at]
-            return ("settle", op.agent, op.epoch, _texts(op.seqs), ats)
+            return _settle(op)
         case base.Read():
             zeros = [0] * len(op.seqs)
             seqs = _texts(op.seqs)
@@ -82,6 +81,23 @@ def operation(op: base.Operation, hint: Callable[[base.Hint], bytes]) -> Argumen
         case base.Archive():
             heads = [(head.chain, msgspec.json.encode(head).decode()) for head in op.heads]
             return ("archive", op.node, op.upto, heads, op.digests, op.ends)
+
+
+def _settle(op: base.Settle) -> Arguments:
+    firsts: list[int] = []
+    counts: list[int] = []
+    ats: list[int] = []
+    following, before = 0, -1
+    for seq, delivered_at in zip(op.seqs, op.delivered_at, strict=True):
+        at = delivered_at or 0
+        if seq == following and at == before:
+            counts[-1] += 1
+        else:
+            firsts.append(seq)
+            counts.append(1)
+            ats.append(at)
+        following, before = seq + 1, at
+    return ("settles", op.agent, op.epoch, firsts, counts, ats)
 
 
 def revoked_name(what: base.Revocation) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -15,6 +16,7 @@ from trishula_broker.store import base
 from trishula_broker.store.redis.failures import unavailable
 from trishula_broker.store.redis.link import Link
 from trishula_broker.store.redis.messages import copy
+from trishula_broker.store.redis.page import Page, parts
 from trishula_broker.store.redis.places import Place
 
 HINT_BYTES: Final = 8 << 10
@@ -50,8 +52,20 @@ def encode_hint(hint: base.Hint) -> bytes:
     return msgspec.msgpack.encode((type(hint).__name__, hint))
 
 
-def decode_hints(message: bytes) -> tuple[int, list[base.Hint]]:
-    """The number of a message, and its hints; lua/hints.lua makes it."""
+Pages = list[tuple[int, Page]]
+"""Of runs, each with the seq of its first message."""
+
+
+def decode_hints(
+    message: bytes, before: Sequence[bytes] = ()
+) -> tuple[int, list[base.Hint], Pages]:
+    """The number of a message, its hints, and the pages of their runs; lua/hints.lua makes it.
+
+    Args:
+        before: heads and bodies of these runs, which came before it.
+    """
+    told = deque(before)
+    pages: Pages = []
     (number,) = _NUMBER.unpack_from(message)
     words = _words(memoryview(message)[_NUMBER.size :])
     hints: list[base.Hint] = []
@@ -65,6 +79,16 @@ def decode_hints(message: bytes) -> tuple[int, list[base.Hint]]:
                 agent, first, count = (_text(next(words)) for _ in range(3))
                 seqs = range(int(first), int(first) + int(count))
                 hints += [base.Mail(agent, copy(n, 0, 0, 0, bytes(next(words)))) for n in seqs]
+            case b"run":
+                mailbox, sender, first, at, priority = (_text(next(words)) for _ in range(5))
+                ends = next(words)
+                if len(told) < 2:
+                    hints.append(base.Missed())
+                    break
+                page = Page(told.popleft(), told.popleft())
+                pages.append((int(first), page))
+                who = sender, mailbox, int(priority), int(at)
+                hints += _mail_of(page, ends, int(first), *who)
             case b"look":
                 hints.append(base.Mail(_text(next(words)), None))
             case b"withdrawn":
@@ -78,7 +102,24 @@ def decode_hints(message: bytes) -> tuple[int, list[base.Hint]]:
             case _:  # a newer node says more: whatever it was, looking finds it
                 hints.append(base.Missed())
                 break
-    return number, hints
+    return number, hints, pages
+
+
+def _mail_of(
+    page: Page, ends: memoryview, first: int, sender: str, to: str, priority: int, at: int
+) -> list[base.Mail]:
+    return [
+        base.Mail(
+            to,
+            base.Copy(
+                base.Message(seq, id_, sender, type_, to, priority, None, receipt, at, None, body),
+                0,
+                0,
+                None,
+            ),
+        )
+        for seq, (id_, type_, receipt, body) in enumerate(parts(page, ends), first)
+    ]
 
 
 def _words(left: memoryview) -> Iterator[memoryview]:
@@ -106,6 +147,7 @@ class Listener:
         link: Link,
         tell: Callable[[Sequence[base.Hint]], None],
         timeout: float,
+        came: Callable[[Pages], None] = lambda pages: None,
     ) -> None:
         self._place = place
         self._key = key
@@ -113,6 +155,10 @@ class Listener:
         self._link = link
         self._tell = tell
         self._timeout = timeout
+        self._came = came
+        self._runs = f"{key}runs:{node}".encode()
+        self._before: list[bytes] = []
+        """Heads and bodies of runs that the next message is about."""
         self._connection: AbstractConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiter: tuple[int, asyncio.Future[None]] | None = None
@@ -200,22 +246,28 @@ class Listener:
         while self._connection is not None:
             message = await self._connection.read_response(timeout=QUIET_SECONDS)
             if message is None:
-                before = self.heard
+                heard = self.heard
                 last = await self._last()
-                if self.heard == before != last:
+                if self.heard == heard != last:
                     self._miss(last)
                     return
             elif message[0] in (b"message", b"smessage"):
-                self._take(*decode_hints(message[2]))
+                if message[1] == self._runs:
+                    self._before.append(message[2])
+                else:
+                    before, self._before = self._before, []
+                    self._take(*decode_hints(message[2], before))
             else:
                 return  # unsubscribed: the slot has moved
 
-    def _take(self, number: int, hints: list[base.Hint]) -> None:
+    def _take(self, number: int, hints: list[base.Hint], pages: Pages) -> None:
         if number <= self.heard:
             return  # it was given up, and looked for
         if number > self.heard + 1:
             hints.insert(0, base.Missed())
         self.heard = number
+        if pages:
+            self._came(pages)
         self._tell(hints)
         if self._waiter is not None and self._waiter[0] <= number and not self._waiter[1].done():
             self._waiter[1].set_result(None)
@@ -229,13 +281,16 @@ class Listener:
         return int(number or 0)
 
     async def _subscribe(self) -> AbstractConnection:
+        self._before = []
         async with asyncio.timeout(self._timeout):
             connection = await self._place.connection(self._key)
             try:
                 await connection.connect()  # type: ignore[no-untyped-call]
                 command = "SSUBSCRIBE" if self._place.sharded else "SUBSCRIBE"
-                await connection.send_command(command, f"{self._key}hints:{self._node}")
-                await connection.read_response()
+                channels = f"{self._key}hints:{self._node}", f"{self._key}runs:{self._node}"
+                await connection.send_command(command, *channels)
+                for _ in channels:
+                    await connection.read_response()
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise

@@ -28,12 +28,14 @@ from trishula_broker.store.redis.wire import Answers, Wire
 Command = tuple[str | bytes | int, ...]
 
 OLDEST_VERSION: Final = (7, 0)
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """What the scripts of this version write; 2 has the trail, which nodes of 1 know nothing of: what
 they commit has no entry, and is not archived. 3 has histories with members for several messages,
-of which nodes of 2 and 1 cannot show those."""
-SCHEMA_OLDEST: Final = 1
-"""What a node must know at least to share it, during an upgrade."""
+of which nodes of 2 and 1 cannot show those. 4 has runs (lua/run.lua), which none of those can read:
+they are made where none of those can be."""
+SCHEMA_OLDEST: Final = 4
+"""What a node must know at least to share what has runs. What others made may be shared with those
+that made it, until all nodes know runs (lua/nodes.lua)."""
 RESTORING: Final = "restoring"
 """A set beside the schema: namespaces that are not whole yet."""
 _LIBRARY: Final[Command] = ("FUNCTION", "LOAD", COMMIT_LIBRARY.text)
@@ -53,6 +55,8 @@ class Server:
     version: tuple[int, ...]
     clock: int
     """What time it was there, in milliseconds."""
+    alike: bool
+    """Whether no node of a version without runs may share what is there."""
 
     @property
     def has_waitaof(self) -> bool:
@@ -91,6 +95,16 @@ class Link:
     def where(self) -> str:
         """The server, for people."""
         return self.server.where if self.server is not None else str(self._place)
+
+    @property
+    def schema_key(self) -> str:
+        """Where it says what the data there is; see :func:`check`."""
+        return f"{self._key}schema"
+
+    @property
+    def alike(self) -> bool:
+        """Whether no node of a version without runs may share what is there."""
+        return self.server is not None and self.server.alike
 
     @property
     def is_open(self) -> bool:
@@ -273,10 +287,12 @@ async def check(connection: AbstractConnection, key: str, *, restores: bool = Fa
             "its end, or do it again with `broker restore --force`"
         )
     if known < SCHEMA:
-        await exchange(
-            connection, [("HSET", schema_key, "version", SCHEMA, "oldest", SCHEMA_OLDEST)]
-        )
-    return Server(where, name, version, int(clock[0]) * 1000 + int(clock[1]) // 1000)
+        await exchange(connection, [("HSET", schema_key, "version", SCHEMA)])
+    if oldest < SCHEMA_OLDEST and (not known or restores):  # nobody serves what is there
+        oldest = SCHEMA_OLDEST
+        await exchange(connection, [("HSET", schema_key, "oldest", oldest)])
+    at = int(clock[0]) * 1000 + int(clock[1]) // 1000
+    return Server(where, name, version, at, oldest >= SCHEMA_OLDEST)
 
 
 def where_of(connection: AbstractConnection) -> str:

@@ -9,12 +9,13 @@ of the operations stays. Knows nothing of connections, nor how far a script gets
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from trishula_broker.store import base
 from trishula_broker.store.redis.encoding import Arguments, operation, outcome
 from trishula_broker.store.redis.hints import HINT_BYTES, encode_hint
-from trishula_broker.store.redis.messages import Header, encode, text
+from trishula_broker.store.redis.messages import text
+from trishula_broker.store.redis.page import Page, ends_of, page_of
 from trishula_protocol.address import HUB, Kind
 
 OPERATIONS: Final = 1_000
@@ -22,24 +23,32 @@ OPERATIONS: Final = 1_000
 _AGENT: Final = Kind.AGENT
 
 
-def arguments(ops: Sequence[base.Operation]) -> tuple[list[Arguments], list[int]]:
-    """``ops`` as the script takes them, and how many of them each stands for."""
+def arguments(
+    ops: Sequence[base.Operation],
+) -> tuple[list[Arguments], list[int], list[Page | None]]:
+    """``ops`` as the script takes them, how many of them each stands for, and the pages of runs."""
     encoded: list[Arguments] = []
     counts: list[int] = []
+    pages: list[Page | None] = []
     at, end = 0, len(ops)
     while at < end:
         op, behind = ops[at], at + 1
         if type(op) is base.Accept and _is_plain(op):
             most = min(end, at - at % OPERATIONS + OPERATIONS)
-            while behind < most and _goes_along(op, ops[behind]):
+            ids = {op.id}
+            while behind < most and (after := _goes_along(op, ops[behind], ids)):
+                ids.add(after.id)
                 behind += 1
         if behind - at > 1:
-            encoded.append(_sends(ops[at:behind]))
+            run = cast(Sequence[base.Accept], ops[at:behind])
+            encoded.append(_run(run))
+            pages.append(page_of(run))
         else:
             encoded.append(operation(op, encode_hint))
+            pages.append(None)
         counts.append(behind - at)
         at = behind
-    return encoded, counts
+    return encoded, counts, pages
 
 
 def outcomes(
@@ -81,33 +90,22 @@ def _is_plain(op: base.Accept) -> bool:
     )
 
 
-def _goes_along(first: base.Accept, op: base.Operation) -> bool:
-    return (
+def _goes_along(first: base.Accept, op: base.Operation, ids: set[str]) -> base.Accept | None:
+    """``op`` when it is of the same run, whose ``ids`` are each another."""
+    if (
         type(op) is base.Accept
         and op.sender == first.sender
+        and op.id not in ids
         and op.epoch == first.epoch
         and op.priority == first.priority
         and op.address == first.address
         and _is_plain(op)
-    )
+    ):
+        return op
+    return None
 
 
-def _sends(run: Sequence[Any]) -> Arguments:
-    first: base.Accept = run[0]
-    sender, to, priority = first.sender, str(first.address), first.priority
-    return (
-        "sends",
-        sender,
-        first.epoch,
-        first.address.name,
-        priority,
-        [op.id for op in run],
-        [len(op.body) for op in run],
-        [
-            text(
-                encode(Header(op.id, sender, op.type, to, priority, None, op.receipt, None))
-                + op.body
-            )
-            for op in run
-        ],
-    )
+def _run(run: Sequence[base.Accept]) -> Arguments:
+    first = run[0]
+    who = first.sender, first.epoch, first.address.name
+    return ("run", *who, first.priority, len(run), text(ends_of(run)))

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Final
 
 _CONSTANTS: Final = re.compile(r"^local ([A-Z_, ]+) = ([0-9, ]+)  -- constants?$", re.MULTILINE)
-_MAIL: Final = ("prelude", "space", "directory", "hints", "mail")
+_MAIL: Final = ("prelude", "space", "directory", "run", "runs", "hints", "mail")
 _SPACE: Final = (*_MAIL, "sessions", "nodes", "duties", "trail")
 
 
@@ -83,6 +83,6 @@ COMMIT: Final = Script(*_SPACE, "commit", calls="return commit(KEYS, ARGV)")
 """The same where Redis takes no library."""
 TRIM: Final = Script(*_SPACE, "trim", flags="allow-oom", calls="return trim(KEYS, ARGV)")
 """It is what makes room again, so it must not need to be loaded while there is none."""
-ANSWER: Final = Script("answer", flags="no-writes")
+ANSWER: Final = Script("run", "answer", flags="no-writes")
 READ: Final = Script("read", flags="no-writes")
 """For backups alone."""

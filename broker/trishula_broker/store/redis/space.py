@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,18 +15,21 @@ from trishula_broker.store.recent import Recent
 from trishula_broker.store.recorded import recorded
 from trishula_broker.store.redis.answers import answer, question
 from trishula_broker.store.redis.encoding import Arguments
-from trishula_broker.store.redis.hints import HINT_BYTES, Listener
+from trishula_broker.store.redis.hints import HINT_BYTES, Listener, Pages
 from trishula_broker.store.redis.link import Begun as Sent
 from trishula_broker.store.redis.link import Command, Link, script_call
 from trishula_broker.store.redis.messages import encode
+from trishula_broker.store.redis.page import Page, kept
 from trishula_broker.store.redis.places import Place
 from trishula_broker.store.redis.runs import OPERATIONS, arguments, outcomes
 from trishula_broker.store.redis.scripts import ANSWER, TRIM
-from trishula_broker.store.redis.trail import entry
+from trishula_broker.store.redis.trail import Packed
 from trishula_protocol import limits
 
 POINTERS: Final = 2_000
 """Copies after which a script ends; the one operation that passes it is still done wholly."""
+HINTED: Final = 100
+"""Pages of runs that are at hand because hints brought them, at most: the trail is read soon."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -47,6 +50,14 @@ class Epochs:
     last: int = 0
 
 
+class Piece(NamedTuple):
+    """What one script does."""
+
+    ops: Sequence[Arguments]
+    pages: Sequence[Page] = ()
+    """Of the runs among them, in their order."""
+
+
 @dataclass(slots=True)
 class Begun:
     """A commit that was encoded, and perhaps sent in part."""
@@ -54,18 +65,21 @@ class Begun:
     encoded: Sequence[Arguments]
     counts: Sequence[int] = ()
     """Of each of these, how many operations it stands for."""
+    pages: Sequence[Page | None] = ()
+    """Of each that is a run, its messages."""
     commands: Sequence[Command] = ()
     size: int = 0
     """Of the operations that were sent, packed."""
     sent: Sent | None = None
 
-    def piece(self, done: int) -> Sequence[Arguments]:
+    def piece(self, done: int) -> Piece:
         """What the next script does, where ``done`` of the encoded ones were done."""
         behind, left = done, OPERATIONS
         while behind < len(self.counts) and self.counts[behind] <= left:
             left -= self.counts[behind]
             behind += 1
-        return self.encoded[done:behind]
+        pages = [page for page in self.pages[done:behind] if page is not None]
+        return Piece(self.encoded[done:behind], pages)
 
 
 def prefix(namespace: str) -> str:
@@ -104,6 +118,7 @@ class Space:
         self._followed = False
         self._added = 0
         """The position of this node's last entry."""
+        self._hinted: dict[int, Page] = {}
         self._listener: Listener | None = None
         if settings.node:
             self._listener = Listener(
@@ -113,6 +128,7 @@ class Space:
                 asking,
                 partial(tell, namespace),
                 settings.timeout,
+                self._came,
             )
 
     def __repr__(self) -> str:
@@ -122,7 +138,7 @@ class Space:
         """This process begins to serve: see :meth:`base.Store.open`."""
         # Whoever has not been found dead lives, where nobody knows the time yet.
         now = None if self._settings.own_clock else 0
-        await self._run([("arrive", self._settings.node)], now, arriving=False)
+        await self._run(Piece([("arrive", self._settings.node)]), now, arriving=False)
 
     def begin(self, now: int, ops: Sequence[base.Operation]) -> Begun:
         """Encode ``ops``, and send what one script does where nothing must be done before."""
@@ -182,23 +198,22 @@ class Space:
             await self._listener.catch_up(number)
         return told
 
-    async def _run(
-        self, ops: Sequence[Arguments], now: int | None, *, arriving: bool
-    ) -> tuple[Any, int]:
+    async def _run(self, piece: Piece, now: int | None, *, arriving: bool) -> tuple[Any, int]:
         await self.link.ready()
-        begun = Begun(ops)
-        begun.commands, begun.size = self._commands(ops, now, arriving=arriving)
+        begun = Begun(piece.ops)
+        begun.commands, begun.size = self._commands(piece, now, arriving=arriving)
         return await self._finish(begun), begun.size
 
     def _commands(
-        self, ops: Sequence[Arguments], now: int | None, *, arriving: bool
+        self, piece: Piece, now: int | None, *, arriving: bool
     ) -> tuple[list[Command], int]:
-        """What does ``ops``, and how large these are; the link is open."""
-        packed, own = encode(ops), self._own(now, arriving=arriving)
-        commands = [self.link.commit_call(self.key, self._args, packed, *own)]
+        """What does ``piece``, and how large it is; the link is open."""
+        packed, own = encode(piece.ops), self._own(now, arriving=arriving)
+        pages = [part for page in piece.pages for part in page]
+        commands = [self.link.commit_call(self.key, self._args, packed, *own, *pages)]
         if self._settings.require_replicas:
             commands.append(self._confirmation())
-        return commands, len(packed)
+        return commands, len(packed) + sum(map(len, pages))
 
     async def _finish(self, begun: Begun) -> Any:
         found, *confirmed = await self.link.finish(begun.commands, begun.sent)
@@ -221,13 +236,15 @@ class Space:
             "priority": limits.PRIORITY_DEFAULT,
             "hint_bytes": HINT_BYTES,
             "publish": "SPUBLISH" if settings.place.sharded else "PUBLISH",
+            "schema": self.link.schema_key,
             "pointers": POINTERS,
         }
 
     def _own(self, now: int | None, *, arriving: bool) -> tuple[str | int, ...]:
         """What one batch alone has."""
         at = "" if now is None else now
-        return (at, self.link.deadline, self._epochs.last, 1 if arriving else 0)
+        last, alike = self._epochs.last, self.link.alike
+        return (at, self.link.deadline, last, 1 if arriving else 0, 1 if alike else 0)
 
     def _confirmation(self) -> Command:
         """Answered when enough replicas have it, on their disks where they can say so."""
@@ -287,7 +304,37 @@ class Space:
             return []
         (rows,) = await self._asking.call(("HMGET", f"{self.key}trail", *places))
         there = takewhile(lambda row: row[1] is not None, zip(places, rows, strict=True))
-        return [(entry(pos, packed), len(packed)) for pos, packed in there]
+        packed = [(Packed(pos, row), len(row)) for pos, row in there]
+        pages = await self._pages([first for one, _ in packed for first in one.firsts])
+        return [
+            (one.entry(pages), size + sum(pages[first].size for first in one.firsts))
+            for one, size in packed
+        ]
+
+    async def _pages(self, firsts: Sequence[int]) -> dict[int, Page]:
+        """The pages of runs, where they are: at hand, with the run, or kept for the trail."""
+        found = {first: page for first in firsts if (page := self._hinted.pop(first, None))}
+        wanted = [first for first in firsts if first not in found]
+        if not wanted:
+            return found
+        # In that order: what is not with the run any more is kept before it goes.
+        asked: list[Command] = [
+            ("HMGET", f"{self.key}runs:{name}", *wanted) for name in ("heads", "bodies", "kept")
+        ]
+        rows = await self._asking.call(*asked)
+        for first, head, bodies, other in zip(wanted, *rows, strict=True):
+            if head is not None and bodies is not None:
+                found[first] = Page(head, bodies)
+            elif other is not None:
+                found[first] = kept(other)
+        return found
+
+    def _came(self, pages: Pages) -> None:
+        """Hints brought these, which the trail tells of soon."""
+        if self._followed:
+            self._hinted |= pages
+            while len(self._hinted) > HINTED:
+                del self._hinted[next(iter(self._hinted))]
 
     async def trim(
         self, now: int, after: int, most_bytes: int, most: int, retention: base.Retention

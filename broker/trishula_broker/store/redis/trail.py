@@ -6,7 +6,7 @@ pays nearly nothing for its entry; who reads it pays here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +17,7 @@ from trishula_broker.store.message import Settled
 from trishula_broker.store.recorded import recorded
 from trishula_broker.store.redis.encoding import outcome
 from trishula_broker.store.redis.messages import Header
+from trishula_broker.store.redis.page import Page, parts
 from trishula_protocol.address import Address, Kind
 
 _Seqs = tuple[str, ...]
@@ -73,8 +74,39 @@ class _Accept(_Op):
         )
 
 
+class _Run(_Op):
+    """See ``runs.py``; the messages are in a page of their own."""
+
+    sender: str
+    epoch: int
+    name: str
+    priority: int
+    count: int
+    ends: Raw
+
+    def ops(self, page: Page) -> list[base.Operation]:
+        """The operations that were joined."""
+        address = Address(Kind.AGENT, self.name)
+        return [
+            base.Accept(
+                self.sender,
+                self.epoch,
+                address,
+                id_,
+                type_,
+                self.priority,
+                None,
+                None,
+                receipt,
+                None,
+                body,
+            )
+            for id_, type_, receipt, body in parts(page, _blob(self.ends))
+        ]
+
+
 class _Sends(_Op):
-    """See ``runs.py``."""
+    """A run as versions before schema 4 have it in the trail."""
 
     sender: str
     epoch: int
@@ -108,6 +140,22 @@ class _Sends(_Op):
             None,
             body,
         )
+
+
+class _Settles(_Op):
+    agent: str
+    epoch: int
+    firsts: tuple[int, ...]
+    counts: tuple[int, ...]
+    ats: tuple[int, ...]
+
+    def op(self) -> base.Operation:
+        seqs: list[int] = []
+        ats: list[int | None] = []
+        for first, count, at in zip(self.firsts, self.counts, self.ats, strict=True):
+            seqs += range(first, first + count)
+            ats += [at or None] * count
+        return base.Settle(self.agent, self.epoch, tuple(seqs), tuple(ats))
 
 
 class _Settle(_Op):
@@ -325,8 +373,9 @@ class _Archive(_Op):
 
 
 _Any = (
-    _Accept | _Sends | _Settle | _Read | _Delivered | _Requeue | _Discard | _Register | _Leave
-    | _Forget | _Pause | _Assign | _Unassign | _Retry | _EndNode | _Introduce | _Revoke | _Update
+    _Accept | _Run | _Sends | _Settles | _Settle | _Read | _Delivered | _Requeue | _Discard
+    | _Register | _Leave | _Forget | _Pause | _Assign | _Unassign | _Retry | _EndNode | _Introduce
+    | _Revoke | _Update
     | _Fetch | _Sweep | _Beat | _Tell | _Archive | _OrderFolder
 )  # fmt: skip
 _entry: Final = msgspec.msgpack.Decoder(tuple[int, str, list[_Any], list[Raw]]).decode
@@ -357,27 +406,71 @@ _answer: Final = msgspec.msgpack.Decoder().decode
 _NOTHING: Final = memoryview(b"\xc2")
 
 
-def entry(pos: int, packed: bytes) -> base.Entry:
-    """The entry at ``pos``.
+class Packed:
+    """The entry at ``pos``, of which the pages of runs are still to be found.
 
     Raises:
         StoreUnavailable: a node of a newer version made it.
     """
-    try:
-        at, node, ops, answers = _entry(packed)
-    except msgspec.ValidationError as error:
-        raise base.StoreUnavailable(
-            f"entry {pos} of the trail was made by a newer version ({error}): "
-            "run that version on this node, too; the trail waits for it"
-        ) from error
+
+    def __init__(self, pos: int, packed: bytes) -> None:
+        try:
+            self._parts = _entry(packed)
+        except msgspec.ValidationError as error:
+            raise base.StoreUnavailable(
+                f"entry {pos} of the trail was made by a newer version ({error}): "
+                "run that version on this node, too; the trail waits for it"
+            ) from error
+        self.pos = pos
+        _, _, ops, answers = self._parts
+        self.firsts = [
+            _first(answer)
+            for op, answer in zip(ops, answers, strict=True)
+            if isinstance(op, _Run) and memoryview(answer) != _NOTHING
+        ]
+        """Of each run the first seq that it was accepted as: its page goes by that."""
+
+    def __repr__(self) -> str:
+        return f"<Packed {self.pos}, {len(self.firsts)} runs>"
+
+    def entry(self, pages: Mapping[int, Page]) -> base.Entry:
+        """The entry, with the pages of its runs.
+
+        Raises:
+            StoreUnavailable: one of them is gone.
+        """
+        try:
+            return _made_of(self.pos, *self._parts, pages)
+        except KeyError as missing:
+            raise base.StoreUnavailable(
+                f"entry {self.pos} of the trail has lost its messages from {missing} on"
+            ) from missing
+
+
+def _first(answer: Raw) -> int:
+    found = _answer(answer)
+    return next(seq for seq in found if seq) if isinstance(found, list) else int(found)
+
+
+def _made_of(
+    pos: int,
+    at: int,
+    node: str,
+    ops: Sequence[_Any],
+    answers: Sequence[Raw],
+    pages: Mapping[int, Page],
+) -> base.Entry:
     given: list[base.Operation] = []
     outcomes: list[base.Outcome] = []
     for packed_op, packed_answer in zip(ops, answers, strict=True):
         answer = memoryview(packed_answer)
         if answer == _NOTHING:
             continue
-        if isinstance(packed_op, _Sends):
-            run = packed_op.ops()
+        if isinstance(packed_op, _Run | _Sends):
+            if isinstance(packed_op, _Run):
+                run = packed_op.ops(pages[_first(packed_answer)])
+            else:
+                run = packed_op.ops()
             accepted = _accepted(run, answer)
             given += [op for op, _ in accepted]
             outcomes += [outcome(op, seq, at) for op, seq in accepted]

@@ -9,9 +9,9 @@ from trishula_broker.store.base import Retention
 from trishula_broker.store.redis.space import Space
 
 TRIM_AT_ONCE: Final = 5_000
-"""Messages that one call of ``trim`` removes at most."""
+"""Messages that one call of ``trim`` removes at most, but that a run goes as a whole."""
 PIECE: Final = 200
-"""Messages that one script removes at most: others wait that long."""
+"""Messages that one script removes at most, likewise: others wait that long."""
 LOOKS: Final = 40
 """Scripts of one call at most that look at a namespace in which much must stay."""
 
@@ -30,7 +30,7 @@ async def trim(
     for space, size in zip(spaces, sizes, strict=True):
         share = retention.max_bytes * size // total if total else retention.max_bytes
         for _ in range(LOOKS):
-            if removed == TRIM_AT_ONCE:
+            if removed >= TRIM_AT_ONCE:
                 return removed
             most = min(PIECE, TRIM_AT_ONCE - removed)
             after = places.get(space.key, 0)

@@ -3,7 +3,7 @@
 -- KEYS[1]  "trishula:{<namespace>}:"
 -- ARGV     the question's name, then what it needs, see answers.py
 local P = KEYS[1]
-local call, unpack_blob = redis.call, cmsgpack.unpack
+local call, pack, unpack_blob = redis.call, cmsgpack.pack, cmsgpack.unpack
 
 local function each(key, names)
   local found = {}
@@ -14,22 +14,73 @@ local function each(key, names)
   return found
 end
 
+-- Runs by the seq of the first, as text: {run, head, bodies}; false: none there, any more.
+local runs = {}
+local places = {}  -- seq -> the first of the run that it may be in; whoever finds a seq tells it
+
+local function run_from(first)
+  local found = runs[first]
+  if found == nil then
+    local run = call('HGET', P .. 'runs', first)
+    found = run and { unpack_blob(run), unpack_blob(call('HGET', P .. 'runs:heads', first)),
+      call('HGET', P .. 'runs:bodies', first) }
+    runs[first] = found
+  end
+  return found
+end
+
+-- The run that `seq` is in, and its place there.
+local function run_of(seq)
+  local first = places[seq]
+  local found = first and run_from(first)
+  if found then return found, tonumber(seq) - tonumber(first) + 1 end
+end
+
+-- What each key has of `names`, of which those in a run are said by `of_run`.
+local function each_or(key, names, seqs, of_run)
+  local others, at, found = {}, {}, {}
+  for i = 1, #seqs do
+    local run, n = run_of(seqs[i])
+    if run then
+      found[i] = of_run(run, n, tonumber(seqs[i]))
+    else
+      others[#others + 1] = names[i]
+      at[#others] = i
+    end
+  end
+  local some = each(key, others)
+  for i = 1, #others do found[at[i]] = some[i] end
+  return found
+end
+
+local function entries_of(seqs)
+  return each_or('log', seqs, seqs, function(run, n)
+    return page.entry(run[1], run[2], run[3], n)
+  end)
+end
+
+local function held_of(fields, seqs)
+  return each_or('copies', fields, seqs, function(run, n, seq)
+    return pack(page.copy(run[1], n, seq))
+  end)
+end
+
 -- Seqs with their entries in the log: {seq, entry}.
 local function messages(seqs)
-  local entries, found = each('log', seqs), {}
+  local entries, found = entries_of(seqs), {}
   for i = 1, #seqs do found[i] = { tonumber(seqs[i]), entries[i] } end
   return found
 end
 
 -- {seq, copy, entry} of what a mailbox has at `seqs`.
 local function copies_of(fields, seqs)
-  local held, entries, found = each('copies', fields), each('log', seqs), {}
+  local held, entries, found = held_of(fields, seqs), entries_of(seqs), {}
   for i = 1, #seqs do found[i] = { tonumber(seqs[i]), held[i], entries[i] } end
   return found
 end
 
 local function header_of(seq)
-  local entry = call('HGET', P .. 'log', seq)
+  local entry = entries_of({ seq })[1]
   local _, size = struct.unpack('>dI4', entry)
   return unpack_blob(string.sub(entry, 17, #entry - size))
 end
@@ -37,7 +88,14 @@ end
 -- Seqs of the messages with this id, whoever sent them.
 local function seqs_of(id)
   local seqs = {}
-  for seq in string.gmatch(call('HGET', P .. 'ids', id) or '', ' (%d+)') do seqs[#seqs + 1] = seq end
+  for seq, in_run in string.gmatch(call('HGET', P .. 'ids', id) or '', ' (%d+)(%+?)') do
+    local first = seq
+    if in_run ~= '' then
+      seq = string.format('%d', tonumber(first) + page.place(run_from(first)[2], id) - 1)
+      places[seq] = first
+    end
+    seqs[#seqs + 1] = seq
+  end
   return seqs
 end
 
@@ -69,6 +127,7 @@ local function behind(agent, after, limit)
         if #seqs == limit then return end
         upto = seq
         seqs[#seqs + 1] = string.format('%d', seq)
+        if first < last then places[seqs[#seqs]] = string.format('%d', first) end
       end
     end
   end
@@ -104,22 +163,61 @@ function ANSWER.agents(name, group, capability)
   return found
 end
 
+-- Seqs that wait, of members of a mailbox's queue; at most `limit`.
+local function waiting(members, limit)
+  local seqs = {}
+  for i = 1, #members do
+    local first, last = string.match(members[i], '^(%d+)-(%d+)$')
+    local run = first and run_from(first)[1]
+    for seq = tonumber(first or members[i]), tonumber(last or members[i]) do
+      if #seqs == limit then return seqs end
+      if not run or not page.done(run, seq) then
+        seqs[#seqs + 1] = string.format('%d', seq)
+        if run then places[seqs[#seqs]] = first end
+      end
+    end
+  end
+  return seqs
+end
+
+-- How many wait by priority, of `all`. A run counts once in the queue: they are looked at, but for
+-- those of the priority that most have.
+local function waiting_by_priority(q, all)
+  local counts, ranges, most = {}, {}, 1
+  for priority = 1, 5 do
+    ranges[priority] = { priority * 2 ^ 48, '(' .. string.format('%d', (priority + 1) * 2 ^ 48) }
+    counts[priority] = call('ZCOUNT', q, unpack(ranges[priority]))
+    if counts[priority] > counts[most] then most = priority end
+  end
+  local others = 0
+  for priority = 1, 5 do
+    if priority ~= most and counts[priority] > 0 then
+      local members, n = call('ZRANGEBYSCORE', q, unpack(ranges[priority])), 0
+      for i = 1, #members do
+        local first = string.match(members[i], '^(%d+)-')
+        n = n + (first and run_from(first)[1][RUN_LEFT] or 1)
+      end
+      counts[priority] = n
+      others = others + n
+    end
+  end
+  counts[most] = all - others
+  return counts
+end
+
 function ANSWER.peek(mailbox, limit)
-  local q = P .. 'q:' .. mailbox
-  local counts, oldest = {}, false
+  local q, box = P .. 'q:' .. mailbox, call('HGET', P .. 'boxes', mailbox)
+  local counts, oldest = waiting_by_priority(q, box and unpack_blob(box)[1] or 0), nil
   for priority = 1, 5 do
     local from, to = priority * 2 ^ 48, '(' .. string.format('%d', (priority + 1) * 2 ^ 48)
-    counts[priority] = call('ZCOUNT', q, from, to)
-    local first = call('ZRANGEBYSCORE', q, from, to, 'LIMIT', 0, 1)[1]
+    local first = waiting(call('ZRANGEBYSCORE', q, from, to, 'LIMIT', 0, 1), 1)[1]
     if first and (not oldest or tonumber(first) < tonumber(oldest)) then oldest = first end
   end
-  local seqs = call('ZRANGE', q, 0, tonumber(limit) - 1)
+  local seqs = limit == '0' and {}
+    or waiting(call('ZRANGE', q, 0, tonumber(limit) - 1), tonumber(limit))
   local fields = {}
   for i = 1, #seqs do fields[i] = seqs[i] .. ':' .. mailbox end
-  return {
-    call('HGET', P .. 'boxes', mailbox), counts, oldest and call('HGET', P .. 'log', oldest),
-    limit == '0' and {} or copies_of(fields, seqs),
-  }
+  return { box, counts, oldest and entries_of({ oldest })[1] or false, copies_of(fields, seqs) }
 end
 
 function ANSWER.history(agent, after, limit)
@@ -168,7 +266,9 @@ function ANSWER.trace(agent, id)
         names[#names + 1] = name
         fields[#fields + 1] = seq .. ':' .. name
       end
-      found[#found + 1] = { messages({ seq })[1], names, each('copies', fields) }
+      local here = {}
+      for i = 1, #names do here[i] = seq end
+      found[#found + 1] = { messages({ seq })[1], names, held_of(fields, here) }
     end
   end
   return found

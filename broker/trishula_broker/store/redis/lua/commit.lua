@@ -4,7 +4,7 @@
 
 -- Reads at once what most operations will ask for.
 local function prefetch()
-  local names, found_ids, held, seen = {}, {}, {}, {}
+  local names, found_ids, held, seen, at = {}, {}, {}, {}, 8
   local function want(name)
     if not seen[name] then
       seen[name] = true
@@ -18,11 +18,20 @@ local function prefetch()
       found_ids[#found_ids + 1] = op[6]
       want(op[2])
       if op[4] == 'agent' then want(op[5]) end
-    elseif code == 'sends' then
-      local sent, n = op[6], #found_ids
+    elseif code == 'run' then
+      op.packed, op.head, op.bodies = given_runs[at], unpack_blob(given_runs[at]), given_runs[at + 1]
+      at = at + 2
+      local sent, n = op.head[1], #found_ids
       for j = 1, #sent do found_ids[n + j] = sent[j] end
       want(op[2])
       want(op[4])
+    elseif code == 'settles' then
+      want(op[2])
+      local counts = op[5]
+      for j = 1, #counts do
+        -- Of those in a row the run is looked for first.
+        if counts[j] == 1 then held[#held + 1] = fmt('%d', op[4][j]) .. ':' .. op[2] end
+      end
     elseif code == 'settle' or code == 'read' or code == 'delivered' or code == 'requeue' then
       want(op[2])
       local seqs, tail, named = op[4], ':' .. op[2], {}
@@ -40,7 +49,7 @@ local function prefetch()
     load_copies(held)
   else
     local found = hmget(COPIES, held)
-    for i = 1, #held do copies[held[i]] = found[i] end
+    for i = 1, #held do copies[held[i]] = found[i] or nil end
   end
   local known = hmget(IDS, found_ids)
   for i = 1, #found_ids do ids[found_ids[i]] = known[i] end
@@ -51,11 +60,16 @@ local function is_recorded(op, outcome)
   if type(outcome) == 'number' then return true end  -- accepted
   local code, first = op[1], outcome[1]
   if first == -1 then return false end
-  if code == 'sends' then
+  if code == 'run' then
     for i = 1, #outcome do
       if type(outcome[i]) == 'number' then return true end
     end
     return false
+  end
+  if code == 'settles' then
+    local said = 0
+    for i = 1, #op[5] do said = said + op[5][i] end
+    return said >= #outcome
   end
   if code == 'settle' or code == 'read' or code == 'delivered' then
     -- Each of its seqs that is stale, or was so before, has its place in the answer.
@@ -76,12 +90,15 @@ local function is_recorded(op, outcome)
   return false
 end
 
--- What `sends` answered, without those that were not accepted.
+-- What `run` answered, without those that were not accepted; and the first that was.
 local function accepted_of(outcome)
-  if type(outcome) == 'number' then return outcome end
-  local accepted = {}
-  for i = 1, #outcome do accepted[i] = type(outcome[i]) == 'number' and outcome[i] end
-  return accepted
+  if type(outcome) == 'number' then return outcome, outcome end
+  local accepted, first = {}, nil
+  for i = 1, #outcome do
+    accepted[i] = type(outcome[i]) == 'number' and outcome[i]
+    first = first or accepted[i] or nil
+  end
+  return accepted, first
 end
 
 -- Adds what was done to the trail: one entry, of what is packed already.
@@ -90,7 +107,11 @@ local function record(outcomes)
   for i = 1, #outcomes do
     kept[i] = is_recorded(ops[i], outcomes[i]) and outcomes[i]
     some = some or kept[i]
-    if kept[i] and ops[i][1] == 'sends' then kept[i] = accepted_of(outcomes[i]) end
+    if kept[i] and ops[i][1] == 'run' then
+      local op, first = ops[i], nil
+      kept[i], first = accepted_of(outcomes[i])
+      if op.each then runs.keep(fmt('%d', first), last_entry + 1, op.packed, op.bodies) end
+    end
   end
   if not some then return 0 end
   local done = given

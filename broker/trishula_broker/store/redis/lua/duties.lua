@@ -41,8 +41,9 @@ function APPLY.unassign(op)
   if box.v[VIAS] > 0 then
     local seqs = call('ZRANGE', box.q, 0, -1)
     for i = 1, #seqs do
-      local held = copy_at(seqs[i] .. ':' .. name)
-      if BY_CAPABILITY[held[KIND]] then
+      -- Of a run nothing came by a capability.
+      local held = not find(seqs[i], '-', 1, true) and copy_at(seqs[i] .. ':' .. name)
+      if held and BY_CAPABILITY[held[KIND]] then
         local pool = message_at(seqs[i])[4][ADDRESS]
         if held[LEASE] > 0 then end_attempt(box, seqs[i], held) end
         move(box, seqs[i], held, box_of(pool))

@@ -1,11 +1,14 @@
 -- What a commit means for other nodes: at its end one message to each node that is concerned.
 --   hints:<node>   channel; a message is the number of it, then the hints, see hints.py
+--   runs:<node>    channel; of each run among these hints, before them, a message with what is said of
+--                  its messages, and one with their bodies
 --   told           hash: node -> the number of the last message to it
 local TOLD
 local hints  -- by node: strings, each with its length in front
+local hinted_runs  -- by node: heads and bodies of runs that go before the hints
 
 NAMES[#NAMES + 1] = function() TOLD = P .. 'told' end
-BEGIN[#BEGIN + 1] = function() hints = {} end
+BEGIN[#BEGIN + 1] = function() hints, hinted_runs = {}, {} end
 
 local function hints_to(node)
   local list = hints[node]
@@ -47,6 +50,16 @@ local function hint_mails(node, name, first, n, told)
   for i = 1, #told do list[at + i] = told[i] end
 end
 
+-- The mailbox of a run has it; `packed` and `bodies` as they came.
+local function hint_run(node, run, packed, bodies)
+  hint(node, 'run', run[RUN_TO], run[RUN_SENDER], fmt('%d', run[RUN_LAST] - run[RUN_LEFT] + 1),
+    fmt('%d', run[RUN_AT]), run[RUN_PRIORITY], run[RUN_ENDS])
+  local list = hinted_runs[node] or {}
+  hinted_runs[node] = list
+  list[#list + 1] = packed
+  list[#list + 1] = bodies
+end
+
 -- Up to 24 of `list` from `i` on, in one string.
 local function some_of(list, i)
   local a, b, c, d, e, f, g, h, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y =
@@ -71,6 +84,8 @@ end
 -- Cluster nodes pass ordinary messages on to one another; sharded ones stay with the slot.
 local function publish_hints()
   for node, list in pairs(hints) do
+    local parts = hinted_runs[node] or {}
+    for i = 1, #parts do call(args.publish, P .. 'runs:' .. node, parts[i]) end
     local number = call('HINCRBY', TOLD, node, 1)
     list[1] = struct.pack('>I4I4', floor(number / 2 ^ 32), number % 2 ^ 32)
     call(args.publish, P .. 'hints:' .. node, joined(list))

@@ -2,11 +2,10 @@
 --   t:<thread>   sorted set: messages that name the thread, seq by seq; its first is not there
 local APPLY = {}
 local pointers  -- copies this batch has made
-local ids       -- what IDS has, by id; false: nothing
 
-BEGIN[#BEGIN + 1] = function() pointers, ids = 0, {} end
+BEGIN[#BEGIN + 1] = function() pointers = 0 end
 
--- The seq of the message for which `sender` used `id` before.
+-- The seq of the message for which `sender` used `id` before, and the run that it is in.
 local function earlier(sender, id)
   local known = ids[id]
   if known == nil then
@@ -14,9 +13,19 @@ local function earlier(sender, id)
     ids[id] = known
   end
   if not known then return nil end
-  for who, seq in string.gmatch(known, '([^ ,]+) (%d+)') do
-    if who == sender then return seq end
+  for who, seq, in_run in string.gmatch(known, '([^ ,]+) (%d+)(%+?)') do
+    if who == sender then
+      if in_run == '' then return seq end
+      local run = runs.load(seq)
+      return fmt('%d', runs.first[run] + page.place(runs.head(seq), id) - 1), run
+    end
   end
+end
+
+-- What `accept` answers to a message that is there.
+local function duplicate_of(seq, run)
+  local entry = run and runs.entry(run, tonumber(seq)) or entries[seq] or call('HGET', LOG, seq)
+  return { 1, tonumber(seq), entry }
 end
 
 -- Puts a message at the end of the log; answers its seq and its entry in the log.
@@ -103,10 +112,8 @@ function APPLY.accept(op)
     op[7], op[8], op[9], op[10], op[11], op[12], op[13], op[15]
   local fenced = fence(sender, op[3])
   if fenced then return fenced end
-  local before = earlier(sender, id)
-  if before then
-    return { 1, tonumber(before), entries[before] or call('HGET', LOG, before) }
-  end
+  local before, run = earlier(sender, id)
+  if before then return duplicate_of(before, run) end
   local names = recipients_of(kind, name, sender)
   if not names then return { 2 } end
   if names[2] then
@@ -169,12 +176,10 @@ function APPLY.accept(op)
   return { 0, accepted, names, full or {}, pool or false, behind, notice }
 end
 
--- Plain messages of one agent to another, see runs.py: as many times `accept`. Answers the seq of
--- the first when all were accepted, else of each what `accept` answers.
-function APPLY.sends(op)
-  local sender, name, priority, sent_ids, sizes, rests = op[2], op[4], op[5], op[6], op[7], op[8]
-  local fenced = fence(sender, op[3])
-  if fenced then return fenced end
+-- Each of a run is a message for itself: one is refused, or a node does not know runs.
+local function send_each(sender, name, priority, head, bodies, ends)
+  local sent_ids = head[1]
+  local looks = { 0, sender, name, priority, 0, 0, 0, ends }
   local live, from, to = live_of(name), box_of(sender), box_of(name)
   local where = live and live[1] > 0 and live[2] ~= NODE and live[2]
   local log, by_id, held = fields_of(LOG), fields_of(IDS), fields_of(COPIES)
@@ -185,11 +190,11 @@ function APPLY.sends(op)
   local answers
   local told = {}
   for i = 1, #sent_ids do
-    local id, size = sent_ids[i], sizes[i]
-    local before = earlier(sender, id)
+    local id, size = sent_ids[i], page.size(looks, i)
+    local before, run = earlier(sender, id)
     local refused
     if before then
-      refused = { 1, tonumber(before), entries[before] or call('HGET', LOG, before) }
+      refused = duplicate_of(before, run)
     elseif not live then
       refused = { 2 }
     elseif messages_left < 1 or bytes_left < size then
@@ -199,7 +204,8 @@ function APPLY.sends(op)
       nth = nth + 1
       messages_left, bytes_left, bytes = messages_left - 1, bytes_left - size, bytes + size
       local seq = fmt('%d', last_seq)
-      local entry = struct.pack('>dI4I4', NOW, size, nth % 4294967296) .. rests[i]
+      local entry = struct.pack('>dI4I4', NOW, size, nth % 4294967296)
+        .. page.header(looks, head, i) .. page.body(looks, bodies, i)
       entries[seq] = entry
       local n = #log
       log[n + 1], log[n + 2] = seq, entry
@@ -240,6 +246,47 @@ function APPLY.sends(op)
   return answers or first
 end
 
+-- Plain messages of one agent to another, see runs.py: as many times `accept`. Answers the seq of
+-- the first when all were accepted, else of each what `accept` answers.
+function APPLY.run(op)
+  local sender, name, priority, n, ends = op[2], op[4], op[5], op[6], op[7]
+  local fenced = fence(sender, op[3])
+  if fenced then return fenced end
+  local head, live, from, to = op.head, live_of(name), box_of(sender), box_of(name)
+  local sent, v, bytes, first = head[1], to.v, page.upto(ends, n), last_seq + 1
+  local whole = in_runs and live and v[MESSAGES] + n <= args.messages
+    and v[BYTES] + bytes <= args.bytes
+  for i = 1, whole and n or 0 do whole = whole and not earlier(sender, sent[i]) end
+  if not whole then
+    op.each = true
+    return send_each(sender, name, priority, head, op.bodies, ends)
+  end
+  local by_id, known = fields_of(IDS), fmt('%s %d+', sender, first)
+  local at = #by_id
+  for i = 1, n do
+    local id, now_known = sent[i], known
+    if ids[id] then now_known = ids[id] .. ',' .. known end
+    ids[id] = now_known
+    by_id[at + 1], by_id[at + 2] = id, now_known
+    at = at + 2
+  end
+  last_seq, log_bytes, state_changed = last_seq + n, log_bytes + bytes, true
+  pointers = pointers + n
+  local run = { last_seq, sender, name, priority, from.v[SENT] + 1, NOW,
+    archivers > 0 and last_entry + 1 or 0, ends, 0, n }
+  runs.make(run, first, head, op.packed, op.bodies)
+  from.v[SENT] = from.v[SENT] + n
+  v[COUNT], v[SIZE], v[MESSAGES], v[BYTES] =
+    v[COUNT] + n, v[SIZE] + bytes, v[MESSAGES] + n, v[BYTES] + bytes
+  changed_boxes[name], changed_boxes[sender] = to, from
+  local score, member = fmt('%d', first), runs.member(run)
+  zadd(to.q, fmt('%d', priority * PLACE + first), member)
+  zadd(to.h, score, member)
+  if from ~= to then zadd(from.h, score, member) end
+  if live[1] > 0 and live[2] ~= NODE then hint_run(live[2], run, op.packed, op.bodies) end
+  return first
+end
+
 function APPLY.fetch(op)
   local name, after, limit, limit_bytes = op[2], op[4], op[5], op[6]
   local fenced = fence(name, op[3])
@@ -248,25 +295,49 @@ function APPLY.fetch(op)
   flush()
   local box = box_of(name)
   local from = after and '(' .. fmt('%d', after[1] * PLACE + after[2]) or '-inf'
-  local found, size, more, offset, page = {}, 0, false, 0, limit + 1
-  repeat
-    local seqs = call('ZRANGEBYSCORE', box.q, from, '+inf', 'LIMIT', offset, page)
-    local names = {}
-    for i = 1, #seqs do names[i] = seqs[i] .. ':' .. name end
-    load_copies(names)
-    for i = 1, #seqs do
-      local held = copy_at(names[i])
-      if not is_delayed(held[DUE]) then
-        size = size + held[1]
-        if #found == limit or (#found > 0 and size > limit_bytes) then
-          more = true
-          break
-        end
-        found[#found + 1] = { seqs[i], held }
+  local found, size, more, offset, part = {}, 0, false, 0, limit + 1
+  local function take(seq, held)
+    size = size + held[1]
+    if #found == limit or (#found > 0 and size > limit_bytes) then
+      more = true
+    else
+      found[#found + 1] = { seq, held }
+    end
+  end
+  local function take_run(member, behind)
+    local run = runs.load(sub(member, 1, find(member, '-', 1, true) - 1))
+    for seq = math.max(runs.first[run], behind + 1), run[RUN_LAST] do
+      if not page.done(run, seq) then
+        take(fmt('%d', seq), new_copy(page.size(run, seq - runs.first[run] + 1), 0))
+        if more then return end
+        found[#found].entry = runs.entry(run, seq)
       end
     end
-    offset = offset + page
-  until more or #seqs < page
+  end
+  if after then  -- the rest of the run where it left off
+    local at = fmt('%d', after[1] * PLACE + after[2])
+    local last = call('ZREVRANGEBYSCORE', box.q, at, fmt('%d', after[1] * PLACE), 'LIMIT', 0, 1)[1]
+    if last and find(last, '-', 1, true) then take_run(last, after[2]) end
+  end
+  while not more do
+    local members = call('ZRANGEBYSCORE', box.q, from, '+inf', 'LIMIT', offset, part)
+    local names = {}
+    for i = 1, #members do
+      if not find(members[i], '-', 1, true) then names[#names + 1] = members[i] .. ':' .. name end
+    end
+    load_copies(names)
+    for i = 1, #members do
+      if find(members[i], '-', 1, true) then
+        take_run(members[i], 0)
+      else
+        local held = copy_at(members[i] .. ':' .. name)
+        if not is_delayed(held[DUE]) then take(members[i], held) end
+      end
+      if more then break end
+    end
+    offset = offset + part
+    if #members < part then break end
+  end
   local due = call('ZRANGEBYSCORE', box.d, '(' .. fmt('%d', NOW), NOW + DELAYS[#DELAYS],
     'WITHSCORES', 'LIMIT', 0, 1)
   return { 0, shown(found), more and 1 or false, due[2] and tonumber(due[2]) or false }
@@ -310,12 +381,8 @@ local function done(box, seq, held, at)
   settle(box, seq, held, 'done')
 end
 
-function APPLY.settle(op)
-  local name, seqs, ats = op[2], op[4], op[5]
-  local fenced = fence(name, op[3])
-  if fenced then return fenced end
-  local box, named = box_of(name), op.fields
-  local stale = { 0 }
+-- Those are done that are no part of a run; `places` where they were said, each its own without.
+local function settle_each(box, seqs, named, ats, places, stale)
   local written, gone = fields_of(COPIES), removed_from(box.q)
   local n, bytes, n_hub, bytes_hub = 0, 0, 0, 0
   for i = 1, #seqs do
@@ -332,14 +399,61 @@ function APPLY.settle(op)
       n, bytes = n + 1, bytes + size
       if kind == 1 then n_hub, bytes_hub = n_hub + 1, bytes_hub + size end
     else
-      mark_one(box, seqs[i], field, i, at, done, stale)
+      mark_one(box, seqs[i], field, places and places[i] or i, at, done, stale)
     end
   end
   if n > 0 then
     local v = box.v
     v[COUNT], v[SIZE] = v[COUNT] - n, v[SIZE] - bytes
     v[MESSAGES], v[BYTES] = v[MESSAGES] - n + n_hub, v[BYTES] - bytes + bytes_hub
-    changed_boxes[name] = box
+    changed_boxes[box.name] = box
+  end
+end
+
+function APPLY.settle(op)
+  local name = op[2]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  local stale = { 0 }
+  settle_each(box_of(name), op[4], op.fields, op[5], nil, stale)
+  return stale
+end
+
+local function by_place(a, b) return math.abs(a) < math.abs(b) end
+
+-- The same of many: of those in a row the first, how many, and when all of them were delivered.
+function APPLY.settles(op)
+  local name, firsts, counts, ats = op[2], op[4], op[5], op[6]
+  local fenced = fence(name, op[3])
+  if fenced then return fenced end
+  local box, place, stale, tail = box_of(name), 1, { 0 }, ':' .. name
+  local seqs, named, others, places = {}, {}, {}, {}
+  for i = 1, #firsts do
+    local seq, last, at, looked = firsts[i], firsts[i] + counts[i] - 1, ats[i], false
+    while seq <= last do
+      local field = fmt('%d', seq) .. tail
+      local run = not copies[field] and runs.at(box, seq)
+      local upto = run and math.min(last, run[RUN_LAST]) or seq
+      if run then
+        runs.settle(box, run, seq, upto, at, place, stale)
+      else
+        if not looked and seq < last then
+          looked = true
+          local wanted = {}
+          for one = seq, last do wanted[#wanted + 1] = fmt('%d', one) .. tail end
+          load_copies(wanted)
+        end
+        if not copies[field] then copy_at(field) end
+        local n = #seqs + 1
+        seqs[n], named[n], others[n], places[n] = fmt('%d', seq), field, at, place
+      end
+      place = place + upto - seq + 1
+      seq = upto + 1
+    end
+  end
+  if seqs[1] then
+    settle_each(box, seqs, named, others, places, stale)
+    table.sort(stale, by_place)
   end
   return stale
 end

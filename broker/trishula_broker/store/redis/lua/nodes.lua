@@ -1,9 +1,16 @@
 -- Nodes that live, stop and lead: a function an operation; encoding.py has their arguments.
---   nodes   hash: node -> life, role, address, lease_ms, beat_at, since, alive
---   state   "leader" is the node that holds the lease, "lead" the last epoch it was given with
+--   nodes   hash: node -> life, role, address, lease_ms, beat_at, since, alive, schema
+--   state   "in_runs" is when runs may be made, where nodes that do not know them were there;
+--           "leader" is the node that holds the lease, "lead" the last epoch it was given with
 local NODES
 local LIFE, ROLE, NODE_ADDRESS, NODE_LEASE = 1, 2, 3, 4  -- constants
-local BEAT_AT, NODE_SINCE, ALIVE = 5, 6, 7  -- constants
+local BEAT_AT, NODE_SINCE, ALIVE, KNOWS = 5, 6, 7, 8  -- constants
+-- The schema of this version, which a node that beats says it knows; those of versions before 4
+-- say nothing.
+local SCHEMA = 4  -- constant
+-- How long all nodes must have known it before what those before cannot read is written, and how
+-- long before that those are let in no more: they have said then that they are there, or never will.
+local ALIKE_MS, SHUT_MS = 20000, 10000  -- constants
 
 local known_nodes
 
@@ -53,6 +60,23 @@ local function end_sessions(node, limit)
   return names
 end
 
+-- Runs are made once all nodes can read them, and no other can come any more.
+local function see_who_knows()
+  if args.alike then return end
+  local since = tonumber(call('HGET', STATE, 'in_runs') or 0)
+  for _, node in pairs(nodes_by_name()) do
+    if node[ALIVE] and (node[KNOWS] or 0) < SCHEMA then
+      if since > 0 then call('HDEL', STATE, 'in_runs') end
+      return
+    end
+  end
+  if since == 0 then
+    call('HSET', STATE, 'in_runs', fmt('%d', NOW + ALIKE_MS))
+  elseif since - SHUT_MS <= NOW and NOW < since then
+    call('HSET', args.schema, 'oldest', SCHEMA)
+  end
+end
+
 function APPLY.beat(op)
   local name, life, role, address, lease_ms, last = op[2], op[3], op[4], op[5], op[6], op[8]
   local leads = op[7] and not last
@@ -68,7 +92,7 @@ function APPLY.beat(op)
   local member = before and before[ALIVE] and before[LIFE] == life
   if last or not member then end_sessions(name, -1) end
   local since = member and not last and before[NODE_SINCE] or NOW
-  local node = { life, role, address, lease_ms, NOW, since, not last }
+  local node = { life, role, address, lease_ms, NOW, since, not last, SCHEMA }
   local leader, lead = lease()
   local changed = false
   if leader == name and not (leads and member) then
@@ -81,6 +105,7 @@ function APPLY.beat(op)
   end
   if changed then call('HSET', STATE, 'leader', leader, 'lead', lead) end
   save_node(name, node)
+  see_who_knows()
   local alone = 1
   for _, other in ipairs(nodes_alive()) do
     if other ~= name then alone = false end

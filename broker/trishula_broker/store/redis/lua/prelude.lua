@@ -6,7 +6,10 @@
 -- argv[1]  MessagePack: what all batches of a node have in common, see space.py
 -- argv[2]  MessagePack: the operations, an array each: its code, then its fields
 -- argv[3]  the time, empty for that of Redis; then, of this batch alone: until when it may be done,
---          the last epoch that the node has seen, and 1 for the first one of a process
+--          the last epoch that the node has seen, 1 for the first one of a process, and 1 where no
+--          node of a version without runs can be
+-- argv[8]  of each run among the operations what is said of its messages, MessagePack, and their
+--          bodies: neither is taken apart here, for each byte of a string that is made costs
 --
 -- Redis runs the text once, and its functions for each batch: what one batch knows must be
 -- forgotten before the next, which may be of another namespace. Each file says how.
@@ -16,7 +19,7 @@
 -- range of a sorted set calls flush() first. A mistake in the middle would leave half a batch:
 -- Lua does not roll back. So everything that can be wrong with an argument is found out by the
 -- types of the caller, and no command below is used on a key of another type.
-local P, args, ops, given
+local P, args, ops, given, given_runs
 local packed_args  -- what `args` was unpacked from
 local BEGIN = {}  -- functions that are called before each batch
 local NAMES = {}  -- those that make the names of keys, when it is of another namespace
@@ -51,7 +54,8 @@ local function begin(keys, argv)
     args = unpack_blob(packed_args)
   end
   args.now, args.deadline, args.epoch = tonumber(argv[3]), tonumber(argv[4]), tonumber(argv[5])
-  args.arriving = argv[6] == '1'
+  args.arriving, args.alike = argv[6] == '1', argv[7] == '1'
+  given_runs = argv
   given = argv[2]
   ops = unpack_blob(given)
   clock = call('TIME')

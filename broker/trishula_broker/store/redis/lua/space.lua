@@ -1,7 +1,7 @@
 -- A namespace: its mailboxes and copies, read once, changed here, written by flush().
 --
 -- A mailbox is an agent's name, or "@" and a capability: that one's pool.
---   q:<mailbox>   sorted set: what waits, seq by priority * 2^48 + seq
+--   q:<mailbox>   sorted set: what waits, seq by priority * 2^48 + seq; of a run, see run.lua
 --   h:<mailbox>   sorted set: what it sent or has a copy of, seq by seq; "first-last", by the first,
 --                 is all of what one agent sent another in a row
 --   d:<mailbox>   sorted set: what has a next attempt, seq by the time of it
@@ -25,15 +25,18 @@ local PLACE = 281474976710656  -- constant
 
 -- The state of the namespace.
 local last_seq, last_epoch, known_epoch, log_bytes, state_changed
+local in_runs  -- whether all nodes know runs, see nodes.lua
 local archivers, last_entry, trail_bytes
 
 BEGIN[#BEGIN + 1] = function()
-  local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes', 'archivers', 'trail', 'trail_bytes')
+  local state = call('HMGET', STATE, 'seq', 'epoch', 'bytes', 'archivers', 'trail', 'trail_bytes',
+    'in_runs')
   last_seq, last_epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
   known_epoch = last_epoch
   log_bytes, state_changed = tonumber(state[3] or 0), false
   archivers, last_entry = tonumber(state[4] or 0), tonumber(state[5] or 0)
   trail_bytes = tonumber(state[6] or 0)
+  in_runs = args.alike or (state[7] and tonumber(state[7]) <= NOW)
 end
 
 -- A mailbox's counters: messages that wait, their bytes, the same without the hub's (which is
@@ -81,10 +84,11 @@ local FROM_HUB = { [1] = true, [3] = true, [5] = true, [7] = true }
 local BY_CAPABILITY = { [2] = true, [3] = true, [6] = true, [7] = true }
 local EXPIRES = { [4] = true, [5] = true, [6] = true, [7] = true }
 local copies, changed_copies  -- by "seq:mailbox"; false: not there
+local part_of_run  -- in runs.lua
 
 local function copy_at(field)
   local held = copies[field]
-  if held == nil then held = call('HGET', COPIES, field) end
+  if held == nil then held = call('HGET', COPIES, field) or part_of_run(field) end
   if type(held) == 'string' then
     held = unpack_blob(held)
     if not held[3] then
@@ -105,7 +109,8 @@ local function load_copies(names)
     end
   end
   local found = hmget(COPIES, missing)
-  for i = 1, #missing do copies[missing[i]] = found[i] end
+  -- One that is not there may be in a run.
+  for i = 1, #missing do copies[missing[i]] = found[i] or nil end
 end
 
 -- Most copies are new, then done, and what they look like in Redis differs in nothing but size and
@@ -183,7 +188,10 @@ local function message_at(seq)
   return message
 end
 
+local runs_changed  -- in runs.lua
+
 local function flush()
+  runs_changed()
   for field, held in pairs(changed_copies) do hset(COPIES, field, pack(held)) end
   for name, box in pairs(changed_boxes) do hset(BOXES, name, pack(box.v)) end
   if state_changed then
@@ -308,15 +316,21 @@ local function move(box, seq, held, other)
 end
 
 -- A copy as Python reads it: see encoding.py.
-local function shown(list)  -- of {seq, held}
-  local seqs = {}
-  for i = 1, #list do seqs[i] = list[i][1] end
+local function shown(list)  -- of {seq, held}; `entry`, where it is in a run
+  local seqs, places = {}, {}
+  for i = 1, #list do
+    if not list[i].entry then
+      seqs[#seqs + 1] = list[i][1]
+      places[i] = #seqs
+    end
+  end
   flush()
   local logged = hmget(LOG, seqs)
   local found = {}
   for i = 1, #list do
     local held = list[i][2]
-    found[i] = { seqs[i], held[KIND], held[ATTEMPTS], held[DELIVERIES], logged[i] }
+    local entry = list[i].entry or logged[places[i]]
+    found[i] = { list[i][1], held[KIND], held[ATTEMPTS], held[DELIVERIES], entry }
   end
   return found
 end

@@ -43,6 +43,7 @@ local function settle_trail(by_node)
     trail_bytes = trail_bytes - call('HSTRLEN', TRAIL, name)
   end
   call('HDEL', TRAIL, unpack_list(gone))
+  runs.forget(last)
   call('HSET', STATE, 'trail_first', fmt('%d', last + 1), 'trail_bytes', trail_bytes)
   return last + 1, last < upto
 end

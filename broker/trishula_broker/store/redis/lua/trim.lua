@@ -35,6 +35,7 @@ local function shorten(h, member, gone)
 end
 
 local function shorten_history(h, seqs)
+  if not seqs[1] then return end
   if call('ZREM', h, unpack_list(seqs)) == #seqs then return end
   local gone = {}
   for i = 1, #seqs do gone[seqs[i]] = true end
@@ -55,7 +56,7 @@ local function remove_message(seq, message, names)
   local header = message[4]
   local sender, id, thread = header[SENDER], header[ID], header[THREAD]
   local known = {}
-  for who, at in string.gmatch(call('HGET', IDS, id) or '', '([^ ,]+) (%d+)') do
+  for who, at in string.gmatch(call('HGET', IDS, id) or '', '([^ ,]+) (%d+%+?)') do
     if at ~= seq then known[#known + 1] = who .. ' ' .. at end
   end
   if known[1] then
@@ -71,6 +72,51 @@ local function remove_message(seq, message, names)
     call('HDEL', COPIES, seq .. ':' .. names[i])
     leaves_history(names[i], seq)
   end
+end
+
+-- Takes a run of which all is done out of the log.
+local function remove_run(run)
+  local first, member, ids_gone = runs.name(run), runs.member(run), {}
+  local names = runs.head(first)[1]
+  runs.load_ids(names)
+  for n = 1, #names do
+    local left = runs.renamed(ids[names[n]] or '', run[RUN_SENDER], first)
+    ids[names[n]] = left
+    if left then hset(IDS, names[n], left) else ids_gone[#ids_gone + 1] = names[n] end
+  end
+  write('HDEL', IDS, ids_gone)
+  for _, name in ipairs({ run[RUN_SENDER], run[RUN_TO] }) do
+    call('ZREM', P .. 'h:' .. name, member)
+    histories[name] = histories[name] or {}
+  end
+  runs.remove(run)
+end
+
+-- What retention does to a run: "stays", "gone" (all or the bodies; then how many, and the size of
+-- what went), "done" for what follows is younger, "apart" when its messages differ in that.
+local function trim_run(run, most_age, most_bytes, dedup_ms, dedup_ids)
+  local n, ends = runs.count(run), run[RUN_ENDS]
+  if run[RUN_LEFT] == n then return 'stays' end
+  local size = run[RUN_TRIMMED] == 1 and 0 or page.upto(ends, n)
+  local aged = run[RUN_AT] + most_age <= NOW
+  if size > 0 and not aged and log_bytes <= most_bytes then return 'done' end
+  local sent, young = box_of(run[RUN_SENDER]).v[SENT], run[RUN_AT] + dedup_ms > NOW
+  local function is_known(nth) return young and sent - nth < dedup_ids end
+  local known = is_known(run[RUN_NTH])
+  if run[RUN_LEFT] > 0 or known ~= is_known(run[RUN_NTH] + n - 1)
+    or (size > 0 and not aged and log_bytes - page.upto(ends, n - 1) <= most_bytes) then
+    return 'apart'
+  end
+  if known and size == 0 then return 'stays' end
+  runs.keep_for_trail(run)
+  if not known then
+    remove_run(run)
+    return 'gone', n, size
+  end
+  call('HDEL', BODIES, runs.name(run))
+  run[RUN_TRIMMED] = 1
+  runs.changed[runs.name(run)] = run
+  return 'gone', n, size, true
 end
 
 local function trim(keys, argv)
@@ -93,8 +139,25 @@ local function trim(keys, argv)
     local name = fmt('%d', seq)
     local message = message_at(name)
     local jump = not message and call('HGET', P .. 'jumps', name)
-    local stays = false
-    if message then
+    local stays, following = false, nil
+    local run = not message and not jump and runs.load(name)
+    if run then
+      local what, n, size, known = trim_run(run, most_age, most_bytes, dedup_ms, dedup_ids)
+      if what == 'done' then
+        done = true
+        break
+      end
+      following = run[RUN_LAST] + 1
+      pointers = pointers + runs.count(run)
+      stays = what == 'stays' or known
+      if what == 'apart' then
+        runs.take_apart(run)
+        flush()
+        following, stays = seq, false
+      elseif what == 'gone' then
+        gone, log_bytes, state_changed = gone + n, log_bytes - size, true
+      end
+    elseif message then
       local names = {}
       local waits = false
       for mailbox in string.gmatch(call('HGET', TO, name) or message[4][ADDRESS], '[^,]+') do
@@ -141,7 +204,7 @@ local function trim(keys, argv)
       gap = false
       hset(STATE, 'first', name)
     end
-    seq = jump and tonumber(jump) or seq + 1
+    seq = following or (jump and tonumber(jump) or seq + 1)
   end
   if gap then hset(STATE, 'first', fmt('%d', seq)) end
   shorten_histories()
