@@ -134,6 +134,8 @@ async def without_runs(world: World, redis: RedisServer) -> None:
     """As if a node of a version before could be there."""
     redis.ask("HSET", "trishula:{trishula}:schema", "oldest", "1")
     await world.restart()
+    for name in ("ada", "bob"):
+        await world.come(name)
 
 
 async def history(world: World, agent: str, page: int) -> list[int]:

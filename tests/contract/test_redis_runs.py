@@ -146,10 +146,10 @@ async def test_a_run_comes_with_its_hint(pair: Pair, redis: RedisServer) -> None
     one, two = pair
     mails = [one.mail("ada", "bob", f"m{n}", size=20 + n) for n in range(5)]
     sent = await one.do(*mails)
-    heard = await two.next()
-    assert [hint.copy.message.seq for hint in heard] == [outcome.seq for outcome in sent]
-    assert [hint.copy for hint in heard] == list((await two.fetch("bob")).copies)
-    assert [hint.copy.message.body for hint in heard] == [mail.body for mail in mails]
+    heard = [hint.copy for hint in await two.next() if isinstance(hint, base.Mail) and hint.copy]
+    assert [copy.message.seq for copy in heard] == [outcome.seq for outcome in sent]
+    assert heard == list((await two.fetch("bob")).copies)
+    assert [copy.message.body for copy in heard] == [mail.body for mail in mails]
 
 
 async def test_a_run_that_did_not_come_with_its_hint_is_looked_for(
