@@ -11,7 +11,7 @@ from tests.contract.world import World, body
 from trishula_broker.store import base
 from trishula_broker.store.op import CODES
 from trishula_broker.store.recorded import RECORDED, decode_done, encode_done, recorded
-from trishula_broker.store.redis.trail import entry
+from trishula_broker.store.redis.trail import Packed
 from trishula_protocol.address import parse_address
 
 RETENTION = base.Retention()
@@ -373,5 +373,5 @@ def test_all_that_is_recorded_has_a_number_and_comes_back_as_it_was() -> None:
 
 def test_a_resume_that_a_node_of_an_earlier_version_committed_is_understood() -> None:
     packed = msgspec.msgpack.encode((5, "n1", [("pause", "bob", False, "")], [(0, 1, ["plan"])]))
-    [done] = entry(1, packed).done
+    [done] = Packed(1, packed).entry({}).done
     assert done == (base.Pause("bob", False, "", 0), base.Paused(True, ("plan",)))
