@@ -30,9 +30,6 @@ PATIENCE_S: Final = 60.0
 """Without any progress for this long a campaign has failed. It only bounds a failure."""
 LEFT_S: Final = 15.0
 """A hub that cannot reach Redis for so long has been left by whoever knows another."""
-UNDER_WAY_S: Final = 0.3
-"""What was stored just before an outage may be heard of so much later."""
-
 Failure = Callable[["Campaign"], Awaitable[None]]
 
 
@@ -330,12 +327,13 @@ class Campaign:
         report.replies_lost = sum(node.proxy.lost for node in self.nodes)
 
     def acknowledged_in_outages(self) -> list[tuple[Outage, Acceptance]]:
-        """What was acknowledged although Redis could not be reached."""
+        """What was sent and acknowledged while Redis could not be reached. Of what was sent before
+        that, a busy machine may hear late that it was stored."""
         return [
             (outage, acceptance)
             for outage in self.report.outages
             for acceptance in self.acceptances
-            if outage.begun + UNDER_WAY_S < acceptance.at < outage.ended
+            if outage.begun < acceptance.sent <= acceptance.at < outage.ended
             and outage.url in (None, acceptance.url)
         ]
 

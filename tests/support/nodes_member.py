@@ -24,8 +24,9 @@ _answering: ContextVar[Message] = ContextVar("answering")
 
 
 class Acceptance(NamedTuple):
-    """When a message's acceptance was heard, and from which hub."""
+    """When a message was given to the SDK, when its acceptance was heard, and from which hub."""
 
+    sent: float
     at: float
     url: str | None
 
@@ -72,6 +73,7 @@ class Member:
         self._audience = audience
         self._rng = Random(f"{seed} {name}")
         self._seqs: dict[int, MessageKey] = {}
+        self._sent_at: dict[str, float] = {}
         self._answer_ids: dict[tuple[str, str], str] = {}
         self.agent = Agent(
             name,
@@ -160,7 +162,8 @@ class Member:
             room.release()
 
     def _accepted(self, id: str) -> None:
-        self._audience.accepted(Acceptance(time.monotonic(), self.agent.url))
+        sent = self._sent_at.pop(id)
+        self._audience.accepted(Acceptance(sent, time.monotonic(), self.agent.url))
         self.log(Accepted, id=id)
 
     def _sent(
@@ -173,6 +176,7 @@ class Member:
         payload: Any,
         expects: tuple[str, ...],
     ) -> None:
+        self._sent_at[id] = time.monotonic()
         self.log(
             Sent,
             id=id,
