@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from trishula_broker.store.sqlite import pages
+from trishula_broker.store.sqlite.fans import Fan
 from trishula_broker.store.sqlite.mailbox import CopyRecord
 from trishula_broker.store.sqlite.statements import roll_back, statements
 
@@ -24,12 +25,14 @@ WORTHWHILE: Final = 16
 class Fold:
     """Changes as :class:`~trishula_broker.store.sqlite.pending.Pending` has them.
 
-    ``number`` is that of the last record of the journal that they are in.
+    ``number`` is that of the last record of the journal that they are in; ``carried`` is what the
+    tables are to say of messages that are not among them, None when they say it already.
     """
 
     def __init__(
         self,
         log: list[pages.Row],
+        fans: dict[int, Fan],
         new: list[CopyRecord],
         done: list[CopyRecord],
         changed: list[CopyRecord],
@@ -37,9 +40,11 @@ class Fold:
         trail: list[Any],
         trails: dict[int, int],
         said: list[Said],
+        carried: bytes | None,
         number: int,
     ) -> None:
         self._log = log
+        self._fans = fans
         self._new = new
         self._done = done
         self._changed = changed
@@ -47,6 +52,7 @@ class Fold:
         self._trail = trail
         self._trails = trails
         self._said = said
+        self._carried = carried
         self._number = number
 
     def commit(self, db: sqlite3.Connection) -> dict[int, int]:
@@ -67,7 +73,7 @@ class Fold:
     def run(self, db: sqlite3.Connection) -> dict[int, int]:
         """Do it, inside a transaction; what was removed of trails, in bytes by namespace."""
         if self._log:
-            _insert(db, pages.write(db, self._log, self._new))
+            _insert(db, pages.write(db, self._log, self._new, self._fans))
         if self._done:
             _settle(db, self._done)
         if self._changed:
@@ -81,6 +87,8 @@ class Fold:
         removed: dict[int, int] = {}
         for what, values in self._said:
             SAYING[what](db, removed, *values)
+        if self._carried is not None:
+            SQL["set_carried"].execute(db, self._carried)
         SQL["set_counter"].execute(db, "journal", self._number)
         return removed
 

@@ -47,8 +47,7 @@ def prepare(work: Work, space: Space, ops: Sequence[base.Operation]) -> None:
                     copies.append((box, op.settles))
         elif isinstance(op, (base.Settle, base.Read, base.Requeue)):
             if (box := boxes.get(op.agent)) is not None:
-                recent = box.recent
-                copies += [(box, seq) for seq in op.seqs if seq not in recent]
+                copies += [(box, seq) for seq in op.seqs if not work.is_recent(box, seq)]
         elif isinstance(op, base.Delivered):
             if (box := boxes.get(op.agent)) is not None:
                 copies += [(box, seq) for seq, _ in op.seqs]
@@ -77,15 +76,16 @@ def is_at_hand(work: Work, space: Space, ops: Sequence[base.Operation]) -> bool:
             if op.settles is not None:
                 to = boxes.get(op.address.name)
                 # Who asked is looked up when his mailbox is full.
-                if op.settles not in box.recent or to is None or work.may_be_full(to, ops):
+                known = work.is_recent(box, op.settles)
+                if not known or to is None or work.may_be_full(to, ops):
                     return False
         elif isinstance(op, base.Settle) or (isinstance(op, base.Read) and not op.want):
             box = boxes.get(op.agent)
-            if box is None or not all(map(box.recent.__contains__, op.seqs)):
+            if box is None or not all(work.is_recent(box, seq) for seq in op.seqs):
                 return False
         elif isinstance(op, base.Delivered):
             box = boxes.get(op.agent)
-            if box is None or not all(seq in box.recent for seq, _ in op.seqs):
+            if box is None or not all(work.is_recent(box, seq) for seq, _ in op.seqs):
                 return False
         elif not isinstance(op, (base.Beat, base.Archive)):
             return False
@@ -122,8 +122,9 @@ def accept(
             return base.Refused("mailbox_full", tuple(box.name for box in full))
         lost = set(full)
         boxes = [box for box in boxes if box not in lost]
-    if op.settles is not None:
-        record = work.get(sender, op.settles)
+    settles = op.settles
+    if settles is not None and not work.finish_fanned(space, sender, settles, op.delivered_at):
+        record = work.get(sender, settles)
         if record is None or (record.settled_at is not None and record.outcome != "done"):
             return base.Refused("stale_ack")
         if record.settled_at is None:
@@ -265,7 +266,7 @@ def settle(work: Work, space: Space, op: base.Settle) -> base.Marked | base.Fenc
         return True
 
     pairs = zip(op.seqs, op.delivered_at, strict=True)
-    return _mark(work, space, op.agent, op.epoch, pairs, done)
+    return _mark(work, space, op.agent, op.epoch, pairs, done, ends=True)
 
 
 def _mark(
@@ -275,8 +276,12 @@ def _mark(
     epoch: int,
     seqs: Iterable[tuple[int, int | None]],
     change: Callable[[Mailbox, CopyRecord, int | None], bool],
+    ends: bool = False,
 ) -> base.Marked | base.Fenced:
-    """Do ``change`` to each copy of ``agent`` that is not settled; it says whether it did."""
+    """Do ``change`` to each copy of ``agent`` that is not settled; it says whether it did.
+
+    ``ends``: it settles them as done, which needs no row for a copy of a message to many.
+    """
     box = space.mailboxes.get(agent)
     if fenced := fence(box, epoch):
         return fenced
@@ -286,6 +291,9 @@ def _mark(
     stale: list[int] = []
     again: list[int] = []
     for seq, value in seqs:
+        if ends and work.finish_fanned(space, box, seq, value):
+            good.append(seq)
+            continue
         record = work.get(box, seq)
         if record is None:
             stale.append(seq)

@@ -11,11 +11,12 @@ of its own: nothing ever changes it again. It knows nothing of who waits for wha
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from trishula_broker.store.sqlite.fans import Fan
 from trishula_broker.store.sqlite.mailbox import CopyRecord
 from trishula_broker.store.sqlite.statements import statements
 
@@ -167,11 +168,15 @@ class Writer:
 
 
 def write(
-    db: sqlite3.Connection, rows: Iterable[Row], new: Sequence[CopyRecord]
+    db: sqlite3.Connection,
+    rows: Iterable[Row],
+    new: Sequence[CopyRecord],
+    fans: Mapping[int, Fan],
 ) -> list[CopyRecord]:
-    """Write ``rows`` to the log; those of ``new``, their copies, that need rows of their own.
+    """Write ``rows`` to the log; those of ``new`` and ``fans``, their copies, that need rows of
+    their own.
 
-    Both are in the order of their seqs.
+    The first two are in the order of their seqs.
     """
     others: list[CopyRecord] = []
     writer = Writer()
@@ -180,6 +185,12 @@ def write(
         seq = row[0]
         to: list[int] = []
         done: list[int | None] = []
+        fan = fans.get(seq)
+        if fan is not None:
+            done = fan.done
+            if fan.open:
+                others += fan.rows()
+                to += fan.open
         while at < end and (record := new[at]).seq <= seq:
             at += 1
             if (

@@ -7,6 +7,10 @@ instead of being put into the queue and taken out of it again. It happens behind
 thread of its own, while they go on in the other half of the journal. What asks the tables has all
 of it folded first. A database that was left with a journal is folded when it is opened.
 
+The copies of a message to many are kept together (fans.py), and one that is not settled everywhere
+when others are folded is carried to the next time: all of those are one value in the database,
+which costs a small part of what rows for their copies would.
+
 The idea is that of a log-structured merge tree: a log made durable, a table in memory, and sorted
 runs written from it (O'Neil and others, 1996).
 """
@@ -14,6 +18,7 @@ runs written from it (O'Neil and others, 1996).
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from copy import copy
 from typing import Any, Final
@@ -23,6 +28,7 @@ import msgspec
 from trishula_broker.store.recorded import encode_done
 from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.directory import SQL
+from trishula_broker.store.sqlite.fans import Ended, Fan, Packed, unpacked
 from trishula_broker.store.sqlite.fold import Fold, Said
 from trishula_broker.store.sqlite.journal import Journal
 from trishula_broker.store.sqlite.mailbox import CopyRecord
@@ -36,6 +42,10 @@ FOLD_BYTES: Final = 12 << 20
 """Or bytes of bodies and entries in memory."""
 KNOWN: Final = 50_000
 """Or copies and ids in memory, which may merely have been asked for; some 12 MiB."""
+CARRIES: Final = 2
+"""How often a message to many is carried: most who are there settle within one folding."""
+CARRIED_BYTES: Final = 4 << 20
+"""What such messages and their copies take in the database at most."""
 
 
 class _Commit(msgspec.Struct, array_like=True, gc=False):
@@ -49,6 +59,10 @@ class _Commit(msgspec.Struct, array_like=True, gc=False):
     """Rows for ``insert_trail``, laid end to end."""
     log: list[pages.Row] = []
     said: list[Said] = []
+    fans: list[Packed] = []
+    """Of messages to many, new or carried: their copies, and who has settled already."""
+    ended: list[Ended] = []
+    """Copies of theirs that were done."""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -65,6 +79,7 @@ class Pending:
     Attributes:
         log: messages for :func:`pages.write`.
         new: copies that are in no table, as they are now.
+        fans: by seq, messages of ``log`` to many: their copies are not among ``new``.
         done: copies of the tables that were settled as done, and not changed otherwise.
         changed: other changed copies by (agent, seq), new ones too.
         moved: rows for ``move_copies``.
@@ -73,6 +88,7 @@ class Pending:
         bytes: of the bodies in ``log`` and ``ids``, and of the entries in ``trail``.
         trail: rows for ``insert_trail``, laid end to end.
         recorded: entries of the trail that this transaction makes.
+        ended: what this transaction has settled of ``fans``.
         entries: what became of them at its end, each with its trail and its size.
     """
 
@@ -87,6 +103,8 @@ class Pending:
         self._journal = journal
         self._node = node
         self._folded = False
+        self._carried = False
+        """Whether the tables say something of messages that are carried."""
         self.entries: list[tuple[SpaceTrail, Entry, int]] = []
         self._clear()
         self._begin()
@@ -97,6 +115,8 @@ class Pending:
     def _clear(self) -> None:
         self.log: list[pages.Row] = []
         self.new: list[CopyRecord] = []
+        self.fans: dict[int, Fan] = {}
+        self._parted = False
         self.done: list[CopyRecord] = []
         self.changed: dict[tuple[int, int], CopyRecord] = {}
         self.moved: list[int] = []
@@ -120,6 +140,8 @@ class Pending:
         """A transaction begins here."""
         self._begun = len(self.log), len(self.new), len(self.done), len(self._said)
         self._changed_now: dict[tuple[int, int], CopyRecord] = {}
+        self._fans_now: list[Fan] = []
+        self.ended: list[Ended] = []
         self.recorded: list[Recorded] = []
 
     def write(self) -> None:
@@ -155,6 +177,21 @@ class Pending:
         key = record.agent, record.seq
         self.changed[key] = self._changed_now[key] = record
 
+    def fan_out(self, fan: Fan) -> None:
+        """A message to many was added to ``log``."""
+        self.fans[fan.seq] = fan
+        self._fans_now.append(fan)
+        self.bytes += fan.bytes
+
+    def part(self, agent: int, seq: int) -> CopyRecord | None:
+        """A copy of a message to many, as a row of its own from here on; None when it is none."""
+        fan = self.fans.get(seq)
+        record = None if fan is None else fan.part(agent)
+        if record is not None:
+            self.new.append(record)
+            self._parted = True
+        return record
+
     def move(self, source: int, seq: int, target: int) -> None:
         """A copy goes from one mailbox to another."""
         self.write()  # a record has no words for it
@@ -174,16 +211,21 @@ class Pending:
         if not self._writing:
             log, new, done, said = self._begun
             fresh = len(self.new) - new + len(self.done) - done + len(self._changed_now)
+            fresh += len(self.ended)
             if not fresh and len(self.log) == log and len(self._said) == said and not rows:
                 return
             changed = self.done[done:] + list(self._changed_now.values())
+            fans = [fan.packed() for fan in self._fans_now]
             data = _encode(
-                _Commit([], self.new[new:], changed, rows, self.log[log:], self._said[said:])
+                _Commit(
+                    *([], self.new[new:], changed, rows, self.log[log:], self._said[said:]),
+                    *(fans, self.ended),
+                )
             )
             if self._journal.has_room(len(data)):
                 self._journal.append(data)
                 self._begin()
-                size = len(self.new) + len(self.done) + len(self.changed)
+                size = len(self.new) + len(self.done) + len(self.changed) + len(self.fans)
                 # Who archives is looked up in the file by others.
                 if much or size >= FOLD_AT or self._said:
                     self._fold_behind()
@@ -202,9 +244,25 @@ class Pending:
             if not self._folding.done():
                 return
             self.wait()
-        fold = self._take()
+        fold = self._take(*self._unsettled())
         self._journal.turn()
         self._folding = self._folder.submit(fold.commit, self._db)
+
+    def _unsettled(self) -> tuple[list[pages.Row], list[Fan]]:
+        """What is carried to the next time: messages to many, and their copies."""
+        rows: list[pages.Row] = []
+        fans: list[Fan] = []
+        left = CARRIED_BYTES
+        for row in self.log if self.fans else ():
+            fan = self.fans.get(row[0])
+            if fan is None or not fan.open or not fan.whole or fan.carried == CARRIES:
+                continue
+            left -= fan.packed_bytes
+            if left < 0:
+                break
+            rows.append(row)
+            fans.append(fan)
+        return rows, fans
 
     def _take_recorded(self) -> list[Any]:
         """The rows of the entries that this transaction makes, which are pending from here on."""
@@ -245,10 +303,20 @@ class Pending:
         self._shrink(self._take().run(self._db))
         self._folded = True
 
-    def _take(self) -> Fold:
-        """All changes, which are nobody's here from now on."""
+    def _take(self, rows: Sequence[pages.Row] = (), left: Sequence[Fan] = ()) -> Fold:
+        """All changes, which are nobody's here from now on, but for the messages ``rows``, whose
+        copies are ``left``: those are carried."""
+        if self._parted:
+            self.new.sort(key=_by_seq)
+        log, fans = self.log, self.fans
+        if left:
+            staying = {fan.seq for fan in left}
+            log = [row for row in log if row[0] not in staying]
+            for seq in staying:
+                del fans[seq]
         fold = Fold(
-            self.log,
+            log,
+            fans,
             [_still(record) for record in self.new],
             [record for record in self.done if not record.new],
             [_still(record) for record in self.changed.values() if not record.new],
@@ -256,15 +324,29 @@ class Pending:
             self.trail,
             self._trails,
             self._said,
+            self._carry(rows, left),
             self._journal.number,
         )
         for record in self.new:
             record.new = False
         recorded = self.recorded
         self._clear()
+        for row, fan in zip(rows, left, strict=True):
+            fan.carried += 1
+            self.log.append(row)
+            self.fans[fan.seq] = fan
+            self.ids[row[2], row[1]] = (row[0], row[11])
+            self.bytes += fan.size + fan.bytes
         self._begin()
         self.recorded = recorded
         return fold
+
+    def _carry(self, rows: Sequence[pages.Row], fans: Sequence[Fan]) -> bytes | None:
+        if not fans and not self._carried:
+            return None
+        self._carried = bool(fans)
+        packed = [fan.packed() for fan in fans]
+        return _encode(_Commit([], [], [], [], [*rows], [], packed, [])) if fans else b""
 
     def forget(self) -> None:
         """What is known of the tables is read anew; nothing is pending."""
@@ -276,15 +358,25 @@ class Pending:
         """Fold what the journal was left with."""
         (last,) = SQL["folded"].execute(self._db).fetchone()
         new: dict[tuple[int, int], CopyRecord] = {}
-        for data in self._journal.read(last):
+        log: dict[int, pages.Row] = {}
+        (carried,) = SQL["carried"].execute(self._db).fetchone()
+        self._carried = bool(carried)
+        for data in [carried][: self._carried] + self._journal.read(last):
             commit = _decode(data)
-            self.log += _former(commit.former) + commit.log
+            log.update((row[0], row) for row in _former(commit.former) + commit.log)
             self.trail += commit.trail
             self._said += commit.said
             for place in commit.trail[::4]:
                 space, pos = divmod(place, 1 << PLACE_BITS)
                 self._trails[space] = pos
+            for packed in commit.fans:
+                self.fans[packed[0]] = unpacked(packed, log[packed[0]])
+            for agent, at, seqs, delivered in commit.ended:
+                for seq, out_at in zip(seqs, delivered, strict=True):
+                    if agent in self.fans[seq].open:  # else the message was said with it
+                        self.fans[seq].settle(agent, out_at, at)
             for record in commit.new:
+                self.part(record.agent, record.seq)
                 new[record.agent, record.seq] = record
             for record in commit.changed:
                 key = record.agent, record.seq
@@ -292,12 +384,17 @@ class Pending:
                     new[key] = record
                 else:
                     self.changed[key] = record
-        self.new = list(new.values())
+        self.log = list(log.values())
+        self.new = sorted(new.values(), key=_by_seq)
         for record in self.new:
             record.new = True
         if self:
             self.write()
             self.end()
+
+
+def _by_seq(record: CopyRecord) -> int:
+    return record.seq
 
 
 def _still(record: CopyRecord) -> CopyRecord:

@@ -26,6 +26,7 @@ from trishula_broker.store.base import (
 from trishula_broker.store.sqlite import pages
 from trishula_broker.store.sqlite.answers import read_messages
 from trishula_broker.store.sqlite.directory import RECENT, SQL, Directory, Space
+from trishula_broker.store.sqlite.fans import Fan
 from trishula_broker.store.sqlite.mailbox import CopyRecord, Mailbox
 from trishula_broker.store.sqlite.pending import Pending
 from trishula_broker.store.sqlite.trail import SpaceTrail
@@ -218,18 +219,36 @@ class Work:
         recent = box.recent
         pending = self._pending
         changed = pending.changed
+        fans = pending.fans
         agent = box.id
         found: list[CopyRecord] = []
-        for seq in op.seqs:
+        fanned: list[Fan] = []
+        times: list[int | None] = []
+        fanned_times: list[int | None] = []
+        for seq, at in zip(op.seqs, op.delivered_at, strict=True):
+            if (fan := fans.get(seq)) is not None and agent in fan.open:
+                fanned.append(fan)
+                fanned_times.append(at)
+                continue
             record = recent.get(seq)
             if record is None or record.via is not None or (agent, seq) in changed:
                 return False
             found.append(record)
-        if len(set(op.seqs)) < len(found):
+            times.append(at)
+        if len(set(op.seqs)) < len(op.seqs):
             return False
         now = self.now
         size = own = own_size = 0
-        for record, at in zip(found, op.delivered_at, strict=True):
+        if fanned:
+            for fan, at in zip(fanned, fanned_times, strict=True):
+                fan.settle(agent, at, now)
+                size += fan.size
+                if fan.hub:
+                    own += 1
+                    own_size += fan.size
+                box.by_priority[fan.priority - 1] -= 1
+            pending.ended.append((agent, now, [fan.seq for fan in fanned], fanned_times))
+        for record, at in zip(found, times, strict=True):
             if at is not None:
                 record.delivered_at = at
             record.settled_at = now
@@ -243,12 +262,23 @@ class Work:
             del recent[record.seq]
             pending.copies[agent, record.seq] = record
         box.leased.difference_update(op.seqs)
-        box.unsettled -= len(found)
+        box.unsettled -= len(op.seqs)
         box.size -= size
-        box.messages -= len(found) - own
+        box.messages -= len(op.seqs) - own
         box.bytes -= size - own_size
         self.directory.recent -= len(found)
         pending.done += found
+        space.touched.add(box)
+        return True
+
+    def finish_fanned(self, space: Space, box: Mailbox, seq: int, at: int | None) -> bool:
+        """Settle one copy of a message to many, when it is as it was sent."""
+        fan = self._pending.fans.get(seq)
+        if fan is None or box.id not in fan.open:
+            return False
+        fan.settle(box.id, at, self.now)
+        self._pending.ended.append((box.id, self.now, (seq,), (at,)))
+        box.count(-1, -fan.size, fan.priority, fan.hub != 0, False)
         space.touched.add(box)
         return True
 
@@ -310,6 +340,19 @@ class Work:
     ) -> None:
         """Point ``boxes`` to the message ``seq``."""
         own = 1 if hub else 0
+        if via is None and len(boxes) > 1:
+            at = priority - 1
+            for box in boxes:
+                box.unsettled += 1
+                box.size += size
+                box.by_priority[at] += 1
+                if not own:
+                    box.messages += 1
+                    box.bytes += size
+            agents = [box.id for box in boxes]
+            self._pending.fan_out(Fan(seq, priority, size, own, expires_at, agents, []))
+            space.touched.update(boxes)
+            return
         for box in boxes:
             self._put(box, seq, priority, size, own, via, expires_at)
             box.count(1, size, priority, hub, via is not None)
@@ -331,11 +374,21 @@ class Work:
             None, None, None, None, None, None, None, True,
         )  # fmt: skip
         self._pending.new.append(record)
+        self._remember(box, record)
+
+    def _remember(self, box: Mailbox, record: CopyRecord) -> None:
+        """An unsettled copy that may be asked for soon."""
         if self.directory.recent < RECENT:
             self.directory.recent += 1
-            box.recent[seq] = record
+            box.recent[record.seq] = record
         else:
-            self._pending.copies[box.id, seq] = record
+            self._pending.copies[box.id, record.seq] = record
+
+    def is_recent(self, box: Mailbox, seq: int) -> bool:
+        """Whether the copy ``seq`` of ``box`` is not settled, and known without reading."""
+        return seq in box.recent or (
+            (fan := self._pending.fans.get(seq)) is not None and box.id in fan.open
+        )
 
     def full(self, boxes: list[Mailbox], sender: str, size: int) -> list[Mailbox]:
         """Those of ``boxes`` that cannot take ``size`` bytes from ``sender``."""
@@ -348,11 +401,15 @@ class Work:
     def load(self, wanted: Iterable[tuple[Mailbox, int]]) -> None:
         """Read these copies together, for :meth:`get`."""
         copies = self._pending.copies
+        fans = self._pending.fans
         last = self.directory.seq  # what is behind it is not there, but may still come
         missing = [
             (box.id, seq)
             for box, seq in wanted
-            if seq <= last and seq not in box.recent and (box.id, seq) not in copies
+            if seq <= last
+            and seq not in box.recent
+            and (box.id, seq) not in copies
+            and seq not in fans
         ]
         if not missing:
             return
@@ -376,8 +433,18 @@ class Work:
         key = (box.id, seq)
         copies = self._pending.copies
         if key not in copies:
+            if (fan := self._pending.fans.get(seq)) is not None:
+                return self._part(box, fan)
             self.load([(box, seq)])
         return copies.get(key)
+
+    def _part(self, box: Mailbox, fan: Fan) -> CopyRecord | None:
+        """The copy of ``box`` of a message to many, which may change from here on."""
+        record = self._pending.part(box.id, fan.seq)
+        if record is None:
+            return fan.finished(box.id)
+        self._remember(box, record)
+        return record
 
     def unsettled(self, box: Mailbox, seq: int) -> CopyRecord | None:
         """The copy ``seq`` of ``box`` when it is not settled."""

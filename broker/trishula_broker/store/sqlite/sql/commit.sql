@@ -33,6 +33,12 @@ INSERT INTO copies (
 -- The last record of the journal that is in the tables.
 SELECT value FROM counters WHERE name = 'journal';
 
+-- name: carried
+SELECT data FROM carried WHERE id = 1;
+
+-- name: set_carried
+UPDATE carried SET data = ? WHERE id = 1;
+
 -- name: journal_of
 SELECT value FROM counters WHERE name = 'journal_of';
 
