@@ -26,13 +26,14 @@ HeaderName = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.ID_LENG
 HeaderValue = Annotated[str, msgspec.Meta(max_length=limits.HEADER_LENGTH)]
 
 
-class Envelope(msgspec.Struct, omit_defaults=True):
+class Envelope(msgspec.Struct, omit_defaults=True, gc=False):
     """One message, in the order its fields are written.
 
     ``seq``, ``attempt`` and ``expires_in`` are the hub's, towards a recipient only.
     ``timestamp`` and ``ttl`` are milliseconds; ``timestamp`` counts from the Unix epoch.
     Its ids are checked by :func:`are_ids`, a frame's together: matching a pattern to each takes
-    as long as the rest of decoding.
+    as long as the rest of decoding. Without gc: its payload is values, none of which leads back to
+    it, and whoever has thousands of them would have them looked through again and again.
     """
 
     type: MessageType

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -232,6 +233,23 @@ class Mailbox:
         self.leases.pop(seq, None)
         self._noted.discard(seq)
         return self.held.pop(seq, None)
+
+    def settled(self, seqs: Sequence[int]) -> list[Held]:
+        """:meth:`release` of many; those that were held. One that had not gone out yet must not
+        any more."""
+        self._unread.difference_update(seqs)
+        self._noted.difference_update(seqs)
+        leases, take = self.leases, self.held.pop
+        found: list[Held] = []
+        for seq in seqs:
+            if leases:
+                leases.pop(seq, None)
+            held = take(seq, None)
+            if held is None:
+                self._window.remove(seq)
+            else:
+                found.append(held)
+        return found
 
     def unnoted(self, until: int | None = None) -> tuple[tuple[tuple[int, int], ...], int | None]:
         """Deliveries the store has not been told about, ``(seq, wall)``; they count as told.

@@ -86,13 +86,9 @@ class Settlement:
         if isinstance(outcome, base.Fenced):
             self._delivery.fenced(seat.session, outcome, now)
             return
-        release = seat.mailbox.release
-        for seq in outcome.seqs:
-            held = release(seq)
-            if held is None:
-                seat.mailbox.remove(seq)  # it had not gone out yet, and must not now
-            elif held.copy.message.receipt:
-                message = held.copy.message
+        for held in seat.mailbox.settled(outcome.seqs):
+            message = held.copy.message
+            if message.receipt:
                 self._roster.receipt(message.sender, "done", seat.agent, message.id)
         if outcome.seqs:
             seat.session.settled(list(outcome.seqs))

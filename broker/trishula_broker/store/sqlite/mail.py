@@ -15,7 +15,7 @@ from trishula_broker.store.sqlite.duties import POOL_PAGE, pool_page
 from trishula_broker.store.sqlite.mailbox import CopyRecord, Mailbox
 from trishula_broker.store.sqlite.work import Work
 from trishula_protocol import limits
-from trishula_protocol.address import HUB, Kind
+from trishula_protocol.address import HUB, Address, Kind
 
 _AGENT: Final = Kind.AGENT  # Python 3.11 is slow to look a member of an Enum up
 
@@ -46,8 +46,9 @@ def prepare(work: Work, space: Space, ops: Sequence[base.Operation]) -> None:
                 if op.settles is not None:
                     copies.append((box, op.settles))
         elif isinstance(op, (base.Settle, base.Read, base.Requeue)):
-            if (box := boxes.get(op.agent)) is not None:
-                copies += [(box, seq) for seq in op.seqs if not work.is_recent(box, seq)]
+            box = boxes.get(op.agent)
+            if box is not None and not work.are_recent(box, op.seqs):
+                copies += [(box, seq) for seq in op.seqs if not work.are_recent(box, (seq,))]
         elif isinstance(op, base.Delivered):
             if (box := boxes.get(op.agent)) is not None:
                 copies += [(box, seq) for seq, _ in op.seqs]
@@ -66,26 +67,34 @@ def is_at_hand(work: Work, space: Space, ops: Sequence[base.Operation]) -> bool:
     So it is with nearly everything that goes from one agent to another that is there.
     """
     boxes = space.mailboxes
+    roomy: set[Address] = set()
     for op in ops:
         if isinstance(op, base.Accept):
             box = boxes.get(op.sender)
-            if box is None or op.address.kind is not _AGENT:
+            if box is None or (op.id <= box.newest_id and not work.knows_id(box, op.id)):
                 return False
-            if op.id <= box.newest_id and not work.knows_id(box, op.id):
-                return False
-            if op.settles is not None:
+            kind, name = op.address
+            if kind is not _AGENT:
+                if kind is Kind.CAPABILITY or op.settles is not None:
+                    return False
+                if op.address not in roomy:
+                    # When somebody's mailbox is full the sender gets mail of the hub's own.
+                    if work.may_be_full(space.members(name if kind is Kind.GROUP else None), ops):
+                        return False
+                    roomy.add(op.address)
+            elif op.settles is not None:
                 to = boxes.get(op.address.name)
                 # Who asked is looked up when his mailbox is full.
-                known = work.is_recent(box, op.settles)
-                if not known or to is None or work.may_be_full(to, ops):
+                known = work.are_recent(box, (op.settles,))
+                if not known or to is None or work.may_be_full((to,), ops):
                     return False
         elif isinstance(op, base.Settle) or (isinstance(op, base.Read) and not op.want):
             box = boxes.get(op.agent)
-            if box is None or not all(work.is_recent(box, seq) for seq in op.seqs):
+            if box is None or not work.are_recent(box, op.seqs):
                 return False
         elif isinstance(op, base.Delivered):
             box = boxes.get(op.agent)
-            if box is None or not all(work.is_recent(box, seq) for seq, _ in op.seqs):
+            if box is None or not work.are_recent(box, (seq for seq, _ in op.seqs)):
                 return False
         elif not isinstance(op, (base.Beat, base.Archive)):
             return False

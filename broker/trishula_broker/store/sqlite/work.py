@@ -168,11 +168,12 @@ class Work:
         """Whether :meth:`used` has the answer without reading."""
         return (id_, sender.id) in self._pending.ids
 
-    def may_be_full(self, box: Mailbox, ops: Sequence[Operation]) -> bool:
-        """Whether ``box`` could become full if all of ``ops`` were for it."""
+    def may_be_full(self, boxes: Iterable[Mailbox], ops: Sequence[Operation]) -> bool:
+        """Whether one of ``boxes`` could become full if all of ``ops`` were for it."""
         size = sum(len(op.body) for op in ops if isinstance(op, Accept))
-        limits = self.limits
-        return box.messages + len(ops) > limits.messages or box.bytes + size > limits.bytes
+        messages = self.limits.messages - len(ops)
+        bytes_ = self.limits.bytes - size
+        return any(box.messages > messages or box.bytes > bytes_ for box in boxes)
 
     def has_room(self, box: Mailbox, op: Accept) -> bool:
         """Whether ``box`` can take what ``op`` sends."""
@@ -384,11 +385,13 @@ class Work:
         else:
             self._pending.copies[box.id, record.seq] = record
 
-    def is_recent(self, box: Mailbox, seq: int) -> bool:
-        """Whether the copy ``seq`` of ``box`` is not settled, and known without reading."""
-        return seq in box.recent or (
-            (fan := self._pending.fans.get(seq)) is not None and box.id in fan.open
-        )
+    def are_recent(self, box: Mailbox, seqs: Iterable[int]) -> bool:
+        """Whether the copies ``seqs`` of ``box`` are not settled, and known without reading."""
+        recent, fans, agent = box.recent, self._pending.fans, box.id
+        for seq in seqs:
+            if seq not in recent and ((fan := fans.get(seq)) is None or agent not in fan.open):
+                return False
+        return True
 
     def full(self, boxes: list[Mailbox], sender: str, size: int) -> list[Mailbox]:
         """Those of ``boxes`` that cannot take ``size`` bytes from ``sender``."""
