@@ -55,6 +55,19 @@ async def test_what_was_sent_together_is_kept_as_one(world: World, redis: RedisS
     assert (count(redis, "runs"), count(redis, "log")) == (1, 0)
 
 
+async def test_a_run_that_ends_one_by_one_is_taken_apart(world: World, redis: RedisServer) -> None:
+    seqs = await send(world, "m", 40)
+    for n, seq in enumerate(seqs):
+        world.now += 1
+        assert await world.do(world.settle("bob", seq)) == [base.Marked((seq,), ())]
+        assert count(redis, "runs") == (n < 16)
+        assert await world.waiting("bob") == seqs[n + 1 :]
+    again = await world.do(world.settle("bob", *seqs))
+    assert again == [base.Marked(tuple(seqs), (), (), tuple(seqs))]
+    for n in (0, 16, 39):
+        assert (await world.fate("ada", f"m{n}"))["bob"].settled_at == world.now - 39 + n
+
+
 @pytest.mark.parametrize(
     "change",
     [

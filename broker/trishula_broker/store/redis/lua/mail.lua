@@ -436,6 +436,7 @@ function APPLY.settles(op)
       local upto = run and math.min(last, run[RUN_LAST]) or seq
       if run then
         runs.settle(box, run, seq, upto, at, place, stale)
+        runs.bound(run)
       else
         if not looked and seq < last then
           looked = true

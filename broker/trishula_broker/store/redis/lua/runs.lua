@@ -4,6 +4,9 @@
 --   h:<mailbox>   has "first-last" too, see space.lua
 --   ids           has "sender first+" for each of its ids
 local runs = {}
+-- Ranges that are done in one run, at most: all are written again with each. What is done one by one,
+-- as slow agents do, is taken apart.
+local RANGES = 16  -- constant
 local RUNS, HEADS, BODIES, KEPT, KEPT_AT
 local ids  -- what IDS has, by id; false: nothing
 
@@ -204,6 +207,11 @@ function runs.settle(box, run, seq, last, at, place, stale)
   changed_boxes[box.name] = box
   runs.changed[runs.name(run)] = run
   if run[RUN_LEFT] == 0 then zrem(box.q, runs.member(run)) end
+end
+
+-- Whether so much of it is done in so many pieces that it is better apart.
+function runs.bound(run)
+  if run[RUN_LEFT] > 0 and #run > RUN_LEFT + 4 * RANGES then runs.take_apart(run) end
 end
 
 runs_changed = function()
