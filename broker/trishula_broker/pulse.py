@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from trishula_broker.audit.events import PULSE
 from trishula_broker.hub.counts import Buckets, delivered_of
 from trishula_broker.net.driver import Driver
 
-PULSE: Final = "pulse"
 EVERY_S: Final = 60
 """Between two pulses; what a hub that is killed did since its last is not told."""
 LOOK_S: Final = 1.0

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 from trishula_broker.alerts.sample import History, difference
-from trishula_broker.hub.counts import DELIVERY_MS, quantile
+from trishula_broker.hub.counts import DELIVERY_MS
 from trishula_broker.net.meter import SECONDS
+from trishula_broker.quantiles import quantile
 
 MINUTE_S: Final = 60.0
 DAY_S: Final = 86_400.0

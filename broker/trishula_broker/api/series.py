@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from trishula_broker.api import shapes
-from trishula_broker.hub.counts import DELIVERY_MS, delivered_of, quantile
+from trishula_broker.hub.counts import DELIVERY_MS, delivered_of
 from trishula_broker.net.driver import Driver
+from trishula_broker.quantiles import quantile
 
 STEP_S: Final = 10
 STEPS: Final = 360

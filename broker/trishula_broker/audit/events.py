@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+PULSE: Final = "pulse"
+"""A hub was well, and how quick."""
 EVENTS: Final = (
     "accepted",
     *("delivered", "read", "done", "requeued"),
@@ -11,6 +13,6 @@ EVENTS: Final = (
     *("assigned", "unassigned", "retried"),
     *("registered", "left", "forgotten", "node-ended", "paused", "resumed", "introduced"),
     *("revoked", "folder-mode"),
-    *("connected", "disconnected", "renewed", "refused", "operator", "pulse"),
+    *("connected", "disconnected", "renewed", "refused", "operator", PULSE),
     *("segment", "sealed", "removed", "gap", "rewound", "lost", "altered"),
 )

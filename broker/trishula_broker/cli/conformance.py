@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from trishula_broker.cli.durations import Span
+from trishula_broker.cli.durations import timeout_option
 from trishula_broker.cli.exits import ExitCode, Failure, exits
 from trishula_broker.cli.options import load_config
 from trishula_broker.cli.output import Output, as_json_option
@@ -65,14 +65,7 @@ TOKEN_SECONDS: Final = 30.0
     is_flag=True,
     help="Try broadcast too, where agents of others are in the same namespace.",
 )
-@click.option(
-    "--timeout",
-    type=Span(),
-    default=10.0,
-    show_default=True,
-    metavar="TIME",
-    help="How long the hub may take for an answer.",
-)
+@timeout_option("How long the hub may take for an answer.", 10.0)
 @click.option(
     "--at-once",
     type=click.IntRange(1, 64),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from trishula_broker.cli.durations import Span
+from trishula_broker.cli.durations import timeout_option
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure, exits
 from trishula_broker.cli.options import load_config
 from trishula_broker.cli.output import Output, as_json_option
@@ -50,14 +50,7 @@ PROGRAMS: Final = frozenset({"broker", "trishula_broker"})
     metavar="FILE",
     help="The file that the hub was started with: its port and address are taken from there.",
 )
-@click.option(
-    "--timeout",
-    type=Span(),
-    default=60.0,
-    show_default=True,
-    metavar="TIME",
-    help="How long to wait for its end; it drains for as long as its drain_s says.",
-)
+@timeout_option("How long to wait for its end; it drains for as long as its drain_s says.", 60.0)
 @as_json_option
 def command(
     port: int | None, host: str | None, config: Path | None, timeout: float, as_json: bool

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _WRITTEN: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(ms|[smhdw])", re.ASCII)
@@ -20,6 +23,18 @@ def seconds(text: str) -> float | None:
     """A number and its unit as seconds; None for what is no such thing. Spaces do not count."""
     found = _WRITTEN.fullmatch(text.strip().lower())
     return None if found is None else float(found[1]) * _UNIT_S[found[2]]
+
+
+def timeout_option(help: str, default: float | None = None) -> Callable[[F], F]:
+    """``--timeout TIME``: the command gets seconds, ``default`` where none is given."""
+    return click.option(
+        "--timeout",
+        type=Span(),
+        default=default,
+        show_default=default is not None,
+        metavar="TIME",
+        help=help,
+    )
 
 
 class Lifetime(click.ParamType["int | None"]):

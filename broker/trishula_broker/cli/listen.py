@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from trishula_broker.cli.durations import Span
+from trishula_broker.cli.durations import timeout_option
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
 from trishula_broker.cli.session import Session, note, session_options
 from trishula_broker.cli.text import counted, message_line
@@ -37,11 +37,8 @@ PREFETCH: Final = 256
 @click.option(
     "--count", type=click.IntRange(min=1), metavar="N", help="End after this many messages."
 )
-@click.option(
-    "--timeout",
-    type=Span(),
-    metavar="TIME",
-    help="End, with exit code 4, when none has come for this long; by default it waits for ever.",
+@timeout_option(
+    "End, with exit code 4, when none has come for this long; by default it waits for ever."
 )
 @click.option(
     "--settle/--no-settle",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from trishula_broker.cli.durations import Span
+from trishula_broker.cli.durations import Span, timeout_option
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
 from trishula_broker.cli.session import ANSWER_SECONDS, Session, note, session_options
 from trishula_broker.cli.text import payload_text
@@ -58,12 +58,7 @@ if TYPE_CHECKING:
     type=click.Choice(["delivered", "read", "done"]),
     help="Wait until a recipient has it, has read it, or is done with it.",
 )
-@click.option(
-    "--timeout",
-    type=Span(),
-    metavar="TIME",
-    help="For --wait and --until; by default they wait as long as it takes.",
-)
+@timeout_option("For --wait and --until; by default they wait as long as it takes.")
 @session_options(
     as_help="Send in this agent's name, in a side session: a running one goes on. By default "
     "under a name made for this message, which is forgotten a minute later."

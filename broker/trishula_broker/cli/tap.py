@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trishula_broker.cli.durations import Span
+from trishula_broker.cli.durations import timeout_option
 from trishula_broker.cli.exits import EPILOG, ExitCode, Failure
 from trishula_broker.cli.known import unknown
 from trishula_broker.cli.session import Session, note, session_options
@@ -32,12 +32,8 @@ if TYPE_CHECKING:
 )
 @click.option("--thread", metavar="ID", help="Only messages of this conversation.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many lines.")
-@click.option(
-    "--timeout",
-    type=Span(),
-    metavar="TIME",
-    help="End, with exit code 4, when nothing has passed for this long; by default it waits for "
-    "ever.",
+@timeout_option(
+    "End, with exit code 4, when nothing has passed for this long; by default it waits for ever."
 )
 @session_options()
 def command(

@@ -52,20 +52,6 @@ class Buckets:
         return found
 
 
-def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """The value below which ``share`` of a histogram's values lie, as ``histogram_quantile`` of
-    Prometheus estimates it: evenly spread within a bucket. None when it is empty."""
-    wanted = sum(counts) * share
-    if not wanted:
-        return None
-    passed, low = 0, 0.0
-    for bound, count in zip(bounds, counts, strict=False):
-        if passed + count >= wanted:
-            return low + (bound - low) * (wanted - passed) / count
-        passed, low = passed + count, bound
-    return float(bounds[-1])
-
-
 class Counts:
     """Of one namespace, since the hub began.
 

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+from trishula_broker.audit.events import PULSE
 from trishula_broker.audit.times import iso, parse
 from trishula_broker.report import shapes
-from trishula_broker.report.absence import Absences
+from trishula_broker.report.away import WhoIsAway
 from trishula_broker.report.latency import Histogram
 from trishula_broker.report.source import Line
 from trishula_broker.report.uptime import Wellness
@@ -63,7 +64,7 @@ class Figures:
         self._nodes: dict[str, int] = {}
         """And when each was heard last."""
         self._wellness = Wellness()
-        self._absences = Absences()
+        self._away = WhoIsAway()
         self._volumes = Volumes()
         self._accept = Histogram()
         self._delivery = Histogram()
@@ -116,10 +117,10 @@ class Figures:
 
     def _registered(self, line: Line, at: int, step: _Step) -> None:
         if line.receive:
-            self._absences.registered(at, line.agent, line.session, line.node)
+            self._away.registered(at, line.agent, line.session, line.node)
 
     def _connected(self, line: Line, at: int, step: _Step) -> None:
-        self._absences.let_in(at, _address(line.peer))
+        self._away.let_in(at, _address(line.peer))
 
     def _disconnected(self, line: Line, at: int, step: _Step) -> None:
         if not line.session:
@@ -129,10 +130,10 @@ class Figures:
         self._kinds[_name(self._kinds, kind)] += 1
         if line.agent:
             self._volumes.disconnected(line.agent)
-            self._absences.disconnected(at, line.agent, line.session, kind, wanted=wanted)
+            self._away.disconnected(at, line.agent, line.session, kind, wanted=wanted)
 
     def _forgotten(self, line: Line, at: int, step: _Step) -> None:
-        self._absences.forgotten(line.agent)
+        self._away.forgotten(line.agent)
 
     def _refused(self, line: Line, at: int, step: _Step) -> None:
         count = int(line.count)
@@ -142,7 +143,7 @@ class Figures:
             return
         kind = f"{line.what}: {line.reason}"
         self._turned_away[_name(self._turned_away, kind)] += count
-        self._absences.turned_away(at, _address(line.peer), kind)
+        self._away.turned_away(at, _address(line.peer), kind)
 
     def _pulse(self, line: Line, at: int, step: _Step) -> None:
         self._wellness.pulse(at, int(line.ms), int(line.well_ms), str(line.why or ""))
@@ -151,7 +152,7 @@ class Figures:
         last = self._nodes.get(line.node, at)
         self._nodes[line.node] = at
         if line.ms == 0:
-            self._absences.hub_began(last, line.node)
+            self._away.hub_began(last, line.node)
         for told, every, here in (
             (line.accept_s, self._accept, step.accept),
             (line.delivery_s, self._delivery, step.delivery),
@@ -200,7 +201,7 @@ class Figures:
                     each.why,
                     each.back,
                 )
-                for each in self._absences.all(self._until)
+                for each in self._away.all(self._until)
                 if each.end - each.begin >= 60_000
             ],
             self._pieces(),
@@ -264,7 +265,7 @@ _TAKES: Final[dict[str, Callable[[Figures, Line, int, _Step], None]]] = {
     "disconnected": Figures._disconnected,
     "forgotten": Figures._forgotten,
     "refused": Figures._refused,
-    "pulse": Figures._pulse,
+    PULSE: Figures._pulse,
 }
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
+from trishula_broker.quantiles import quantile
 from trishula_broker.report.shapes import Latency
 
 INFINITE: Final = float("inf")
@@ -38,17 +39,12 @@ class Histogram:
     def quantile_ms(self, share: float) -> float | None:
         """Below which ``share`` of the values lie, evenly spread within a bucket; None without
         values. Of what is beyond the last bound nothing more is known than that bound."""
-        wanted = self.count * share
-        if not wanted:
-            return None
-        passed, low = 0, 0.0
-        for bound in sorted(self._counts):
-            count = self._counts[bound]
-            if passed + count >= wanted:
-                high = low if bound == INFINITE else bound
-                return round(1000 * (low + (high - low) * (wanted - passed) / count), 3)
-            passed, low = passed + count, bound
-        return round(1000 * low, 3)
+        bounds = sorted(bound for bound in self._counts if bound != INFINITE)
+        counts = [self._counts[bound] for bound in bounds]
+        if not bounds and self.count:
+            return 0.0
+        found = quantile(bounds, [*counts, self._counts.get(INFINITE, 0)], share)
+        return None if found is None else round(1000 * found, 3)
 
     def shown(self) -> Latency:
         """Median and tail."""

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import msgspec
 
+from trishula_broker.audit.events import PULSE
 from trishula_broker.audit.messages import single
 from trishula_broker.audit.reading import Archive
 from trishula_broker.audit.segment import LOCAL, ChainName
 from trishula_broker.audit.times import iso, parse
 from trishula_broker.report.uptime import PATIENCE_MS
 
-PULSE: Final = "pulse"
-_PULSE: Final = b'"event":"pulse"'
+_PULSE: Final = f'"event":"{PULSE}"'.encode()
 
 
 class Line(msgspec.Struct, gc=False):

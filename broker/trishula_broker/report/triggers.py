@@ -20,7 +20,7 @@ SLACK_S: Final = 120.0
 
 
 class Thresholds(NamedTuple):
-    """Shares of 1, milliseconds, seconds. ``agents``: whose absence counts; empty: everybody's."""
+    """Shares of 1, milliseconds, seconds. ``agents``: who counts as away; empty: everybody's."""
 
     window_s: float = 24 * 3600.0
     uptime: float = 0.95
@@ -152,7 +152,7 @@ def _loss(evidence: Evidence, limits: Thresholds) -> Trigger:
 def _away(evidence: Evidence, limits: Thresholds) -> Trigger:
     limit = f"{span(limits.away_s)} without a connection"
     if evidence.away is None:
-        return Trigger("connecting", "unknown", "nothing tells of it", limit, evidence.data)
+        return Trigger("away", "unknown", "nothing tells of it", limit, evidence.data)
     long = list(_long(evidence.away, limits))
     sure = evidence.reach_s >= min(limits.away_s, limits.window_s) - SLACK_S
     if long:
@@ -162,7 +162,7 @@ def _away(evidence: Evidence, limits: Thresholds) -> Trigger:
         ) + (f" and {len(long) - 5} more" if len(long) > 5 else "")
     else:
         found = "nobody" if sure else f"nobody; {_short(evidence)}"
-    return Trigger("connecting", _state(bool(long), sure), found, limit, evidence.data)
+    return Trigger("away", _state(bool(long), sure), found, limit, evidence.data)
 
 
 def _long(away: Iterable[Away], limits: Thresholds) -> Iterable[Away]:

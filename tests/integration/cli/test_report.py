@@ -138,7 +138,7 @@ async def test_metrics_of_a_hub_that_runs_are_evidence(tmp_path: Path) -> None:
         assert found.code == 0, found
         states: dict[str, Any] = {each["trigger"]: each for each in found.json["triggers"]}
         assert states["latency"]["data"] == f"metrics {url}"
-        assert states["connecting"]["state"] == "unknown"
+        assert states["away"]["state"] == "unknown"
     gone = await broker("slo", "--no-archive", "--metrics", url)
     assert gone.code == 1
     assert f"--metrics: {url}: " in gone.err

@@ -8,7 +8,8 @@ from bisect import bisect_left
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trishula_broker.hub.counts import DELIVERY_MS, Buckets, Counts, delivered_of, quantile
+from trishula_broker.hub.counts import DELIVERY_MS, Buckets, Counts, delivered_of
+from trishula_broker.quantiles import quantile
 
 LATENCIES = st.lists(st.integers(0, 20_000))
 

@@ -235,6 +235,15 @@ def test_latencies_of_all_pulses_are_one_histogram(tmp_path: Path) -> None:
     assert sum(value is not None for value in found.steps.delivery_p50_ms) == 2
 
 
+def test_values_beyond_the_last_bound_count_as_that_bound() -> None:
+    found = Histogram()
+    assert found.quantile_ms(0.5) is None
+    found.add({"inf": 3})
+    assert found.quantile_ms(0.5) == 0.0
+    found.add({"0.1": 1})
+    assert (found.quantile_ms(0.2), found.quantile_ms(0.99)) == (80.0, 100.0)
+
+
 @given(st.dictionaries(st.sampled_from(("0.001", "0.01", "0.2", "0.5")), st.integers(1, 99)))
 def test_quantiles_are_in_order_and_within_the_bounds(told: dict[str, int]) -> None:
     histogram = Histogram()

@@ -24,7 +24,7 @@ from trishula_broker.report.scraped import NotMetrics, evidence_of_metrics
 from trishula_broker.report.shapes import Latency
 from trishula_broker.report.triggers import Evidence, Thresholds, evidence_of, judge
 
-NAMES = ("uptime", "latency", "loss", "connecting")
+NAMES = ("uptime", "latency", "loss", "away")
 QUICK: dict[str, Any] = {"accept_s": {"0.001": 50}, "delivery_s": {"0.005": 50}}
 SLOW: dict[str, Any] = {"accept_s": {"0.1": 90, "0.5": 10}}
 WELL = pulses(-HOUR, DAY, **QUICK)
@@ -52,14 +52,14 @@ def test_an_archive_without_pulses_lets_nobody_know(tmp_path: Path) -> None:
         ([*WELL, *pulses(HOUR, 3 * HOUR, **SLOW)], {"latency"}),
         ([*WELL, *(message(n) for n in range(99)), ended(100, "expired", 1)], {"loss"}),
         ([*WELL, *(message(n) for n in range(99)), ended(100, "dead-lettered", 1)], {"loss"}),
-        ([*WELL, session(0, "s"), gone(HOUR, "s", "connection lost")], {"connecting"}),
+        ([*WELL, session(0, "s"), gone(HOUR, "s", "connection lost")], {"away"}),
     ],
-    ids=["uptime", "latency", "expired", "given up", "connecting"],
+    ids=["uptime", "latency", "expired", "given up", "away"],
 )
 def test_each_of_them_fires(tmp_path: Path, records: list[Any], fires: set[str]) -> None:
     found = states(tmp_path, records)
     # While no hub is well for an hour and a half nobody can connect either.
-    fires |= {"connecting"} if "uptime" in fires else set()
+    fires |= {"away"} if "uptime" in fires else set()
     assert {name for name, state in found.items() if state == "fired"} == fires
     assert set(found.values()) <= {"fired", "ok"}
 
@@ -89,7 +89,7 @@ def test_a_young_archive_fires_on_what_it_knows_and_is_never_ok(tmp_path: Path) 
     young = pulses(20 * HOUR, DAY, **QUICK)
     assert states(tmp_path / "a", [*young, message(21 * HOUR)]) == {
         **dict.fromkeys(NAMES, "unknown"),
-        "connecting": "ok",  # four hours are known, and one is asked about
+        "away": "ok",  # four hours are known, and one is asked about
     }
     slow = pulses(20 * HOUR, DAY, **SLOW)
     assert states(tmp_path / "b", slow)["latency"] == "fired"
@@ -107,7 +107,7 @@ def test_what_the_archive_does_not_know_metrics_may() -> None:
     }
     assert found == {
         **dict.fromkeys(NAMES, ("ok", "metrics")),
-        "connecting": ("unknown", "archive"),
+        "away": ("unknown", "archive"),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 NAMES: Final = 10_000
 """Agents and addresses watched at a time; of more the ones known longest are forgotten."""
 KEPT: Final = 100
-"""Absences that are told, the longest."""
+"""Of those that were away so many are told, the longest."""
 PAUSE_MS: Final = 15 * 60_000
 """Attempts further apart than this are not one."""
 
@@ -19,7 +19,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Absence(NamedTuple):
+class Away(NamedTuple):
     """From ``begin`` to ``end``, milliseconds since the epoch; ``back`` when it got in then."""
 
     who: str
@@ -36,7 +36,7 @@ class Session(NamedTuple):
     node: str
 
 
-class Absences:
+class WhoIsAway:
     """Follows sessions in the order of time; times are milliseconds since the epoch."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Absences:
         self._away: dict[str, tuple[int, str]] = {}
         self._turned: dict[tuple[str, str], tuple[int, int]] = {}
         """(Address, reason) → the first and the last attempt."""
-        self._over: list[Absence] = []
+        self._over: list[Away] = []
 
     def registered(self, at: int, agent: str, session: str, node: str) -> None:
         """An agent is there, wherever."""
@@ -89,18 +89,18 @@ class Absences:
             first = at
         _put(self._turned, key, (first, at))
 
-    def all(self, end: int) -> list[Absence]:
+    def all(self, end: int) -> list[Away]:
         """All of them up to ``end``, the longest first."""
         found = list(self._over)
-        found += [Absence(agent, at, end, why, False) for agent, (at, why) in self._away.items()]
+        found += [Away(agent, at, end, why, False) for agent, (at, why) in self._away.items()]
         found += [
-            Absence(f"somebody at {address}", first, last, reason, False)
+            Away(f"somebody at {address}", first, last, reason, False)
             for (address, reason), (first, last) in self._turned.items()
         ]
         return sorted(found, key=lambda each: each.begin - each.end)[:KEPT]
 
     def _note(self, who: str, begin: int, end: int, why: str, back: bool) -> None:
-        self._over.append(Absence(who, begin, end, why, back))
+        self._over.append(Away(who, begin, end, why, back))
         if len(self._over) >= 2 * KEPT:
             self._over.sort(key=lambda each: each.begin - each.end)
             del self._over[KEPT:]
