@@ -6,14 +6,13 @@ import asyncio
 import errno
 import os
 import shlex
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -29,8 +28,9 @@ from trishula_broker.access import (
 )
 from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.errors import AuthError
-from trishula_broker.config import Config, ConfigError, RedisConfig
-from trishula_broker.credentials import BadSecret, read_secret
+from trishula_broker.bridge.task import BridgeTask
+from trishula_broker.config import Config, ConfigError
+from trishula_broker.credentials import BadSecret
 from trishula_broker.front import about, make_front, version
 from trishula_broker.hub.hub import Hub
 from trishula_broker.hub.now import Now
@@ -43,16 +43,14 @@ from trishula_broker.net.peers import reached_at
 from trishula_broker.net.ports import Core
 from trishula_broker.net.sockets import PortInUse
 from trishula_broker.net.spans import Spans
-from trishula_broker.net.tls import Tls
 from trishula_broker.notify import ServiceManager
+from trishula_broker.stopping import Stopping, signals
 from trishula_broker.store.base import (
-    MailboxLimits,
     Retention,
-    Store,
     StoreAway,
     StoreError,
 )
-from trishula_broker.store.sqlite import SqliteStore
+from trishula_broker.stores import make_store
 from trishula_broker.tracing import NoTracing, open_tracing
 from trishula_broker.workers.reservation import Reservation
 from trishula_broker.workers.supervisor import Supervisor
@@ -191,7 +189,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
     manager = ServiceManager.of({} if worker else os.environ, os.getpid(), log)
     try:
         port = await _bind(config, driver, front.listener, watch, shared=worker is not None)
-        stopping = _signals(access.tls, manager, log)
+        stopping = signals(access.tls, manager, log)
         bridge = _start_bridge(config, port, log, with_tokens=authenticator is not None)
         process.settle()
         front.pulse.start()
@@ -308,7 +306,7 @@ def _start_bridge(
 ) -> BridgeTask:
     """Bridge the shared folder, if there is one, to this hub."""
     if not config.folder.path:
-        return BridgeTask(None)
+        return BridgeTask(None, log)
     # Imported only now: a hub without a folder needs nothing of the agent's side.
     from trishula_broker.bridge.bridge import Bridge
     from trishula_broker.bridge.lock import FolderHeld
@@ -327,28 +325,7 @@ def _start_bridge(
         raise CannotStart(str(error)) from error
     except OSError as error:
         raise CannotStart(f"folder.path: {config.folder.path}: {error.strerror}") from error
-    task = asyncio.create_task(bridge.run(), name="bridge")
-    task.add_done_callback(lambda ended: _bridge_ended(ended, log))
-    return BridgeTask(task)
-
-
-def _bridge_ended(task: asyncio.Task[None], log: FilteringBoundLogger) -> None:
-    """The hub goes on without it."""
-    if not task.cancelled():
-        log.error("bridge_ended", why=str(task.exception() or "no agent is left to bridge"))
-
-
-class BridgeTask:
-    """The bridge that runs inside a hub, if one does."""
-
-    def __init__(self, task: asyncio.Task[None] | None) -> None:
-        self._task = task
-
-    async def close(self) -> None:
-        """End it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+    return BridgeTask(asyncio.create_task(bridge.run(), name="bridge"), log)
 
 
 async def _drain(driver: Driver, stopping: Stopping, seconds: float) -> int:
@@ -360,38 +337,6 @@ async def _drain(driver: Driver, stopping: Stopping, seconds: float) -> int:
         task.cancel()
     await asyncio.gather(draining, again, return_exceptions=True)
     return EXIT_CUT_SHORT if cut_short else EXIT_OK
-
-
-class Stopping:
-    """Counts the signals that ask the process to end."""
-
-    def __init__(self) -> None:
-        self._first = asyncio.Event()
-        self._second = asyncio.Event()
-
-    def signal(self) -> None:
-        """One more."""
-        (self._second if self._first.is_set() else self._first).set()
-
-    async def wait(self) -> None:
-        """Until the first."""
-        await self._first.wait()
-
-    async def wait_again(self) -> None:
-        """Until the second."""
-        await self._second.wait()
-
-
-def _signals(tls: Tls | None, manager: ServiceManager, log: FilteringBoundLogger) -> Stopping:
-    stopping = Stopping()
-    loop = asyncio.get_running_loop()
-    if tls is not None:
-        loop.add_signal_handler(signal.SIGHUP, tls.reload)
-    elif manager.on:  # without one it is a terminal that has gone, and ends the hub as any program
-        loop.add_signal_handler(signal.SIGHUP, log.info, "nothing_to_reload")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.signal)
-    return stopping
 
 
 def _say_serving(config: Config, port: int, manager: ServiceManager) -> None:
@@ -435,61 +380,6 @@ def _host(config: Config) -> str:
 
 def _kept(config: Config) -> str:
     return "store=redis" if config.redis.url else f"data={config.data}"
-
-
-def make_store(config: Config) -> Store:
-    """The store the configuration names, not opened yet.
-
-    Raises:
-        BadSecret: the password of its Redis cannot be read.
-        StoreError: there is no such store.
-    """
-    mailboxes = MailboxLimits(config.limits.mailbox_messages, config.limits.mailbox_bytes)
-    if config.redis.url:
-        return _redis_store(config.redis, mailboxes, config.node)
-    return SqliteStore(Path(config.data).expanduser(), mailboxes, node=config.node)
-
-
-def _redis_store(redis: RedisConfig, mailboxes: MailboxLimits, node: str) -> Store:
-    from trishula_broker.store.redis import RedisStore  # only who shares a store needs redis-py
-
-    return RedisStore(
-        redis.url,
-        mailboxes,
-        node=node,
-        **redis_options(redis),
-        require_replicas=redis.require_replicas,
-        timeout=redis.timeout_s,
-    )
-
-
-def redis_options(redis: RedisConfig) -> dict[str, Any]:
-    """How to connect there, besides what the URL says.
-
-    Raises:
-        BadSecret: the file with the password cannot be used.
-    """
-    tls = {
-        "ssl_ca_certs": redis.ca_file,
-        "ssl_certfile": redis.cert_file,
-        "ssl_keyfile": redis.key_file,
-    }
-    return {
-        "username": redis.username or None,
-        "password": redis_password(redis),
-        "tls": {name: path for name, path in tls.items() if path},
-    }
-
-
-def redis_password(redis: RedisConfig) -> str | None:
-    """The password, wherever it is; None where the URL has it, if any.
-
-    Raises:
-        BadSecret: the file that has it cannot be used.
-    """
-    if redis.password_file:
-        return read_secret(Path(redis.password_file).expanduser(), "redis.password_file")
-    return redis.password or None
 
 
 def _hub_settings(config: Config) -> HubSettings:

@@ -42,6 +42,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "logs": ("config", "visible"),
     "visible": (),
     "process": (),
+    "stopping": ("net.tls", "notify"),
+    "stores": ("config", "credentials", "store"),
     "quantiles": (),
     "turns": (),
     "credentials": (),

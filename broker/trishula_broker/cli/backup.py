@@ -128,8 +128,8 @@ def home_of(config: Config) -> Path:
 
 def redis_of(config: Config, longest_pause: float) -> Any:
     """The Redis that the configuration names."""
-    from trishula_broker.app import redis_options
     from trishula_broker.backup.redis import Source
+    from trishula_broker.stores import redis_options
 
     return Source(config.redis.url, redis_options(config.redis), longest_pause)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from trishula_broker.app import make_store
 from trishula_broker.audit import verify as verifying
 from trishula_broker.audit.heads import KeyProblem, NodeKey
 from trishula_broker.audit.node_archive import folder, key_path, sealer
@@ -16,6 +15,7 @@ from trishula_broker.credentials import BadSecret
 from trishula_broker.doctor.finding import Finding
 from trishula_broker.store.base import StoreError
 from trishula_broker.store.sqlite.archivers import archivers_in
+from trishula_broker.stores import make_store
 from trishula_broker.workers.worker import config_of
 
 

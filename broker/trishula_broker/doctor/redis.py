@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from trishula_broker.app import redis_password
 from trishula_broker.config import Config
 from trishula_broker.credentials import BadSecret
 from trishula_broker.doctor.clock import offset
@@ -20,6 +19,7 @@ from trishula_broker.store.redis.health import warnings_of
 from trishula_broker.store.redis.link import OLDEST_VERSION, exchange, where_of
 from trishula_broker.store.redis.store import HOME
 from trishula_broker.store.redis.urls import place_of
+from trishula_broker.stores import redis_password
 
 WAITAOF: Final = (7, 2)
 FULL_SHARE: Final = 0.8

@@ -106,8 +106,8 @@ def _store(place: Place) -> Store:
         if place.config.redis.url:
             import asyncio
 
-            from trishula_broker.app import make_store
             from trishula_broker.store.redis import RedisStore
+            from trishula_broker.stores import make_store
 
             shared = make_store(place.config)
             assert isinstance(shared, RedisStore)
