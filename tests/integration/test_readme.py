@@ -1,4 +1,6 @@
-"""The README is true: its blocks run, in order, against a real hub; what it names exists."""
+"""The README is true, and what it leads to first: their blocks run, in order, against a real hub,
+and what they name exists.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +30,8 @@ from trishula_protocol.bodies import Watch
 ROOT = Path(__file__).parents[2]
 README_FILE = ROOT / "README.md"
 README = README_FILE.read_text()
+AGENTS = ROOT / "docs" / "agents.md"
+CLI = ROOT / "docs" / "cli.md"
 FILE_NAME = re.compile(r"`(?P<name>[a-z_]+\.py)`")
 DEFAULT_ADDRESS = "127.0.0.1:8765"
 LONGEST_S = 60.0
@@ -35,8 +39,8 @@ WIDEST = 80
 """Columns that the site shows of a block without scrolling, on a laptop."""
 
 
-def blocks(*languages: str) -> list[Block]:
-    return guide.blocks(README_FILE, *languages)
+def blocks(*languages: str, page: Path = README_FILE) -> list[Block]:
+    return guide.blocks(page, *languages)
 
 
 def runs_for_long(block: Block) -> bool:
@@ -99,13 +103,18 @@ async def running(command: list[str], folder: Path, hub: HubProcess) -> AsyncIte
             assert code == 0, out
 
 
-async def test_the_blocks_run_in_order(hub: HubProcess, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "count"), [(README_FILE, 3), (AGENTS, 2)], ids=["README", "agents"]
+)
+async def test_the_blocks_run_in_order(
+    page: Path, count: int, hub: HubProcess, tmp_path: Path
+) -> None:
     folder = tmp_path / "checkout"
     folder.mkdir()
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     ran = 0
     async with AsyncExitStack() as beside:
-        for block in blocks():
+        for block in blocks(page=page):
             if block.language == "python":
                 names = FILE_NAME.findall(block.before)
                 name = names[0] if names else f"line_{block.line}.py"
@@ -121,10 +130,10 @@ async def test_the_blocks_run_in_order(hub: HubProcess, tmp_path: Path) -> None:
                 await beside.enter_async_context(running(command, folder, hub))
                 continue
             code, out = await run(command, folder, hub)
-            assert code == 0, f"README.md:{block.line}: exit code {code}\n{out}"
+            assert code == 0, f"{block}: exit code {code}\n{out}"
             for text in re.findall(r"# prints (.+)", block.text):
-                assert text in out, f"README.md:{block.line}: {text!r} is not in\n{out}"
-    assert ran >= 6
+                assert text in out, f"{block}: {text!r} is not in\n{out}"
+    assert ran == count
 
 
 def test_pip_installs_a_checkout_elsewhere(tmp_path: Path) -> None:
@@ -143,19 +152,20 @@ def test_pip_installs_a_checkout_elsewhere(tmp_path: Path) -> None:
 
 
 def test_the_errors_it_names_are_the_sdks() -> None:
-    table = README[README.index("| error | when |") :].split("\n\n")[0]
+    text = AGENTS.read_text()
+    table = text[text.index("| error | when |") :].split("\n\n")[0]
     named = set(re.findall(r"^\| `([A-Za-z]+)`", table, re.MULTILINE))
     assert named - {"TimeoutError"} <= set(trishula.__all__)
     assert len(named) >= 6
 
 
 def test_the_exit_codes_are_those_of_the_command() -> None:
-    [said] = re.findall(r"Exit codes: ([^.]+)\.", README)
+    [said] = re.findall(r"Exit codes: ([^.]+)\.", CLI.read_text())
     assert re.findall(r"\d+", said) == [str(int(code)) for code in ExitCode]
 
 
 async def test_what_is_typed_into_websocat_is_answered(hub: HubProcess) -> None:
-    (typed,) = blocks("json")
+    (typed,) = blocks("json", page=CLI)
     async with Agent("agni", hub.url):
         pass  # registered once: the recipient is known
     async with connect(hub.url) as socket:  # names no subprotocol, like websocat
@@ -182,7 +192,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_the_table_of_commands_is_complete() -> None:
-    named = re.findall(r"^\| `broker ([a-z-]+)", README, re.MULTILINE)
+    named = re.findall(r"^\| `broker ([a-z-]+)", CLI.read_text(), re.MULTILINE)
     assert named == list(COMMANDS)
 
 
@@ -194,6 +204,10 @@ def test_it_leads_to_every_page() -> None:
 def test_its_pictures_of_text_are_as_wide_as_the_site_shows() -> None:
     for block in blocks("text"):
         assert max(map(len, block.text.splitlines())) <= WIDEST, block
+
+
+def test_it_is_for_a_person_in_a_hurry() -> None:
+    assert len(README.splitlines()) <= 220
 
 
 def test_the_first_screen_has_two_commands() -> None:
