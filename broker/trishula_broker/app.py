@@ -28,7 +28,7 @@ from trishula_broker.access import (
 )
 from trishula_broker.audit.node_archive import CannotArchive, NodeArchive
 from trishula_broker.auth.errors import AuthError
-from trishula_broker.bridge.task import BridgeTask
+from trishula_broker.bridge_task import BridgeTask
 from trishula_broker.config import Config, ConfigError
 from trishula_broker.credentials import BadSecret
 from trishula_broker.front import about, make_front, version

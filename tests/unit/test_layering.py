@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "logs": ("config", "visible"),
     "visible": (),
     "process": (),
+    "bridge_task": (),
     "stopping": ("net.tls", "notify"),
     "stores": ("config", "credentials", "store"),
     "quantiles": (),

@@ -14,6 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from trishula_broker.api.failures import Failure, ended, late, refused
+from trishula_broker.api.news import Memo, News
+from trishula_broker.api.waits import let_go, resolve
 from trishula_broker.auth.identity import Identity
 from trishula_broker.net.driver import Driver
 from trishula_broker.net.ports import Core
@@ -45,34 +47,6 @@ HEARTBEAT_MS: Final = 60_000
 """The longest there is: :class:`.links.Links` says that each is alive."""
 
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class News:
-    """An envelope that was told unasked.
-
-    Attributes:
-        envelope: which.
-        size: its bytes, about.
-        shown: what whoever hands it on has made of it; made once for all that hear the same.
-    """
-
-    __slots__ = ("envelope", "shown", "size")
-
-    def __init__(self, envelope: Envelope, size: int) -> None:
-        self.envelope = envelope
-        self.size = size
-        self.shown: bytes | None = None
-
-
-class Memo:
-    """The last frame that had news only. Those who listen to the same are told in equal frames, one
-    after the other: they are taken apart once."""
-
-    __slots__ = ("frame", "news")
-
-    def __init__(self) -> None:
-        self.frame = b""
-        self.news: list[News] = []
 
 
 class Link:
@@ -218,7 +192,7 @@ class Link:
         finally:
             for seq, done in made.items():
                 self._settling.pop(seq, None)
-                _let_go(done)
+                let_go(done)
         settled = [seq for seq, done in made.items() if done.result()]
         self._mail = deque(each for each in self._mail if each.seq not in settled)
         return settled, [seq for seq, done in made.items() if not done.result()]
@@ -273,7 +247,7 @@ class Link:
             return await self._in_time(self._said(envelope, answer))
         finally:
             self._waiting.pop(id_, None)
-            _let_go(answer)
+            let_go(answer)
 
     async def _said(self, envelope: dict[str, Any], answer: asyncio.Future[Any]) -> Any:
         await self._free.wait()
@@ -332,18 +306,18 @@ class Link:
         for event in events:
             if isinstance(event, Accepted):
                 for id_ in event.ids:
-                    _resolve(self._waiting.get(id_), None)
+                    resolve(self._waiting.get(id_), None)
             elif isinstance(event, Answer):
-                _resolve(self._waiting.get(event.reply_to), event.payload)
+                resolve(self._waiting.get(event.reply_to), event.payload)
             elif isinstance(event, Settled):
                 for seq in event.seqs:
-                    _resolve(self._settling.get(seq), True)
+                    resolve(self._settling.get(seq), True)
             elif isinstance(event, Mail):
                 self._heard(event.envelopes, len(frame) // len(items))
             elif isinstance(event, Refused):
                 self._refused(event)
             elif isinstance(event, Opened):
-                _resolve(self._opened, None)
+                resolve(self._opened, None)
             elif isinstance(event, Closed):
                 if event.error is not None and not self._opened.done():
                     self._opened.set_exception(refused(event.error))
@@ -371,7 +345,7 @@ class Link:
         elif error.code == ErrorCode.STALE_ACK and error.details is not None:
             gone = error.details.get("seqs", ())
             for seq in gone:
-                _resolve(self._settling.get(seq), False)
+                resolve(self._settling.get(seq), False)
             # What nobody has polled may have been recalled.
             self._mail = deque(each for each in self._mail if each.seq not in gone)
 
@@ -419,14 +393,3 @@ class Link:
 
     def _failure(self) -> Failure:
         return ended(self._code, self._reason)
-
-
-def _let_go(waits: asyncio.Future[Any]) -> None:
-    """Nobody waits any more; what it failed with is no news."""
-    if not waits.cancel() and not waits.cancelled():
-        waits.exception()
-
-
-def _resolve(waits: asyncio.Future[Any] | None, result: Any) -> None:
-    if waits is not None and not waits.done():
-        waits.set_result(result)

@@ -12,7 +12,8 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from trishula_broker.api.failures import Failure
-from trishula_broker.api.link import Link, Memo
+from trishula_broker.api.link import Link
+from trishula_broker.api.news import Memo
 from trishula_broker.auth.identity import Identity
 from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.driver import Driver

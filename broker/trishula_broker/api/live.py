@@ -19,7 +19,8 @@ from starlette.types import Receive, Scope, Send
 from trishula_broker.api import shapes
 from trishula_broker.api.endpoint import Call
 from trishula_broker.api.failures import Failure
-from trishula_broker.api.link import Link, News
+from trishula_broker.api.link import Link
+from trishula_broker.api.news import News
 from trishula_broker.net.web import ALIVE
 
 EVENT_STREAM: Final = "text/event-stream"

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from trishula_broker.audit import segment
-from trishula_broker.audit.follower import POLL_S, RETRY_S, Follower, Port, why_not
+from trishula_broker.audit.follower import POLL_S, RETRY_S, Follower, why_not
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.local import Local
 from trishula_broker.audit.lock import ArchiveLock
+from trishula_broker.audit.port import Port
 from trishula_broker.audit.sealing import Sealer
 from trishula_broker.audit.segment import LOCAL, TRAIL, ChainName
 from trishula_broker.audit.settings import AuditSettings

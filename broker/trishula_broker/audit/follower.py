@@ -9,22 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from trishula_broker.audit import blocks, chain
 from trishula_broker.audit.blocks import Mark, with_block
 from trishula_broker.audit.chain import Link
 from trishula_broker.audit.heads import NodeKey
+from trishula_broker.audit.lateness import Lateness
+from trishula_broker.audit.others import Others
+from trishula_broker.audit.past import Past
+from trishula_broker.audit.port import InThread, Port
 from trishula_broker.audit.records import SLICE, VERSION, Records
 from trishula_broker.audit.settings import AuditSettings
-from trishula_broker.audit.times import iso
 from trishula_broker.audit.writer import ChainWriter
 from trishula_broker.net.ports import Log
 from trishula_broker.store.base import StoreUnavailable
 from trishula_broker.store.trail import (
     Archive,
     Archived,
-    ArchiveRecord,
     Archives,
     Entry,
     Head,
@@ -48,25 +50,10 @@ REMEMBERED: Final = 10_000
 """Entries whose places are looked at again when a store was set back; it loses fewer."""
 HEARD_S: Final = 600.0
 """And this often although nothing happened: who is silent for a day is no archiver any more."""
-LATE_MS: Final = 10_000
-"""The log hears of an archive that has been further behind than this, for as long."""
 COMPARE_S: Final = 5.0
 """How often other nodes' digests are looked at."""
 TIDY_S: Final = 10.0
 """How often age is looked at: of segments to be sealed or removed."""
-
-
-class Port(NamedTuple):
-    """The store, as an archiver needs it."""
-
-    submit: Callable[[str, Archive], Awaitable[Any]]
-    """``(namespace, operation)``: commit it; its outcome."""
-    query: Callable[[str, Trail | Archives], Awaitable[Any]]
-    """``(namespace, question)``: ask it."""
-
-
-InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Has something blocking done elsewhere."""
 
 
 class Follower:
@@ -100,8 +87,7 @@ class Follower:
     ) -> None:
         self.writer = writer
         self.namespace = writer.name.namespace
-        self.mismatches: dict[tuple[str, int], str] = {}
-        """``(node, block)`` whose digest differs from this node's, with what was said of it."""
+        self._beside = Others(node, self.namespace, alarm)
         self._node = node
         self._key = key
         self._records = Records(self.namespace, settings)
@@ -113,14 +99,18 @@ class Follower:
         self._trouble = trouble
         self._alarm = alarm
         self._others = others
-        self._unseen = [writer] if local is None else [writer, local]
-        """Chains not yet compared with the heads that the store has of them."""
+        self._past = Past(
+            [writer] if local is None else [writer, local],
+            node,
+            key,
+            lambda: port.query(self.namespace, Archives(since=1 << 62)),
+            in_thread,
+            alarm,
+        )
         self._digests: list[tuple[int, str]] = []
         """Of blocks that ended, not yet in the store."""
         self._stood: dict[int, tuple[int, str]] = {}
         """Of recent entries, when and by whom: others may take their places in a shared store."""
-        self._known: dict[int, str] = {}
-        """Of recent blocks, to compare others' with."""
         self._told: Link | None = None
         self._told_pos = -1
         self._untold = 0
@@ -135,11 +125,15 @@ class Follower:
         """Those who want to know when the chain has what there is now."""
         self._failing = False
         self._stuck = False
-        self._late_since: float | None = None
-        self._late = False
+        self._lateness = Lateness(self.namespace, clock, loop.time, log)
 
     def __repr__(self) -> str:
         return f"<Follower {self.writer!r}>"
+
+    @property
+    def mismatches(self) -> dict[tuple[str, int], str]:
+        """``(node, block)`` whose digest differs from this node's, with what was said of it."""
+        return self._beside.mismatches
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -149,9 +143,7 @@ class Follower:
             try:
                 moved = await self.step()
                 pause = 0.0 if self._full else POLL_S
-            except StoreUnavailable:
-                moved, pause = False, RETRY_S
-            except OSError:
+            except (StoreUnavailable, OSError):
                 moved, pause = False, RETRY_S
             except Exception as error:
                 self._log.error("bug", during="audit", exc_info=error)
@@ -188,20 +180,20 @@ class Follower:
             OSError: the archive cannot be written; what it was about is in the store.
             StoreUnavailable: the store cannot be asked now.
         """
-        if self._unseen:
-            await self._writing(self._look_back())
+        if not self._past.seen:
+            await self._writing(self._past.look())
         entries = await self._news()
         self._full = len(entries) == LIMIT
         if entries:
             await self._writing(self._write(entries))
-            self._see_how_late(entries[-1])
+            self._lateness.archived(entries[-1].at)
             self._full = self._full or self.writer.mark.pos < entries[-1].pos
         if self._is_commit_due():
             await self._commit()
         now = self._time()
         if self._several and now >= self._compare_at:
             self._compare_at = now + COMPARE_S
-            self._compare(await self._port.query(self.namespace, Archives()))
+            self._beside.compare(await self._port.query(self.namespace, Archives()))
         if self.writer.needs_tidying or now >= self._tidy_at:
             self._tidy_at = now + TIDY_S
             await self._tidy()
@@ -236,21 +228,6 @@ class Follower:
         query = Trail(after=self.writer.mark.pos, limit=LIMIT)
         return tuple(await self._port.query(self.namespace, query))
 
-    def _see_how_late(self, entry: Entry) -> None:
-        """Say it when the archive has been behind for a while, and when it is not any more."""
-        lag_ms = self._clock() - entry.at
-        if lag_ms < LATE_MS:
-            self._late_since = None
-            if self._late:
-                self._late = False
-                self._log.info("audit_caught_up", namespace=self.namespace)
-            return
-        if self._late_since is None:
-            self._late_since = self._time()
-        elif not self._late and self._time() - self._late_since >= LATE_MS / 1000:
-            self._late = True
-            self._log.warning("audit_lags", namespace=self.namespace, seconds=lag_ms // 1000)
-
     # --- writing ---
 
     async def _writing(self, work: Awaitable[None]) -> None:
@@ -269,35 +246,6 @@ class Follower:
         if self._failing:
             self._failing = False
             self._trouble(str(self.writer.name), None)
-
-    async def _look_back(self) -> None:
-        """Compare what was found at the start with what this node had signed. The next head takes
-        the place of that one, so the chain itself has to say what does not fit."""
-        archives = await self._port.query(self.namespace, Archives(since=1 << 62))
-        heads = [head for each in archives if each.node == self._node for head in each.heads]
-        while self._unseen:
-            writer = self._unseen[0]
-            for head in heads:
-                if head.chain == writer.name.kind:
-                    await self._compare_head(writer, head)
-            self._unseen.pop(0)
-
-    async def _compare_head(self, writer: ChainWriter, head: Head) -> None:
-        when = iso(head.at)
-        if head.kid != self._key.kid:
-            self._alarm(
-                f"node.key is not what {writer.name} was signed with at {when}: it was lost, or "
-                "replaced; heads that were copied elsewhere are of the earlier one"
-            )
-        what = await self._in_thread(lambda: writer.contradicts(head.number, head.hash, when))
-        if what is None:
-            return
-        fields = {"what": what, "had": head.number, "signed": head.hash, "kid": head.kid}
-        await self._in_thread(lambda: writer.say("altered", fields))
-        self._alarm(
-            f"the audit was altered while this hub did not run: of {writer.name} {what}; "
-            "its chain says so from here on, and so does `broker audit verify`"
-        )
 
     async def _write(self, entries: Sequence[Entry]) -> None:
         if entries[0].pos != self.writer.mark.pos + 1:
@@ -339,7 +287,7 @@ class Follower:
             writer.append(link, closed, mark, skip)
             self._untold += sum(map(len, closed))
             self._digests += ended
-            self._known |= dict(ended)
+            self._beside.ended(ended)
 
         await self._in_thread(append)
         if self._several:
@@ -387,7 +335,7 @@ class Follower:
         self._stood = {pos: stood for pos, stood in self._stood.items() if pos <= last}
         whole = last // blocks.SIZE
         self._digests = [each for each in self._digests if each[0] < whole]
-        self._known = {number: each for number, each in self._known.items() if number < whole}
+        self._beside.forget_from(whole)
 
     async def _tidy(self) -> None:
         try:
@@ -434,28 +382,6 @@ class Follower:
         self._told_others = tuple(head.number for head in others)
         if outcome.last < mark.pos:
             await self._rewound(outcome.last)
-
-    def _compare(self, archives: Sequence[ArchiveRecord]) -> None:
-        mine = dict(self._known)
-        for archive in archives:
-            if archive.node == self._node:
-                mine = dict(archive.digests) | mine
-        for archive in archives:
-            if archive.node == self._node:
-                continue
-            for number, digest in archive.digests:
-                place = (archive.node, number)
-                if mine.get(number, digest) != digest and place not in self.mismatches:
-                    first = number * blocks.SIZE + 1
-                    self.mismatches[place] = text = (
-                        f"the archives of {self._node} and {archive.node} differ in block {number} "
-                        f"of {self.namespace} (entries {first} to {first + blocks.SIZE - 1}): run "
-                        "`broker audit verify` on both; hubs of two versions may differ while they "
-                        "share a store"
-                    )
-                    self._alarm(text)
-        for number in sorted(self._known)[:-10_000]:
-            del self._known[number]
 
 
 def _close(link: Link, begun: list[bytes], closed: list[bytes]) -> Link:

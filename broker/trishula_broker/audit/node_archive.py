@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trishula_broker.audit.archiver import Archiver
-from trishula_broker.audit.follower import Port
 from trishula_broker.audit.heads import FILE, KeyProblem, NodeKey
 from trishula_broker.audit.lock import Held
+from trishula_broker.audit.port import Port
 from trishula_broker.audit.sealing import Sealer, UnusableKey, parse_key, read_key
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.audit.writer import Damaged

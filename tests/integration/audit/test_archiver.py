@@ -20,9 +20,9 @@ from trishula_broker.audit import chain, segment, verify
 from trishula_broker.audit import follower as following
 from trishula_broker.audit import writer as writing
 from trishula_broker.audit.archiver import Archiver
-from trishula_broker.audit.follower import Port
 from trishula_broker.audit.heads import NodeKey
 from trishula_broker.audit.lock import Held
+from trishula_broker.audit.port import Port
 from trishula_broker.audit.records import SLICE, VERSION
 from trishula_broker.audit.settings import AuditSettings
 from trishula_broker.store import base
@@ -208,13 +208,13 @@ async def test_the_log_hears_once_that_the_archive_lags_and_that_it_does_no_more
 ) -> None:
     follower = node.archiver._followers[NS]
     times: list[float] = []
-    follower._time = lambda: times[-1]
+    follower._lateness._seconds = lambda: times[-1]
 
     def written(*what: tuple[float, int]) -> None:
         """At these seconds, entries so many milliseconds old."""
         for second, behind_ms in what:
             times.append(second)
-            follower._see_how_late(base.Entry(1, START - behind_ms, "n1", ()))
+            follower._lateness.archived(START - behind_ms)
 
     written((0, 0), (1, 11_000), (5, 60_000), (6, 500), (7, 20_000), (16, 20_000))
     assert node.log.lines == []
@@ -572,7 +572,7 @@ async def test_nodes_see_when_their_archives_differ(tmp_path: Path) -> None:
     assert nodes[0].archiver.mismatches == 0
     await nodes[0].submit(NS, base.Archive("n2", 0, (), ((1, "0" * 64),)))
     follower = nodes[0].archiver._followers[NS]
-    follower._compare(await nodes[0].world.ask(base.Archives()))
+    follower._beside.compare(await nodes[0].world.ask(base.Archives()))
     assert nodes[0].archiver.mismatches == 1
     assert "block 1" in nodes[0].archiver.alarms[0]
     [finding] = await nodes[0].whole(against="n2")

@@ -12,6 +12,7 @@ from trishula_broker.api import link as linking
 from trishula_broker.api.failures import Failure
 from trishula_broker.api.link import Link
 from trishula_broker.api.links import MOST_OF_ONE, Caller, Links
+from trishula_broker.api.news import Memo
 from trishula_broker.net.driver import Driver
 from trishula_protocol.codec import JSON, Item
 from trishula_protocol.envelope import Envelope
@@ -31,7 +32,7 @@ REGISTERED = {
 class Host:
     """Stands where the driver does: keeps what the link says, and answers what it is told to."""
 
-    def __init__(self, memo: linking.Memo | None = None) -> None:
+    def __init__(self, memo: Memo | None = None) -> None:
         self.said: list[Envelope] = []
         self.writing: list[bool] = []
         self.link = Link(cast(Driver, self), "default", "dc", None, "peer", memo=memo)
@@ -160,7 +161,7 @@ class Everybody(Host):
 
 
 async def test_what_many_are_told_alike_is_taken_apart_once() -> None:
-    memo = linking.Memo()
+    memo = Memo()
     hosts = [Host(memo), Host(memo)]
     heard = []
     for host in hosts:
