@@ -417,7 +417,7 @@ class Hub:
         if due is not None and due > 0 and now.mono - due > FROZEN_MS:
             for session in self._sessions.values():
                 session.heard_at = now.mono
-            self._membership.frozen(now)
+            self._membership.frozen(now, now.mono - due)
         for task in self._agenda.due(now.mono):
             task(now)
         self._advance(now)

@@ -15,12 +15,16 @@ from trishula_broker.hub.commits import RETRY_MS, Commits, Unavailable
 from trishula_broker.hub.now import Now
 from trishula_broker.hub.settings import HubSettings
 from trishula_broker.store import base
+from trishula_protocol import limits
 from trishula_protocol.address import HUB
 from trishula_protocol.envelope import Envelope
 
 STEADY_BEATS: Final = 2
 """Beats in a row that must have been answered before a leader ends other nodes: after an outage
 of the store all are late, and each is given the time to say that it lives."""
+
+GIVEN_UP_MS: Final = limits.HEARTBEATS_MISSED * limits.HEARTBEAT_MIN_MS
+"""A hub that is silent for so long is given up by those who are the least patient."""
 
 WhenSure = Callable[[Unavailable | None, Now], None]
 """``then(None, now)`` when the node is sure, ``then(unavailable, now)`` when it cannot be now."""
@@ -73,6 +77,7 @@ class Membership:
         self._left = False
         self._sure_until = 0
         self._thawed_at = 0
+        self._reads_old = False
         self._steady_since: int | None = None
         self._waiting: list[WhenSure] = []
         self._zero: int | None = None
@@ -118,6 +123,10 @@ class Membership:
         else:
             self._waiting.append(then)
 
+    def reads_old(self, now: Now) -> bool:
+        """Whether what arrives may have been sent by somebody who has given this node up since."""
+        return self._reads_old and not self.sure(now)
+
     def may_end_nodes(self, now: Now) -> bool:
         """Whether another's silence is its own, and not the store's or this node's."""
         since = self._steady_since
@@ -125,10 +134,12 @@ class Membership:
 
     # --- what it hears of itself ---
 
-    def frozen(self, now: Now) -> None:
-        """This process stood still: what was answered before that says nothing about now."""
+    def frozen(self, now: Now, ms: int) -> None:
+        """This process stood still for so long: what was answered before that says nothing about
+        now."""
         self._sure_until = 0
         self._thawed_at = now.mono
+        self._reads_old |= ms >= GIVEN_UP_MS
         self._steady_since = None
         self._agenda.at(now.mono, "node", self._beat)
 
@@ -202,6 +213,7 @@ class Membership:
         if sent >= self._thawed_at:
             # At least until the next beat: a store may be slower than the lease is long.
             self._sure_until = max(sent + settings.lease_ms, now.mono + settings.beat_ms)
+            self._reads_old = False
             if self._steady_since is None:
                 self._steady_since = now.mono
             self._go_on(None, now)

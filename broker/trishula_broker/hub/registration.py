@@ -81,6 +81,10 @@ class Registration:
         standing = standing_of(session)
         if standing is not None:
             _check(standing, request)
+        if request.receive and self._membership.reads_old(now):
+            # Where it is now it would be taken over, and stay away: nobody is here.
+            session.close(CloseCode.RESTART, "this hub stood still; come back")
+            return
         session.registering(request)
 
         def go_on(unavailable: Unavailable | None, now: Now) -> None:

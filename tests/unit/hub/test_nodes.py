@@ -110,6 +110,32 @@ def test_the_hubs_own_mail_crosses() -> None:
     assert (notice["reply_to"], notice["payload"]["code"]) == ("m1", "undeliverable")
 
 
+@pytest.mark.parametrize(("ms", "code"), [(3_000, None), (9_000, 1012)])
+def test_who_gave_up_a_hub_that_stood_still_is_not_taken_over_by_it(
+    ms: int, code: int | None
+) -> None:
+    one, two = make_pair()
+    early = one.peer()
+    one.hold_commits = True
+    one.jump(one.now.mono + ms)
+    two.advance(ms)
+    elsewhere = agent(two, "agni")
+    one.hub.timeout(one.now)
+    register = {"op": "register", "agent": "agni", "heartbeat_ms": 60_000}
+    command = {"type": "COMMAND", "to": "hub", "id": "r", "payload": register}
+    early.send(command)  # it was in the socket
+    one.hold_commits = False
+    one.run()
+    for bench in (one, two):
+        bench.advance(1_000)
+    assert early.close_code() == code
+    assert elsewhere.close_code() == (None if code else 4409)
+    late = one.peer()
+    late.send(command)  # once the store has answered, who speaks is there
+    assert late.close_code() is None
+    assert [each["type"] for each in late.take() if each.get("reply_to") == "r"] == ["RESULT"]
+
+
 def test_what_is_recalled_elsewhere_is_not_delivered() -> None:
     one, two = make_pair()
     sender, receiver = agent(one, "dc"), agent(two, "agni", prefetch=1)
