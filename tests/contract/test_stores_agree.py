@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -31,7 +32,7 @@ from tests.contract.generated import (
 )
 from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore
-from trishula_broker.store.sqlite import SqliteStore
+from trishula_broker.store.sqlite import SqliteStore, pace
 from trishula_broker.store.sqlite.schema import FILE, JOURNAL
 
 
@@ -109,6 +110,11 @@ class Agreement(RuleBasedStateMachine):
         self.both("open")
         self.run.restarted()
 
+    @rule(quick=st.booleans())
+    def disk(self, quick: bool) -> None:
+        """Whether little is written in the thread that commits, or all in the store's own."""
+        pace.QUICK_S = math.inf if quick else -1.0  # type: ignore[misc]
+
     @precondition(lambda self: self.run.last_seq > 4)
     @rule()
     def holds_as_much(self) -> None:
@@ -132,6 +138,7 @@ def test_a_sqlite_store_agrees_with_the_model(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("trishula_broker.store.recent.RECENT_BYTES", 500)
     monkeypatch.setattr("trishula_broker.store.sqlite.pages.MESSAGES", 3)
     monkeypatch.setattr("trishula_broker.store.sqlite.pending.FOLD_AT", 4)
+    monkeypatch.setattr(pace, "QUICK_S", math.inf)
     # A quarter of what the profile says: each example is a whole history.
     examples = max(10, settings().max_examples // 4)
     run_state_machine_as_test(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, TypeGuard
 
 from trishula_broker.hub.now import Now
 from trishula_broker.net.errands import Errands
@@ -16,6 +16,7 @@ from trishula_broker.net.ports import Committer, Core, Log
 from trishula_broker.net.spans import Spans
 from trishula_broker.store.base import Batch, Outcome, Store, StoreUnavailable
 
+Outcomes = list[list[Outcome]]
 FAILURE_PAUSE_S: Final = 0.2
 """Rest after a commit failed, so that a store that fails at once is not hammered."""
 
@@ -68,8 +69,15 @@ class Committing:
 
     def run(self) -> None:
         """Begin a commit when there is something to commit; :attr:`task` is None."""
-        if work := self._collect():
-            self.task = self._loop.create_task(self._commit(work, self._begin(work)))
+        work = self._collect()
+        if not work:
+            return
+        begun = self._begin(work)
+        if _is_over(begun):
+            self._tell(work, begun.result(), "")
+            self._wake()
+        else:
+            self.task = self._loop.create_task(self._commit(work, begun))
 
     def stop(self) -> None:
         """Begin no more; one that is under way ends in its :attr:`task`."""
@@ -85,16 +93,16 @@ class Committing:
             self._spans.collected(bool(work))
         return work
 
-    def _begin(self, work: list[tuple[Committer, Batch]]) -> Awaitable[list[list[Outcome]]]:
+    def _begin(self, work: list[tuple[Committer, Batch]]) -> Awaitable[Outcomes]:
         try:
             return self._store.commit(self._clock().wall, [batch for _, batch in work])
         except Exception as error:
-            failed: asyncio.Future[list[list[Outcome]]] = self._loop.create_future()
+            failed: asyncio.Future[Outcomes] = self._loop.create_future()
             failed.set_exception(error)
             return failed
 
     async def _commit(
-        self, work: list[tuple[Committer, Batch]], begun: Awaitable[list[list[Outcome]]]
+        self, work: list[tuple[Committer, Batch]], begun: Awaitable[Outcomes]
     ) -> None:
         """Wait for ``work`` to be committed, then for what has come meanwhile, until nothing is
         left.
@@ -105,7 +113,7 @@ class Committing:
         """
         while work or (self.trouble is not None and not self._closed):
             why = ""
-            outcomes: list[list[Outcome]] = []
+            outcomes: Outcomes = []
             try:
                 outcomes = await begun
             except StoreUnavailable as error:
@@ -128,9 +136,7 @@ class Committing:
         self.task = None
         self._wake()
 
-    def _tell(
-        self, work: list[tuple[Committer, Batch]], outcomes: list[list[Outcome]], why: str
-    ) -> None:
+    def _tell(self, work: list[tuple[Committer, Batch]], outcomes: Outcomes, why: str) -> None:
         if why and self.trouble is None:
             self._log.error("store_unavailable", why=why)
         elif self.trouble is not None and not why:
@@ -152,3 +158,8 @@ class Committing:
                 # and send again under the same ids; nobody waits for ever.
                 self._log.error("bug", during="committed", ops=len(batch.ops), exc_info=error)
                 self._confused(core)
+
+
+def _is_over(begun: Awaitable[Outcomes]) -> TypeGuard[asyncio.Future[Outcomes]]:
+    """Whether the store has done at once what it was to do."""
+    return isinstance(begun, asyncio.Future) and begun.done() and begun.exception() is None

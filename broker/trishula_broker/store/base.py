@@ -286,7 +286,8 @@ class Store(Protocol):
         """Apply operations durably; one outcome for each, in the same shape. One call at a time.
 
         When it returns, every hint that earlier commits caused for this node has been told, or
-        :class:`Missed` has.
+        :class:`Missed` has. What takes no longer than a moment may be over when the call itself
+        returns: then it returns a future that is done.
 
         Args:
             now: wall-clock milliseconds; stores with a clock of their own use that.

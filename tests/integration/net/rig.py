@@ -72,6 +72,7 @@ class ScriptedHub:
         self.identities: dict[int, Identity | None] = {}
         self.peers: dict[int, str] = {}
         self.on_receive: Callable[[int, list[Item]], None] = lambda link, items: None
+        self.on_committed: Callable[[], None] = lambda: None
         self.ops: list[Operation] = []
         self.asks: list[Any] = []
         self.due: int | None = None
@@ -115,6 +116,7 @@ class ScriptedHub:
 
     def committed(self, outcomes: Sequence[Outcome], now: Now) -> None:
         self.heard.put("committed", list(outcomes))
+        self.on_committed()
 
     def commit_failed(self, why: str, now: Now) -> None:
         self.heard.put("commit_failed", why)
@@ -181,6 +183,8 @@ class ScriptedStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failure: Exception | None = None
+        self.is_quick = False
+        """Whether a commit is over, or has failed, when it returns."""
         self.at_once = 0
         self.most_at_once = 0
         self.trims: list[int] = []
@@ -192,14 +196,21 @@ class ScriptedStore:
 
     async def close(self) -> None: ...
 
-    def commit(self, now: int, batches: Sequence[Batch]) -> asyncio.Task[list[list[Outcome]]]:
+    def commit(self, now: int, batches: Sequence[Batch]) -> asyncio.Future[list[list[Outcome]]]:
         self.commits.append(list(batches))
         self.heard.put("asked")
-        return asyncio.ensure_future(self._commit(batches))
+        if not self.is_quick:
+            return asyncio.ensure_future(self._commit(batches))
+        done: asyncio.Future[list[list[Outcome]]] = asyncio.get_running_loop().create_future()
+        if self.failure is not None:
+            done.set_exception(self.failure)
+        else:
+            done.set_result(_outcomes(batches))
+        return done
 
     async def _commit(self, batches: Sequence[Batch]) -> list[list[Outcome]]:
         await self._work()
-        return [[Swept((), (), (), None) for _ in batch.ops] for batch in batches]
+        return _outcomes(batches)
 
     async def query(self, namespace: str, query: Any) -> Any:
         await self._work()
@@ -223,6 +234,10 @@ class ScriptedStore:
         if isinstance(self.failure, StoreUnavailable):
             raise self.failure
         return {"kind": "scripted"}
+
+
+def _outcomes(batches: Sequence[Batch]) -> list[list[Outcome]]:
+    return [[Swept((), (), (), None) for _ in batch.ops] for batch in batches]
 
 
 class Lines:

@@ -78,6 +78,43 @@ async def test_after_a_failure_the_core_hears_of_it_before_the_next_commit(rig: 
     assert order(rig) == ["asked", "commit_failed", "asked", "committed"]
 
 
+async def test_what_the_store_does_at_once_is_told_and_sent_in_the_same_turn(rig: Rig) -> None:
+    rig.store.is_quick = True
+    rig.hub.on_committed = lambda: rig.hub.do(Note("decided", {}))
+    rig.hub.ops.append(ONE_OP)
+    rig.driver.turn()
+    assert order(rig) == ["asked", "committed"]
+    assert rig.log.heard.count("decided") == 1
+
+
+async def test_what_a_core_decides_by_what_was_done_at_once_is_committed_too(rig: Rig) -> None:
+    rig.store.is_quick = True
+    more = [2, 1]
+
+    def decide() -> None:
+        if more:
+            rig.hub.ops += [ONE_OP] * more.pop()
+
+    rig.hub.on_committed = decide
+    submit(rig, 3)
+    for count in (3, 1, 2):
+        (outcomes,) = await rig.heard.next("committed")
+        assert len(outcomes) == count
+    assert order(rig) == ["asked", "committed"] * 3
+
+
+async def test_what_fails_at_once_is_told_and_the_next_commit_is_tried(rig: Rig) -> None:
+    rig.store.is_quick = True
+    rig.store.failure = StoreUnavailable("disk full")
+    submit(rig)
+    assert await rig.heard.next("commit_failed") == ("disk full",)
+    assert rig.driver.trouble == "disk full"
+    rig.store.failure = None
+    submit(rig, 3)
+    await rig.heard.next("committed")
+    assert rig.driver.trouble is None
+
+
 async def test_a_failed_commit_is_told_and_the_next_one_is_tried(rig: Rig) -> None:
     rig.store.failure = StoreUnavailable("disk full")
     submit(rig)

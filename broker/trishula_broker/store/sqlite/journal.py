@@ -23,9 +23,11 @@ import struct
 import sys
 import zlib
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 from trishula_broker.store.base import StoreError
+from trishula_broker.store.sqlite.pace import Pace
 
 SIZE: Final = 32 << 20
 """Bytes of the file: a half holds what comes in half a second at full speed."""
@@ -87,6 +89,8 @@ class Journal:
         self._owner = owner
         self.number = 0
         """Of the last record."""
+        self.pace = Pace()
+        """How quickly records are written."""
         try:
             title = _read_title(path)
         except FileNotFoundError:
@@ -176,11 +180,13 @@ class Journal:
         """Write a record that fits; it would survive a crash when this returns."""
         number = self.number + 1
         head = _HEAD.pack(len(record), self._check(record, number), number)
+        begun = perf_counter()
         written = os.pwritev(self._file, (head, record), self._at)
         if written != len(head) + len(record):
             raise OSError(f"wrote {written} of {len(head) + len(record)} bytes of the journal")
         if not _SYNCED:
             _sync(self._file)
+        self.pace.took(perf_counter() - begun)
         self._at += written
         self.number = number
 

@@ -40,6 +40,8 @@ FOLD_AT: Final = 20_000
 how far it is, which spares the entries it has the tables, or half a journal that fills up."""
 FOLD_BYTES: Final = 12 << 20
 """Or bytes of bodies and entries in memory."""
+SHORT_BYTES: Final = 64 << 10
+"""A short record has fewer."""
 KNOWN: Final = 50_000
 """Or copies and ids in memory, which may merely have been asked for; some 12 MiB."""
 CARRIES: Final = 2
@@ -201,11 +203,30 @@ class Pending:
         """Have the tables told of who archives, in this order: see :data:`fold.SAYING`."""
         self._said.append((what, values))
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether :meth:`end` merely writes a record, if it is a short one, and on a quick disk."""
+        return (
+            not (self._writing or self._is_much() or self._is_due())
+            and self._journal.pace.is_quick
+            and self._journal.has_room(SHORT_BYTES)
+        )
+
+    def _is_much(self) -> bool:
+        """Whether memory or the journal are full enough that all is to be folded, or forgotten."""
+        full = self._journal.is_filling or self.bytes >= FOLD_BYTES
+        return full or len(self.copies) + len(self.ids) >= KNOWN
+
+    def _is_due(self) -> bool:
+        """Whether there is enough to be folded."""
+        size = len(self.new) + len(self.done) + len(self.changed) + len(self.fans)
+        # Who archives is looked up in the file by others.
+        return size >= FOLD_AT or bool(self._said)
+
     def end(self) -> None:
         """The transaction is complete: make it durable. Another may begin."""
         rows = self._take_recorded()
-        full = self._journal.is_filling or self.bytes >= FOLD_BYTES
-        much = full or len(self.copies) + len(self.ids) >= KNOWN
+        much = self._is_much()
         if much and not self._has_changes():
             self.forget()
         if not self._writing:
@@ -225,9 +246,7 @@ class Pending:
             if self._journal.has_room(len(data)):
                 self._journal.append(data)
                 self._begin()
-                size = len(self.new) + len(self.done) + len(self.changed) + len(self.fans)
-                # Who archives is looked up in the file by others.
-                if much or size >= FOLD_AT or self._said:
+                if much or self._is_due():
                     self._fold_behind()
                 return
         self.fold()

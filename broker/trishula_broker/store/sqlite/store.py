@@ -3,8 +3,9 @@
 One thread writes, one reads, one folds. A commit is one synced record of the journal, or one synced
 transaction of the database when its tables are to change anyway; pending.py says how the one
 follows the other. What needs no look into the tables is applied in the event loop's thread, before
-the writer makes it durable. What the operations mean is in the modules beside this one, one noun
-each; the SQL is in ``sql/``. Knows nothing of connections, frames or the hub.
+the writer makes it durable; when it is little, and the disk quick (pace.py), that thread does so
+itself. What the operations mean is in the modules beside this one, one noun each; the SQL is in
+``sql/``. Knows nothing of connections, frames or the hub.
 """
 
 from __future__ import annotations
@@ -44,9 +45,15 @@ from trishula_broker.store.sqlite.trail import drop_silent
 from trishula_broker.store.sqlite.work import Work
 from trishula_broker.store.sqlite.worker import Worker
 from trishula_broker.store.trail import dropped_warning
+from trishula_protocol.address import Kind
 
 _T = TypeVar("_T")
 
+FEW: Final = 16
+"""Operations of a commit at most, or messages that they settle, that the event loop's thread writes
+down itself: their record is written in the time that any takes."""
+FEW_BYTES: Final = 16 << 10
+"""And bytes of their bodies."""
 TRIM_AT_ONCE: Final = 5_000
 """Messages that one call of ``trim`` removes at most."""
 TRIM_TRAILS: Final = 20
@@ -209,8 +216,32 @@ class SqliteStore:
         # Two threads that run Python hinder each other. What is at hand is applied in this one,
         # and while the other writes it down there is nothing to hinder.
         if writer.idle and (outcomes := self._apply_at_hand(now, batches)) is not None:
+            pending = self._pending
+            if pending is not None and pending.is_simple and _are_few(batches):
+                return self._write_here(outcomes)
             return writer.run(partial(self._transaction, lambda _: outcomes))
         return writer.run(partial(self._commit, now, batches))
+
+    def _write_here(
+        self, outcomes: list[list[base.Outcome]]
+    ) -> asyncio.Future[list[list[base.Outcome]]]:
+        """Make what was applied durable in this thread: over when this returns, or failed."""
+        assert self._pending is not None
+        assert self._directory is not None
+        try:
+            self._pending.end()
+        except (sqlite3.Error, OSError) as error:
+            # What was applied is undone by the writer: it may have to wait for what is folded.
+            return self._use()[0].run(partial(self._undo, error))
+        self._ended(self._directory, self._pending)
+        done: asyncio.Future[list[list[base.Outcome]]] = asyncio.get_running_loop().create_future()
+        done.set_result(outcomes)
+        return done
+
+    def _undo(self, error: Exception) -> list[list[base.Outcome]]:
+        assert self._db is not None
+        with self._whole(self._db):
+            raise error
 
     def _apply_at_hand(
         self, now: int, batches: Sequence[base.Batch]
@@ -268,11 +299,15 @@ class SqliteStore:
                 directory, pending = self._read(db)
             result = change(State(db, directory, pending))
             pending.end()
+        self._ended(directory, pending)
+        return result
+
+    def _ended(self, directory: Directory, pending: Pending) -> None:
+        """What was done is durable: others may know."""
         self._problem = None
         self._publish(directory)
         for trail, entry, size in pending.entries:
             trail.publish(entry, size)
-        return result
 
     @contextmanager
     def _whole(self, db: sqlite3.Connection) -> Iterator[None]:
@@ -427,6 +462,23 @@ class SqliteStore:
         if self._workers is None:
             raise base.StoreUnavailable("the store is closed")
         return self._workers
+
+
+def _are_few(batches: Sequence[base.Batch]) -> bool:
+    """Whether the record of ``batches`` is a short one."""
+    number = size = 0
+    for batch in batches:
+        number += len(batch.ops)
+        if number > FEW:
+            return False
+        for op in batch.ops:
+            if isinstance(op, base.Accept):
+                if op.address.kind is not Kind.AGENT:
+                    return False  # there may be many copies
+                size += len(op.body)
+            elif isinstance(op, (base.Settle, base.Read, base.Delivered)):
+                number += len(op.seqs)
+    return number <= FEW and size <= FEW_BYTES
 
 
 def _size(path: str | Path) -> int:
