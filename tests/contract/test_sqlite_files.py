@@ -223,6 +223,28 @@ async def test_many_small_commits_are_folded(
     assert [message.id for message in found] == [f"m{n}" for n in range(200)]
 
 
+async def test_who_folds_little_behind_commits_rests_and_who_is_waited_for_does_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[str] = []
+    monkeypatch.setattr(
+        "trishula_broker.store.sqlite.fold._rest",
+        lambda: rests.append(threading.current_thread().name),
+    )
+    monkeypatch.setattr("trishula_broker.store.sqlite.pages.RESTS", 8)
+    await world.do(*(world.mail("ada", "bob", f"m{n:02}") for n in range(40)))
+    await world.waiting("bob")
+    assert rests == []
+    monkeypatch.setattr("trishula_broker.store.sqlite.pending.FOLD_AT", 40)
+    await world.do(*(world.mail("ada", "bob", f"n{n:02}") for n in range(40)))
+    assert len(await world.waiting("bob")) == 80
+    assert rests == ["store-folder_0"] * 5
+    monkeypatch.setattr("trishula_broker.store.sqlite.fold.LEISURE", 39)
+    await world.do(*(world.mail("ada", "bob", f"o{n:02}") for n in range(40)))
+    await world.waiting("bob")  # which waits for what is being folded
+    assert len(rests) == 5
+
+
 @pytest.fixture
 def held(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Folding begins with each commit, and goes on once this is set."""

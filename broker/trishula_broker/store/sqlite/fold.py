@@ -6,6 +6,7 @@ What it is given nobody changes any more.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,12 @@ SQL: Final = statements("commit")
 
 Said = tuple[str, Sequence[Any]]
 """One of :data:`SAYING`, and what it is told."""
+REST_S: Final = 0.0001
+"""Long enough for another thread to begin, which would wait for several times as long until Python
+takes turns by itself."""
+LEISURE: Final = 3_000
+"""Messages at most, of those that come in a second, for which there is time to rest: it costs as
+much again as folding them does."""
 WORTHWHILE: Final = 16
 """Copies that must be alike for a statement of their own: fewer are quicker one by one."""
 
@@ -56,24 +63,27 @@ class Fold:
         self._number = number
 
     def commit(self, db: sqlite3.Connection) -> dict[int, int]:
-        """Do it, as a transaction; as :meth:`run`.
+        """Do it, as a transaction; as :meth:`run`. While there is little to do others go first.
 
         Raises:
             sqlite3.Error: nothing of it was done.
         """
         try:
             db.execute("BEGIN IMMEDIATE")
-            removed = self.run(db)
+            removed = self.run(db, _rest if len(self._log) <= LEISURE else None)
             db.execute("COMMIT")
         except BaseException:
             roll_back(db)
             raise
         return removed
 
-    def run(self, db: sqlite3.Connection) -> dict[int, int]:
-        """Do it, inside a transaction; what was removed of trails, in bytes by namespace."""
+    def run(self, db: sqlite3.Connection, rest: Callable[[], None] | None = None) -> dict[int, int]:
+        """Do it, inside a transaction; what was removed of trails, in bytes by namespace.
+
+        ``rest`` is called once in a while.
+        """
         if self._log:
-            _insert(db, pages.write(db, self._log, self._new, self._fans))
+            _insert(db, pages.write(db, self._log, self._new, self._fans, rest))
         if self._done:
             _settle(db, self._done)
         if self._changed:
@@ -91,6 +101,10 @@ class Fold:
             SQL["set_carried"].execute(db, self._carried)
         SQL["set_counter"].execute(db, "journal", self._number)
         return removed
+
+
+def _rest() -> None:
+    time.sleep(REST_S)
 
 
 def _set_archiver(db: sqlite3.Connection, _: dict[int, int], *values: Any) -> None:

@@ -11,7 +11,7 @@ of its own: nothing ever changes it again. It knows nothing of who waits for wha
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +24,8 @@ SQL: Final = statements("pages")
 
 MESSAGES: Final = 64
 """Of a page at most. Who looks one message up reads its whole page."""
+RESTS: Final = 32
+"""Messages between two rests of whoever writes them."""
 BYTES: Final = 32 << 10
 """Bodies after which a page ends."""
 
@@ -172,16 +174,19 @@ def write(
     rows: Iterable[Row],
     new: Sequence[CopyRecord],
     fans: Mapping[int, Fan],
+    rest: Callable[[], None] | None = None,
 ) -> list[CopyRecord]:
     """Write ``rows`` to the log; those of ``new`` and ``fans``, their copies, that need rows of
     their own.
 
-    The first two are in the order of their seqs.
+    The first two are in the order of their seqs. ``rest`` is called once in a while.
     """
     others: list[CopyRecord] = []
     writer = Writer()
     at, end = 0, len(new)
-    for row in rows:
+    for n, row in enumerate(rows):
+        if rest is not None and not n % RESTS:
+            rest()
         seq = row[0]
         to: list[int] = []
         done: list[int | None] = []
