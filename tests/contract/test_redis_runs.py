@@ -14,6 +14,7 @@ from trishula_broker.store import base
 from trishula_broker.store.memory import MemoryStore
 from trishula_broker.store.redis import RedisStore
 from trishula_broker.store.redis.link import SCHEMA
+from trishula_broker.store.redis.page import AtHand, Page
 from trishula_broker.store.redis.space import prefix
 
 __all__ = ["pair"]
@@ -190,6 +191,17 @@ async def test_a_node_reads_runs_of_others_in_the_trail(pair: Pair, redis: Redis
     assert calls.partition(",")[0] == "2"  # the state and the entry: its page was hinted
     two.store._space("default")._hinted.clear()  # type: ignore[attr-defined]
     assert await two.ask(base.Trail(0, 99)) == (entry,)
+
+
+def test_pages_at_hand_are_few() -> None:
+    at_hand, page = AtHand(), Page(b"head", bytes(1 << 20))
+    for first in range(9):
+        at_hand.add(first, page)
+        at_hand.add(first, page)
+    found = [first for first in range(9) if at_hand.take(first)]
+    assert found == [6, 7, 8]
+    assert at_hand.take(8) is None
+    assert repr(at_hand) == "<AtHand 0 pages, 0 bytes>"
 
 
 # --- an upgrade ---------------------------------------------------------------------------------

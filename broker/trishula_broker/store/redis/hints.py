@@ -147,7 +147,7 @@ class Listener:
         link: Link,
         tell: Callable[[Sequence[base.Hint]], None],
         timeout: float,
-        came: Callable[[Pages], None] = lambda pages: None,
+        came: Callable[[Pages | None], None] = lambda pages: None,
     ) -> None:
         self._place = place
         self._key = key
@@ -265,15 +265,16 @@ class Listener:
             return  # it was given up, and looked for
         if number > self.heard + 1:
             hints.insert(0, base.Missed())
+            self._came(None)
         self.heard = number
-        if pages:
-            self._came(pages)
+        self._came(pages)
         self._tell(hints)
         if self._waiter is not None and self._waiter[0] <= number and not self._waiter[1].done():
             self._waiter[1].set_result(None)
 
     def _miss(self, number: int) -> None:
         self.heard = number
+        self._came(None)
         self._tell((base.Missed(),))
 
     async def _last(self) -> int:

@@ -21,6 +21,8 @@ _head: Final = msgspec.msgpack.Decoder(_Head).decode
 _state: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _number: Final = msgspec.msgpack.Decoder(int).decode
 _LENGTH: Final = struct.Struct(">I")
+AT_HAND_BYTES: Final = 4 << 20
+"""Of pages at hand, at most: the trail is read soon after they came."""
 _LAST, _POS, _LEFT = 0, 6, 9
 """Places in a value of ``runs``, from 0."""
 
@@ -71,6 +73,37 @@ def parts(page: Page, ends: bytes | memoryview) -> list[tuple[str, str, bool, by
         found.append((id_, type_, wanted, bodies[begin:end]))
         begin = end
     return found
+
+
+class AtHand:
+    """Pages that hints brought, by the seq of their first message, until the trail is read."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, Page] = {}
+        self._bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<AtHand {len(self._pages)} pages, {self._bytes} bytes>"
+
+    def add(self, first: int, page: Page) -> None:
+        """Keep one; the oldest may go."""
+        self.take(first)
+        self._pages[first] = page
+        self._bytes += page.size
+        while self._bytes > AT_HAND_BYTES:
+            self.take(next(iter(self._pages)))
+
+    def take(self, first: int) -> Page | None:
+        """The page, which is not kept any longer."""
+        page = self._pages.pop(first, None)
+        if page is not None:
+            self._bytes -= page.size
+        return page
+
+    def clear(self) -> None:
+        """A Redis that was set back may have others in their places."""
+        self._pages.clear()
+        self._bytes = 0
 
 
 class Counted(NamedTuple):

@@ -19,7 +19,7 @@ from trishula_broker.store.redis.hints import HINT_BYTES, Listener, Pages
 from trishula_broker.store.redis.link import Begun as Sent
 from trishula_broker.store.redis.link import Command, Link, script_call
 from trishula_broker.store.redis.messages import encode
-from trishula_broker.store.redis.page import Page, kept
+from trishula_broker.store.redis.page import AtHand, Page, kept
 from trishula_broker.store.redis.places import Place
 from trishula_broker.store.redis.runs import OPERATIONS, arguments, outcomes
 from trishula_broker.store.redis.scripts import ANSWER, TRIM
@@ -28,8 +28,6 @@ from trishula_protocol import limits
 
 POINTERS: Final = 2_000
 """Copies after which a script ends; the one operation that passes it is still done wholly."""
-HINTED: Final = 100
-"""Pages of runs that are at hand because hints brought them, at most: the trail is read soon."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -118,7 +116,7 @@ class Space:
         self._followed = False
         self._added = 0
         """The position of this node's last entry."""
-        self._hinted: dict[int, Page] = {}
+        self._hinted = AtHand()
         self._listener: Listener | None = None
         if settings.node:
             self._listener = Listener(
@@ -173,6 +171,7 @@ class Space:
                     )
             except BaseException:
                 self.recent.clear()  # a Redis that was set back may have others in their places
+                self._hinted.clear()
                 raise
             count, clock, number, epoch, answers, pos = found
             self._arrived = True
@@ -313,7 +312,7 @@ class Space:
 
     async def _pages(self, firsts: Sequence[int]) -> dict[int, Page]:
         """The pages of runs, where they are: at hand, with the run, or kept for the trail."""
-        found = {first: page for first in firsts if (page := self._hinted.pop(first, None))}
+        found = {first: page for first in firsts if (page := self._hinted.take(first))}
         wanted = [first for first in firsts if first not in found]
         if not wanted:
             return found
@@ -329,12 +328,13 @@ class Space:
                 found[first] = kept(other)
         return found
 
-    def _came(self, pages: Pages) -> None:
-        """Hints brought these, which the trail tells of soon."""
-        if self._followed:
-            self._hinted |= pages
-            while len(self._hinted) > HINTED:
-                del self._hinted[next(iter(self._hinted))]
+    def _came(self, pages: Pages | None) -> None:
+        """Hints brought these, which the trail tells of soon; None when some were missed."""
+        if pages is None:
+            self._hinted.clear()
+        elif self._followed:
+            for first, page in pages:
+                self._hinted.add(first, page)
 
     async def trim(
         self, now: int, after: int, most_bytes: int, most: int, retention: base.Retention
