@@ -47,8 +47,10 @@ from trishula_broker.notify import ServiceManager
 from trishula_broker.stopping import Stopping, signals
 from trishula_broker.store.base import (
     Retention,
+    Store,
     StoreAway,
     StoreError,
+    StoreSlow,
 )
 from trishula_broker.stores import make_store
 from trishula_broker.tracing import NoTracing, open_tracing
@@ -68,6 +70,8 @@ EXIT_CANNOT_START: Final = 3
 """The port or the data directory is somebody else's, or cannot be used."""
 EXIT_CUT_SHORT: Final = 130
 """A second signal came while the hub drained."""
+OPENINGS: Final = 10
+"""How often a store that does not answer in time is tried: a host that boots has much to do."""
 
 
 class CannotStart(Exception):
@@ -170,7 +174,7 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         spans=spans,
     )
     try:
-        await store.open()
+        await _open(store, log)
         await archive.open(driver, store)
     except (StoreError, CannotArchive) as error:
         await driver.close()
@@ -230,6 +234,22 @@ async def serve(config: Config, worker: Worker | None = None) -> int:
         if tracing is not None:
             await tracing.close()
         manager.close()
+
+
+async def _open(store: Store, log: FilteringBoundLogger) -> None:
+    """Open a store that may be slow.
+
+    Raises:
+        StoreError: it cannot be opened, or has never answered in time.
+    """
+    for left in reversed(range(OPENINGS)):
+        try:
+            await store.open()
+            break
+        except StoreSlow as error:
+            if not left:
+                raise
+            log.error("store_unavailable", why=str(error))
 
 
 def _core_maker(

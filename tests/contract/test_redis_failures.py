@@ -136,7 +136,7 @@ async def test_whoever_waits_behind_others_waits_no_longer_than_they(
     started = time.monotonic()
     asked = (hasty.ask(base.Agents()) for _ in range(WAITING))
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert {type(answer) for answer in answers} == {base.StoreUnavailable}
+    assert all(isinstance(answer, base.StoreUnavailable) for answer in answers)
     assert time.monotonic() - started < WAITING * TIMEOUT / 4
     server.signal(signal.SIGCONT)
     assert len(await hasty.ask(base.Agents())) == 2

@@ -23,7 +23,7 @@ from tests.support.hub_process import HubProcess
 from tests.support.kill_agent import Progress, Settings, hand_overs
 
 NAMES: Final = ("agni", "dc", "vayu")
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 240.0
 """Without any progress for this long a campaign has failed. It only bounds a failure."""
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from tests.support.ports import free_port
 
 CONFIG: Final = Path(__file__).parents[2] / "deploy" / "nginx.conf"
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 240.0
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 
 MAIN: Final = """

@@ -26,7 +26,7 @@ from tests.support.nodes_member import Acceptance, Member
 from tests.support.redis_server import RedisServer
 
 AGENTS: Final = 20
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 240.0
 """Without any progress for this long a campaign has failed. It only bounds a failure."""
 LEFT_S: Final = 15.0
 """A hub that cannot reach Redis for so long has been left by whoever knows another."""

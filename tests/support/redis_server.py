@@ -14,7 +14,7 @@ from typing import Final
 from tests.support.ports import free_port
 from tests.support.reports import has_log
 
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 240.0
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 
 

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Self
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 240.0
 """Generous: a test fails by it instead of hanging."""
 
 

@@ -263,6 +263,10 @@ class StoreAway(StoreUnavailable):
     """Nothing answers where the store is to be."""
 
 
+class StoreSlow(StoreAway):
+    """Nothing has answered in time."""
+
+
 class Store(Protocol):
     """Constructed by its implementation with :class:`MailboxLimits`; see the module's rules."""
 

@@ -29,7 +29,7 @@ async def test_the_first_attempt_that_fails_is_a_warning_that_says_what_to_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with pytest.raises(NotConnected):
-        await Agent("dc", CLOSED_PORT, connect_timeout=1).__aenter__()
+        await Agent("dc", CLOSED_PORT, connect_timeout=5).__aenter__()
     assert said(caplog, logging.WARNING) == [
         (
             logging.WARNING,
@@ -134,7 +134,7 @@ async def test_a_hub_that_cuts_a_tls_handshake_is_told_with_a_question(
     async with hub() as found:
         url = found.url.replace("ws://", "wss://")
         with pytest.raises(NotConnected):
-            await Agent("dc", url, connect_timeout=1).__aenter__()
+            await Agent("dc", url, connect_timeout=5).__aenter__()
     assert "does it speak TLS?" in said(caplog, logging.WARNING)[0][1]
 
 

@@ -15,6 +15,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.integration.folder.rig import until
 from tests.support.hub_process import HubProcess
 from tests.support.keys import Keys
 from tests.support.redis_server import RedisServer
@@ -209,6 +210,26 @@ async def test_a_redis_password_that_is_wrong_is_not_a_redis_that_does_not_run(
             assert "see that it runs" not in out
     finally:
         redis.kill()
+
+
+async def test_a_redis_that_is_slow_when_a_hub_starts_is_waited_for(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path / "redis")
+    redis.start()
+    hub = HubProcess(tmp_path / "data", "--redis", redis.url)
+    try:
+        redis.signal(signal.SIGSTOP)
+        starting = asyncio.create_task(hub.start())
+        await until(tmp_path, lambda: starting.done() or "does not answer in time" in told_by(hub))
+        redis.signal(signal.SIGCONT)
+        await starting
+        assert '"store_unavailable"' in hub.log
+    finally:
+        await hub.kill()
+        redis.kill()
+
+
+def told_by(hub: HubProcess) -> str:
+    return hub.log if hub.log_path.exists() else ""
 
 
 async def test_a_flood_of_connections_leaves_the_store_its_descriptors(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from redis import exceptions
 
-from trishula_broker.store.base import StoreAway, StoreUnavailable
+from trishula_broker.store.base import StoreAway, StoreSlow, StoreUnavailable
 
 _MEANINGS: Final = {
     "OOM": "Redis is out of memory: raise its maxmemory, or let the hub keep less",
@@ -48,7 +48,7 @@ def unavailable(error: BaseException, where: str) -> StoreUnavailable:
     if isinstance(error, StoreUnavailable):
         return error
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
-        return StoreAway(f"Redis at {where} does not answer in time")
+        return StoreSlow(f"Redis at {where} does not answer in time")
     text = str(error) or type(error).__name__
     code = next((code for kind, code in _CLASSES if isinstance(error, kind)), None)
     if code == "WRONGPASS" and text.startswith(_NO_PASSWORD):
