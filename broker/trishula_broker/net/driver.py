@@ -305,7 +305,8 @@ class Driver:
                     connection.pause()
                 elif isinstance(effect, Resume):
                     connection.resume()
-        for connection in touched:
+        # Deliveries come behind the acknowledgements of what they are about, and wait more urgently.
+        for connection in reversed(touched):
             connection.flush()
 
     def record(self, namespace: str, event: str, fields: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from trishula_broker.hub.effects import Note, Send
 from trishula_broker.hub.now import Now
 from trishula_broker.net.asking import QUESTIONS
 from trishula_broker.net.driver import Driver
+from trishula_broker.net.websocket import WebSocketConnection
 from trishula_broker.store.base import (
     Agents,
     Batch,
@@ -101,6 +102,27 @@ async def test_what_a_core_decides_by_what_was_done_at_once_is_committed_too(rig
         (outcomes,) = await rig.heard.next("committed")
         assert len(outcomes) == count
     assert order(rig) == ["asked", "committed"] * 3
+
+
+async def test_who_was_spoken_to_last_is_written_to_first(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A core acknowledges before it delivers; a delivery is what somebody waits for."""
+    written: list[int] = []
+    flush = WebSocketConnection.flush
+
+    def noted(connection: WebSocketConnection) -> None:
+        written.append(connection.link)
+        flush(connection)
+
+    raws = [await rig.upgraded() for _ in range(3)]
+    links = sorted(rig.hub.links)
+    monkeypatch.setattr(WebSocketConnection, "flush", noted)
+    rig.hub.do(*(rig.sent(link, b"{}") for link in (*links, links[0])))
+    rig.driver.turn()
+    assert written == links[::-1]
+    for raw in raws:
+        assert await raw.frame() == (1, b"{}")
 
 
 async def test_what_fails_at_once_is_told_and_the_next_commit_is_tried(rig: Rig) -> None:
