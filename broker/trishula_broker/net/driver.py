@@ -305,7 +305,7 @@ class Driver:
                     connection.pause()
                 elif isinstance(effect, Resume):
                     connection.resume()
-        # Deliveries come behind the acknowledgements of what they are about, and wait more urgently.
+        # Deliveries come behind the acknowledgements of what they are about, and are waited for.
         for connection in reversed(touched):
             connection.flush()
 
