@@ -56,11 +56,14 @@ def name(number: int) -> str:
 class Flock:
     """The agents of one process; what they do is told on standard input."""
 
-    def __init__(self, url: str, first: int, count: int, of: int, at_once: int) -> None:
+    def __init__(
+        self, url: str, first: int, count: int, of: int, at_once: int, heartbeat: float
+    ) -> None:
         self._of = of
         self._at_once = at_once
         self._agents = [
-            Agent(name(n), url, connect_timeout=None) for n in range(first, first + count)
+            Agent(name(n), url, connect_timeout=None, heartbeat=heartbeat)
+            for n in range(first, first + count)
         ]
         self._latency = Histogram()
         self._received = 0
@@ -82,9 +85,11 @@ class Flock:
         self._receiving = [asyncio.ensure_future(self._receive(agent)) for agent in self._agents]
         say(event="connected", at=time.monotonic())
         # Thousands of agents in one process are for good: looking at all of them again stops it
-        # for most of a second, which would count as the hub's.
+        # for most of a second, and at the younger objects for tens of milliseconds. Users have an
+        # agent or some in a process; it would count as the hub's.
         gc.collect()
         gc.freeze()
+        gc.disable()
 
     async def load(self, seconds: float, rate: float) -> None:
         """Send between random pairs; says how many were accepted."""

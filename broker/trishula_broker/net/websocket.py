@@ -1,8 +1,9 @@
 """One WebSocket connection: bytes in, envelopes to the driver; frames from the driver, bytes out.
 
-Framing is the Sans-I/O layer of `websockets`. There is no task and no timer a connection, and
-nothing is kept of the handshake, so that an idle one costs little. It knows no message's
-meaning, and of the hub only the driver.
+Framing is the Sans-I/O layer of `websockets`, but for whole data frames (:mod:`.framing`), which
+are nearly all there is. There is no task and no timer a connection, and nothing is kept of the
+handshake, so that an idle one costs little. It knows no message's meaning, and of the hub only the
+driver.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from trishula_broker.auth.identity import Identity
 from trishula_broker.net.crowd import Place
 from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.driver import Driver
+from trishula_broker.net.framing import BINARY as WHOLE_BINARY
+from trishula_broker.net.framing import MASKED, head, masked_size, unmask
+from trishula_broker.net.framing import TEXT as WHOLE_TEXT
 from trishula_broker.net.ports import Core
 from trishula_broker.net.settings import NetSettings
 from trishula_protocol.codec import Codec
@@ -44,10 +48,12 @@ class WebSocketConnection(asyncio.Protocol):
     __slots__ = (
         "__weakref__",
         "_around",
+        "_beginning",
         "_binary",
         "_codec",
         "_deaf",
         "_message",
+        "_missing",
         "_place",
         "_transport",
         "_ws",
@@ -71,6 +77,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport = transport
         self._ws = ws
         self._codec = codec
+        self._beginning: bytearray | None = None
+        """Of a frame, of which ``_missing`` bytes at least are still to come; ``_ws`` has none of
+        it, and so is always between two frames."""
+        self._missing = 0
         self._message: bytearray | None = None
         """The beginning of a fragmented message; ``_binary`` is its kind."""
         self._binary = False
@@ -92,6 +102,56 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer."""
+        beginning = self._beginning
+        if beginning is not None:
+            beginning += data
+            self._missing -= len(data)
+            if self._missing > 0 and not self._deaf:
+                return
+            data = bytes(beginning)
+            self._beginning = None
+        whole = WHOLE_BINARY if self._codec.binary else WHOLE_TEXT
+        at, end = 0, len(data)
+        while at < end:
+            if self._deaf:
+                self._feed(data[at:])  # nobody hears it any more, but for a close frame
+                return
+            if end - at < 2:
+                self._keep(data[at:], 1)
+                return
+            size = data[at + 1] - MASKED
+            if 0 <= size < 126 and self._message is None:
+                body = at + 6
+            else:
+                length, size = masked_size(data, at)
+                body = at + length
+                if data[at + 1] < MASKED or size > self._room():
+                    self._feed(data[at:])  # which says what is wrong
+                    return
+                if not length:
+                    self._keep(data[at:], 1)
+                    return
+            following = body + size
+            if following > end:
+                self._keep(data[at:], following - end)
+                return
+            if data[at] == whole and self._message is None:
+                self._take(unmask(data[body:following], data[body - 4 : body]))
+            else:
+                self._feed(data[at:following])
+            at = following
+
+    def _room(self) -> int:
+        """Bytes that a frame may have now."""
+        begun = 0 if self._message is None else len(self._message)
+        return self._around.settings.frame_bytes - begun
+
+    def _keep(self, beginning: bytes, missing: int) -> None:
+        self._beginning = bytearray(beginning)
+        self._missing = missing
+
+    def _feed(self, data: bytes) -> None:
+        """Have ``_ws`` make of it what it is."""
         ws = self._ws
         ws.receive_data(data)
         if ws.events:
@@ -129,9 +189,14 @@ class WebSocketConnection(asyncio.Protocol):
                 f"not {kinds[binary]} ones"
             )
             driver.unreadable(self, ProtocolError(ErrorCode.BAD_MESSAGE, problem))
-            return
+        else:
+            self._take(data if isinstance(data, bytes) else bytes(data))
+
+    def _take(self, data: bytes) -> None:
+        """A whole message of the kind that was agreed on."""
+        driver = self._around.driver
         try:
-            items = codec.decode(data if isinstance(data, bytes) else bytes(data))
+            items = self._codec.decode(data)
         except ProtocolError as error:
             driver.unreadable(self, error)
         except Exception as error:
@@ -168,6 +233,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._deaf = True
             self._around.deadlines.set(self, self._around.settings.close_s)
         self._message = None
+        self._beginning = None
         self.registered()
         self._around.driver.disconnect(self, reason)
 
@@ -181,11 +247,15 @@ class WebSocketConnection(asyncio.Protocol):
 
     def send(self, frame: bytes, binary: bool) -> None:
         """Add a frame to what :meth:`flush` writes."""
-        if self._ws.state is OPEN:
-            if binary:
-                self._ws.send_binary(frame)
-            else:
-                self._ws.send_text(frame)
+        ws = self._ws
+        if ws.state is not OPEN:
+            return
+        if not ws.extensions:
+            ws.writes.append(head(WHOLE_BINARY if binary else WHOLE_TEXT, len(frame)) + frame)
+        elif binary:
+            ws.send_binary(frame)
+        else:
+            ws.send_text(frame)
 
     def flush(self) -> None:
         """Write what was added with one call."""
