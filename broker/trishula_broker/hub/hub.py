@@ -471,8 +471,8 @@ class Hub:
                 "lasted_ms": now.mono - session.since,
             },
         )
+        self._liveness.forget(session)
         for key in (
-            "link",
             "beat",
             "note",
             "more",

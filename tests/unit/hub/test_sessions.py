@@ -142,7 +142,7 @@ def test_a_hub_that_was_frozen_does_not_blame_the_silent() -> None:
     assert peer.close_code() is None
 
 
-@pytest.mark.parametrize("late", [101, 500, 999])
+@pytest.mark.parametrize("late", [101, 500, 870])
 def test_a_hub_that_is_behind_reads_before_it_calls_anybody_silent(late: int) -> None:
     bench = Bench()
     spoke = bench.agent("spoke", heartbeat_ms=2_000)
