@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
+from zlib import crc32
 
 import msgspec
 
@@ -285,7 +286,9 @@ class ClientSession:
                 return [Closed(CloseCode.HEARTBEAT, why)]
         if self._beat_at is not None and now >= self._beat_at:
             self._parts.append(self._beat)
-            self._beat_at = now + self._heartbeat_ms
+            # Of agents that were held up together each keeps its turn.
+            following = self._beat_at + self._heartbeat_ms
+            self._beat_at = following if following > now else now + self._heartbeat_ms
         return []
 
     # inside
@@ -334,7 +337,9 @@ class ClientSession:
         self._heartbeat_ms = max(1, info.heartbeat_ms)
         self._frame_bytes = info.limits.frame_bytes
         self._batch = max(1, min(info.limits.batch, limits.BATCH))
-        self._beat_at = now + self._heartbeat_ms
+        # The first one sooner, at a moment that the session's name decides: agents that register
+        # together, as all do after a restart of their hub, would go on speaking together.
+        self._beat_at = now + 1 + crc32(info.session.encode()) % self._heartbeat_ms
         self.alive(now)
         return Opened(info)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,14 +17,18 @@ from trishula_protocol.errors import ProtocolError
 
 
 def registered(
-    *, heartbeat_ms: int = 2_000, frame_bytes: int = 1 << 20, batch: int = 1000
+    *,
+    heartbeat_ms: int = 2_000,
+    frame_bytes: int = 1 << 20,
+    batch: int = 1000,
+    session: str = "s1",
 ) -> Envelope:
     payload = {
         "agent": "dc",
         "namespace": "default",
         "node": "n1",
         "role": "primary",
-        "session": "s1",
+        "session": session,
         "heartbeat_ms": heartbeat_ms,
         "server_time": 0,
         "limits": {"frame_bytes": frame_bytes, "batch": batch, "prefetch": 256},
@@ -34,7 +40,7 @@ def new(codec: Codec = JSON, heartbeat_ms: int = 2_000) -> ClientSession:
     return ClientSession(Register("dc", ["python"], heartbeat_ms=heartbeat_ms), "r1", codec, 0)
 
 
-def active(**limits: int) -> ClientSession:
+def active(**limits: Any) -> ClientSession:
     session = new()
     session.frames()
     session.receive([registered(**limits)], 0)
@@ -147,7 +153,48 @@ def test_a_heartbeat_leaves_at_least_every_interval_the_hub_named() -> None:
         session.alive(now)
         assert session.timeout(now) == []
         sent += types(session.frames()).count("HEARTBEAT")
-    assert sent == 9
+    assert sent in (9, 10)  # the first comes sooner
+
+
+def beats_until(session: ClientSession, end: int, begin: int = 0) -> list[int]:
+    """When it sends a heartbeat, to a hub that answers at once."""
+    beats = []
+    for now in range(begin, end):
+        due = session.next_timeout()
+        if due is not None and due <= now:
+            assert session.timeout(now) == []
+            if session.frames():
+                beats.append(now)
+                session.alive(now)
+    return beats
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_the_first_heartbeat_comes_within_an_interval_and_the_others_after_one(name: str) -> None:
+    first, second, third = beats_until(active(heartbeat_ms=50, session=name), 151)[:3]
+    assert 0 < first <= 50
+    assert second == first + 50
+    assert third == second + 50
+
+
+def test_agents_that_register_together_do_not_go_on_speaking_together() -> None:
+    firsts = [
+        beats_until(active(heartbeat_ms=2_000, session=f"01J{n:04}"), 2_001)[0] for n in range(100)
+    ]
+    for quarter in range(0, 2_000, 500):
+        assert 10 < sum(quarter < first <= quarter + 500 for first in firsts) < 40
+
+
+@pytest.mark.parametrize("held_up", [1, 400, 1_999, 2_000, 2_001, 3_900])
+def test_who_was_held_up_keeps_its_turn(held_up: int) -> None:
+    session = active(heartbeat_ms=2_000)
+    due = session.next_timeout()
+    assert due is not None
+    session.alive(due + held_up)
+    session.timeout(due + held_up)
+    assert types(session.frames()) == ["HEARTBEAT"]
+    following = due + 2_000 if held_up < 2_000 else due + held_up + 2_000
+    assert session.next_timeout() == following
 
 
 def test_silence_of_two_intervals_ends_it() -> None:

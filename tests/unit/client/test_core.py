@@ -479,7 +479,7 @@ class TestConnection:
         link.register()
         found = link.pass_time(4_000)
         assert [type(event) for event in found] == [events.Hangup]
-        assert [e.type for e in link.written].count("HEARTBEAT") == 1
+        assert [e.type for e in link.written].count("HEARTBEAT") in (1, 2)
 
     def test_a_group_joined_is_a_group_at_the_next_registration(self) -> None:
         link = make_link(groups=["ops"])
