@@ -305,7 +305,7 @@ class HubSession:
             return []
         whole = self._size + len(parts) <= FRAME_TARGET and len(parts) <= limits.BATCH
         frames = [self.codec.frame(parts)] if whole else self._pack(parts)
-        self._parts = []
+        parts.clear()  # not a new one: it would be among the young that a collector looks at
         self._size = 0
         return frames
 

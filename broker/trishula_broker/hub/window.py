@@ -74,12 +74,13 @@ class Window:
     def take_all(self) -> list[Copy]:
         """Take every copy, in order."""
         copies: list[Copy] = []
-        for queue in self._queues:
-            if queue:
+        queues = self._queues
+        for priority, queue in enumerate(queues):
+            if queue is not None:
                 copies += queue
+                queues[priority] = None  # as `shed`, but not all of it is young then
         self.count = 0
         self.size = 0
-        self.shed()
         return copies
 
     def remove(self, seq: int) -> None:

@@ -259,15 +259,17 @@ class WebSocketConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what was added with one call."""
-        writes = self._ws.data_to_send()
+        writes = self._ws.writes  # emptied, where `data_to_send` would have a new one made
         transport = self._transport
         if not writes or transport.is_closing():
+            writes.clear()
             return
         end = not writes[-1]
         if end:
             writes.pop()
         if writes:
             transport.writelines(writes)
+            writes.clear()
         if end:
             # Half-closed, not closed: closing a socket with unread bytes resets it, and the
             # peer would lose the close frame. TLS cannot; its own end reads what is left.

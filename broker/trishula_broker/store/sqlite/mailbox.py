@@ -134,7 +134,7 @@ class Mailbox:
             self.via += n
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """What questions are told of a mailbox: as it was after the last commit."""
 
     record: AgentRecord | None
