@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trishula_broker import process
 from trishula_broker.access import Access
-from trishula_broker.alerts.notifier import Around, Notifier
-from trishula_broker.alerts.told import Told
 from trishula_broker.api.metrics import Metrics, Source
 from trishula_broker.api.series import Series, totals_of
 from trishula_broker.api.server import Api
@@ -35,6 +33,8 @@ from trishula_protocol.address import parse_address
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+    from trishula_broker.alerts.notifier import Notifier
 
 
 class Front(NamedTuple):
@@ -115,6 +115,9 @@ def _notifier(
     alerts, tls = config.alerts, access.tls
     if not alerts.to:
         return None
+    from trishula_broker.alerts.notifier import Around, Notifier  # which most hubs do not need
+    from trishula_broker.alerts.told import Told
+
     data = Path(config.data).expanduser()
     around = Around(
         driver,

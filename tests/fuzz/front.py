@@ -225,11 +225,13 @@ class Front:
         assert done(), f"{self.driver!r} {self.listener.count=} {len(self.listener.deadlines)=}"
 
     def _idle(self) -> bool:
-        return not self._http.tasks
+        return self._http is None or not self._http.tasks
 
     @property
     def _http(self) -> Any:
-        return self.listener._web._state
+        """What uvicorn knows of its connections, once there was one."""
+        begun = self.listener._web._begun
+        return None if begun is None else begun.state
 
     def _empty(self) -> bool:
         listener = self.listener

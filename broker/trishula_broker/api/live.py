@@ -21,7 +21,7 @@ from trishula_broker.api.endpoint import Call
 from trishula_broker.api.failures import Failure
 from trishula_broker.api.link import Link
 from trishula_broker.api.news import News
-from trishula_broker.net.web import ALIVE
+from trishula_broker.net.web_server import ALIVE
 
 EVENT_STREAM: Final = "text/event-stream"
 QUIET_S: Final = 10.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,10 +16,10 @@ from trishula_broker.api.failures import bad
 from trishula_protocol import limits
 from trishula_protocol.address import HUB
 from trishula_protocol.envelope import Envelope
-from trishula_protocol.ids import IdMaker
 from trishula_protocol.trace_context import TRACEPARENT, TRACESTATE, parse_traceparent
 
-_ids: Final = IdMaker(secrets.randbits(62))
+if TYPE_CHECKING:
+    from trishula_protocol.ids import IdMaker
 
 
 async def send_message(call: Call) -> shapes.Sent:
@@ -28,7 +29,7 @@ async def send_message(call: Call) -> shapes.Sent:
         raise bad("to", "the hub takes no messages here; ask it by the endpoints of this API")
     envelope: dict[str, Any] = {
         "type": body.type,
-        "id": body.id or _ids(time.time_ns() // 1_000_000),
+        "id": body.id or _ids()(time.time_ns() // 1_000_000),
         "to": body.to,
         "priority": body.priority,
         "payload": body.payload,
@@ -85,3 +86,10 @@ def _shown(envelope: Envelope) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(envelope)
     shown.setdefault("payload", None)
     return shown
+
+
+@functools.cache
+def _ids() -> IdMaker:
+    from trishula_protocol.ids import IdMaker  # which has a table, for who makes many
+
+    return IdMaker(secrets.randbits(62))

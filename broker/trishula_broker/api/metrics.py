@@ -8,22 +8,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
-
-from trishula_broker.hub.counts import Buckets, delivered_of
+from trishula_broker.hub.counts import delivered_of
 from trishula_broker.net.depths import Depths
 from trishula_broker.net.driver import Driver
 from trishula_broker.store import base
@@ -121,17 +110,14 @@ class Metrics:
         self._source = source
         self._seconds = seconds
         self._since = seconds()
-        self._process = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._process)
 
     async def text(self, accept: str) -> tuple[bytes, str]:
         """All of it, in the format that ``accept`` asks for, and what that is called."""
-        store, lags = await self._asked()
-        families = [*self._families(store, lags), *self._process.collect()]
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Once(families))
-        encode, kind = choose_encoder(accept)
-        return encode(registry), kind
+        # Imported only now: a hub that nobody scrapes needs no prometheus-client.
+        from trishula_broker.api.families import encoded
+
+        known = self._values(*await self._asked())
+        return encoded(((row, known[row.name]) for row in METRICS), self._source.node, accept)
 
     async def _asked(self) -> tuple[dict[str, Any], dict[str, float]]:
         """What the store has to say; nothing where it cannot."""
@@ -148,26 +134,6 @@ class Metrics:
         except StoreError as error:
             health = {"problem": str(error)}
         return health, lags
-
-    def _families(self, store: dict[str, Any], lags: dict[str, float]) -> Iterator[Metric]:
-        known = self._values(store, lags)
-        for row in METRICS:
-            yield self._family(row, known[row.name])
-
-    def _family(self, row: Row, value: Any) -> Metric:
-        name = f"trishula_{row.name}"
-        labels = ("node", *row.labels)
-        node = self._source.node
-        if row.kind == "histogram":
-            histogram = HistogramMetricFamily(name, row.help, labels=labels)
-            if value is not None:
-                histogram.add_metric([node], *_cumulative(value))
-            return histogram
-        made = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
-        family = made(name, row.help, labels=labels)
-        for values, number in _samples(value):
-            family.add_metric([node, *values], number)
-        return family
 
     def _values(self, store: dict[str, Any], lags: dict[str, float]) -> dict[str, Any]:
         source, driver, meter = self._source, self._source.driver, self._source.driver.meter
@@ -240,33 +206,8 @@ class Metrics:
         }
 
 
-class _Once(Collector):
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
 Asks = Callable[[str], Awaitable[tuple[bytes, str]]]
 """As :meth:`Metrics.text`."""
-
-
-def _samples(value: Any) -> Iterator[tuple[tuple[str, ...], float]]:
-    """A metric's values by labels; none where it is not known."""
-    if isinstance(value, Mapping):
-        yield from ((labels, float(number)) for labels, number in value.items())
-    elif value is not None:
-        yield (), float(value)
-
-
-def _cumulative(found: Buckets) -> tuple[list[tuple[str, float]], float]:
-    buckets: list[tuple[str, float]] = []
-    total = 0
-    for bound, count in zip((*found.bounds, float("inf")), found.counts, strict=True):
-        total += count
-        buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), total))
-    return buckets, found.sum
 
 
 def _disk(data: Path) -> tuple[int, int] | None:

@@ -17,9 +17,8 @@ from uvicorn.server import ServerState
 from trishula_broker.net.crowd import Place
 from trishula_broker.net.deadlines import Deadlines
 from trishula_broker.net.settings import NetSettings
+from trishula_broker.net.web_server import ALIVE
 
-ALIVE: Final = "alive"
-"""Where an answer without end finds :meth:`WebConnection.alive`, in the scope's ``state``."""
 _ANSWER: Final = b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
