@@ -428,6 +428,8 @@ class Connector:
         # A deadline that has moved later is found here, so that receiving needs no new timer.
         self._timer = None
         self._core.timeout(self._now())
-        self.pump()
-        self.touch()
+        if self.pump() or self._flushing:
+            self.touch()
+        elif self._write():  # a heartbeat, mostly, with which nothing else of this turn leaves
+            self.pump()
         self._arm()
