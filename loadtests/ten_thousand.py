@@ -1,6 +1,6 @@
 """Ten thousand agents on one hub: what each costs, how they talk, and how they come back.
 
-    python -m loadtests.ten_thousand [--agents N] [--rate N] [--seconds N] [--processes N]
+    python -m loadtests.ten_thousand [--agents N] [--rate N] [--seconds N] [--heartbeat SECONDS]
 
 A hub with its defaults on SQLite, and real agents of the SDK with their usual heartbeats (2 s) in a
 few processes. All connect; then messages go between random pairs, each settled, at a steady rate,
@@ -36,6 +36,7 @@ from loadtests.peers.measure import Child
 from tests.support.hub_process import HubProcess
 from trishula import Agent, State
 from trishula_broker.benchmark.histogram import Histogram
+from trishula_protocol.limits import HEARTBEAT_SDK_MS
 
 AT_ONCE: Final = 200
 """Agents that connect at the same time, of all processes together."""
@@ -240,7 +241,14 @@ async def measure(options: argparse.Namespace) -> Figures:
         flocks = [
             await stack.enter_async_context(
                 process(
-                    {"url": hub.url, "first": a, "count": b - a, "of": count, "at_once": at_once}
+                    {
+                        "url": hub.url,
+                        "first": a,
+                        "count": b - a,
+                        "of": count,
+                        "at_once": at_once,
+                        "heartbeat": options.heartbeat,
+                    }
                 )
             )
             for a, b in itertools.pairwise(shares)
@@ -289,6 +297,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--rate", type=float, default=1_000)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument(
+        "--heartbeat",
+        type=float,
+        default=HEARTBEAT_SDK_MS / 1000,
+        help="seconds between an agent's heartbeats; the default is the SDK's own",
+    )
     parser.add_argument("--p99-ms", type=float, default=20)
     parser.add_argument(
         "--rest", type=float, default=4, help="seconds they are left alone before it is measured"
