@@ -116,22 +116,3 @@ def test_what_is_tried_again_after_a_failure_is_not_overtaken_by_what_came_later
     receiver.ack("rejected", mail["seq"], requeue=True)
     bench.advance(2_000)
     assert [(again["id"], again["attempt"]) for again in receiver.mail()] == [("m1", 2)]
-
-
-def test_what_was_sent_after_a_message_that_failed_is_not_accepted_before_it() -> None:
-    bench = Bench()
-    sender, other, receiver = bench.agent("dc"), bench.agent("vayu"), bench.agent("agni")
-    bench.hold_commits = True
-    sender.tell("agni", "m1")
-    bench.hub.ops_to_commit()
-    for id_ in ("m2", "m3"):  # while the first is on its way
-        sender.tell("agni", id_)
-    other.tell("agni", "o1")
-    bench.hub.commit_failed("no disk", bench.now)
-    bench.hold_commits = False
-    bench.run()
-    assert [each["id"] for each in receiver.mail()] == ["o1"]
-    assert [each["reply_to"] for each in sender.take()] == ["m1", "m2", "m3"]
-    for id_ in ("m1", "m2", "m3"):
-        sender.tell("agni", id_)
-    assert [each["id"] for each in receiver.mail()] == ["m1", "m2", "m3"]

@@ -105,17 +105,8 @@ class Commits:
         self._go_on(outcomes, now)
 
     def failed(self, why: str, now: Now) -> None:
-        """The batch in flight failed, and with it what its senders sent after it and waits: it must
-        not be accepted before what is sent again."""
-        failed = self._in_flight[0]
-        senders = {op.sender for op, _, _ in failed if isinstance(op, base.Accept)}
-        if senders:
-            waiting, self._waiting = self._waiting, []
-            for entry in waiting:
-                op = entry[0]
-                behind = isinstance(op, base.Accept) and op.sender in senders
-                (failed if behind else self._waiting).append(entry)
-        self._go_on([Unavailable(why)] * len(failed), now)
+        """The batch in flight failed."""
+        self._go_on([Unavailable(why)] * len(self._in_flight[0]), now)
 
     def _go_on(self, outcomes: Sequence[base.Outcome], now: Now) -> None:
         entries = self._in_flight.popleft()
